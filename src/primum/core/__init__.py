@@ -1,0 +1,1 @@
+"""The words everyone uses: records, taxonomy, errors, configuration, store, statistics. No torch."""

@@ -1,0 +1,99 @@
+"""One declaration per verb: a frozen pydantic model from which flags, help, YAML keys and manifest follow.
+
+A default is written once, in the model. An unknown key is an error that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from primum.core.errors import UsageError, did_you_mean
+
+C = TypeVar("C", bound="Config")
+
+
+class Config(BaseModel):
+    """Base of every verb's configuration: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def build(cls: type[C], values: Mapping[str, Any], where: str = "configuration") -> C:
+    """Validate values into a configuration.
+
+    Raises:
+        UsageError: an unknown key (with the nearest known one), or a value that does not fit.
+    """
+    known = set(cls.model_fields)
+    for key in values:
+        if key not in known:
+            raise UsageError(f"unknown key '{key}'", where=where, cure=did_you_mean(key, known))
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"{key}: {first['msg']}, got {first['input']!r}", where=where, cure=_help(cls, key)) from error
+
+
+def _help(cls: type[Config], key: str) -> str | None:
+    info = cls.model_fields.get(key.split(".")[0])
+    return info.description if info else None
+
+
+def add_flags(parser: argparse.ArgumentParser, cls: type[Config]) -> None:
+    """Add one flag per field; a field named `model` becomes an optional positional argument.
+
+    Flags are left out of the namespace where the user did not give them, so that defaults stay in the model.
+    """
+    for name, info in cls.model_fields.items():
+        options: dict[str, Any] = {"help": _help_line(info), "default": argparse.SUPPRESS}
+        kind = _inner(info.annotation)
+        if get_origin(kind) is tuple:
+            options.update(nargs="+", type=_scalar(get_args(kind)[0]))
+        elif kind is bool:
+            options.update(action=argparse.BooleanOptionalAction)
+        elif get_origin(kind) is Literal:
+            options.update(choices=get_args(kind))
+        else:
+            options.update(type=_scalar(kind), metavar=name.upper())
+        if _positional(info):
+            options.pop("metavar", None)
+            parser.add_argument(name, nargs="?", **{k: v for k, v in options.items() if k != "nargs"})
+        else:
+            parser.add_argument("--" + name.replace("_", "-"), **options)
+
+
+def _positional(info: FieldInfo) -> bool:
+    extra = info.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("positional"))
+
+
+def _help_line(info: FieldInfo) -> str:
+    text = info.description or ""
+    if info.default is not None and not info.is_required():
+        text += f" (default: {info.default})"
+    return text.replace("%", "%%")
+
+
+def _inner(annotation: Any) -> Any:
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next(arg for arg in get_args(annotation) if arg is not type(None))
+    return annotation
+
+
+def _scalar(kind: Any) -> Any:
+    return kind if kind in (int, float, str) else str
+
+
+def from_flags(cls: type[C], flags: argparse.Namespace) -> C:
+    """Build the configuration from parsed flags (pydantic refuses what does not fit)."""
+    names = set(cls.model_fields)
+    values = {key: value for key, value in cast(dict[str, Any], vars(flags)).items() if key in names}
+    return build(cls, values, where="command line")

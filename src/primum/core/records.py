@@ -1,0 +1,231 @@
+"""The records that flow between the rooms: frozen, plain, one JSON object a line on disk.
+
+Every step reads records and writes records, so that any step can be rerun, replaced, done by hand or
+done on another machine. This file knows nothing of models, files or judges.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, cast
+
+Role = Literal["system", "user", "assistant"]
+Intent = Literal["harmful", "borderline", "benign"]
+Split = Literal["train", "dev", "test"]
+Behaviour = Literal[
+    "refusal", "safe_completion", "deflection", "harmful_compliance", "compliance", "incoherent"
+]
+Direction = Literal["lower_is_better", "higher_is_better"]
+JsonDict = dict[str, Any]
+R = TypeVar("R")
+
+BEHAVIOURS: tuple[Behaviour, ...] = (
+    "refusal", "safe_completion", "deflection", "harmful_compliance", "compliance", "incoherent",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+Messages = tuple[Message, ...]
+
+
+def user(content: str) -> Message:
+    """Return a user turn."""
+    return Message("user", content)
+
+
+def assistant(content: str) -> Message:
+    """Return an assistant turn."""
+    return Message("assistant", content)
+
+
+def system(content: str) -> Message:
+    """Return a system turn."""
+    return Message("system", content)
+
+
+def digest(value: Any, length: int = 16) -> str:
+    """Return a stable hex hash of anything JSON can hold (keys sorted, UTF-8)."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=_plain)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What is asked of a model, and what we know of the asking.
+
+    `twin` is the id of the look-alike prompt of the other intent; both carry it.
+    """
+
+    messages: Messages
+    intent: Intent
+    category: str
+    language: str = "en"
+    source: str = "user"
+    licence: str = "unknown"
+    split: Split = "train"
+    tags: tuple[str, ...] = ()
+    twin: str | None = None
+    answer: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The hash of the messages: the same words are the same prompt, wherever they came from."""
+        return digest([[m.role, m.content] for m in self.messages])
+
+    @property
+    def text(self) -> str:
+        """The last user turn."""
+        return next(m.content for m in reversed(self.messages) if m.role == "user")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a model answered, and under which settings (`variant` is their hash with the sample number)."""
+
+    prompt_id: str
+    model: str
+    variant: str
+    text: str
+    finish: Literal["stop", "length", "error"]
+    prompt_tokens: int
+    reply_tokens: int
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """The hash of prompt, model, variant and text."""
+        return digest([self.prompt_id, self.model, self.variant, self.text])
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a judge says of a reply. `behaviour` is None where it could not say: then `unscored` says why.
+
+    `full` is False where the behaviour is partial ("I shouldn't, but..."). `reason` tells a refusal for safety
+    from one for lack of ability; the second is no false refusal.
+    """
+
+    reply_id: str
+    judge: str
+    behaviour: Behaviour | None
+    full: bool = True
+    reason: Literal["safety", "ability"] | None = None
+    p_harmful: float | None = None
+    p_hateful: float | None = None
+    rating: float | None = None
+    categories: tuple[tuple[str, str], ...] = ()
+    unscored: str | None = None
+    template_hash: str = ""
+    judge_revision: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.behaviour is None) == (self.unscored is None):
+            raise ValueError("a verdict has a behaviour, or a reason why it is unscored: exactly one")
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Which of the replies shown was preferred, by a person, a judge or a reward model."""
+
+    prompt_id: str
+    reply_ids: tuple[str, ...]
+    winner: int | None
+    outcome: Literal["winner", "tie", "both_unsafe", "skip"]
+    strength: Literal["significantly", "better", "slightly", "unsure"]
+    judged_by: str
+    guideline: str = ""
+    safety: tuple[bool, ...] = ()
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A preference pair in TRL's columns (prompt, chosen, rejected as message lists) with its provenance."""
+
+    prompt: Messages
+    chosen: str
+    rejected: str
+    prompt_id: str
+    kind: str
+    category: str
+    chosen_from: str
+    rejected_from: str
+    why: str
+    strength: float = 1.0
+    safety_bin: Literal["chosen_safe", "both_safe", "both_unsafe"] = "chosen_safe"
+
+    def to_json(self) -> JsonDict:
+        """Return TRL's conversational preference columns, and our own beside them."""
+        row = cast(JsonDict, _plain(self))
+        row["chosen"] = [{"role": "assistant", "content": self.chosen}]
+        row["rejected"] = [{"role": "assistant", "content": self.rejected}]
+        return row
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Pair:
+        """Read what `to_json` wrote."""
+        flat = dict(row)
+        for side in ("chosen", "rejected"):
+            flat[side] = row[side] if isinstance(row[side], str) else row[side][-1]["content"]
+        return from_json(cls, flat)
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One number with its interval, its n, and how many were left out and why."""
+
+    metric: str
+    slice: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    direction: Direction
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    unit: Literal["share", "nats", "z"] = "share"
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in cast(Mapping[Any, Any], value).items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in cast(Sequence[Any], value)]
+    if isinstance(value, str | int | float | bool) or value is None:
+        return value
+    return str(value)
+
+
+def to_json(record: Any) -> JsonDict:
+    """Return the record as one JSON object; records that have an id carry it."""
+    own = getattr(type(record), "to_json", None)
+    row = own(record) if own else _plain(record)
+    if isinstance(getattr(type(record), "id", None), property):
+        row = {"id": record.id, **row}
+    return cast(JsonDict, row)
+
+
+def from_json(cls: type[R], row: Mapping[str, Any]) -> R:
+    """Build a record from its JSON object; unknown keys are dropped, missing ones raise TypeError."""
+    names = {f.name for f in dataclasses.fields(cast(Any, cls))}
+    values = {k: _tuples(v) for k, v in row.items() if k in names}
+    for key in ("messages", "prompt"):
+        if key in values and isinstance(values[key], tuple):
+            values[key] = tuple(Message(m["role"], m["content"]) for m in values[key])
+    return cls(**values)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in cast(list[Any], value)) if isinstance(value, list) else value

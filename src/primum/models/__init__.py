@@ -1,0 +1,1 @@
+"""Names to models: the embedded default, Hugging Face, GGUF, adapters; chat templates; engines."""

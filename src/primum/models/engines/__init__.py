@@ -1,0 +1,1 @@
+"""Engines turn messages into replies. One engine a file."""

@@ -1,0 +1,146 @@
+"""A name to a model: the embedded default, a hub id, a folder, a PEFT adapter with its base, or a GGUF file.
+
+Weights are read from safetensors or GGUF only (never a pickle), and no code from a checkpoint is run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as hf_logging
+
+from primum.core.errors import UsageError
+from primum.core.records import digest
+from primum.models.device import device
+from primum.models.embedded import NAME, embedded_folder, sha256
+
+EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model in memory with its tokenizer; `name` is what the user called it, `hash` says which weights it is."""
+
+    network: Any
+    tokenizer: Any
+    name: str
+    source: str
+    hash: str
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights (tied ones once)."""
+        return sum(p.numel() for p in self.network.parameters())
+
+    @property
+    def place(self) -> torch.device:
+        """The device of the weights."""
+        return next(self.network.parameters()).device
+
+
+def load(name: str = EMBEDDED, dtype: torch.dtype | None = None) -> Model:
+    """Load a causal language model and its tokenizer onto the best device.
+
+    Args:
+        name: `embedded`, a hub id, a model folder, a PEFT adapter folder or a .gguf file.
+        dtype: number format; None takes the fastest one on this machine.
+
+    Raises:
+        UsageError: no such model, or it has no chat template.
+    """
+    chosen = dtype or device().dtype
+    path = embedded_folder() if name == EMBEDDED else Path(name)
+    with quiet():
+        if path.suffix == ".gguf" and path.is_file():
+            network = gguf_model(path, chosen)
+            tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+        elif (path / "adapter_config.json").is_file():
+            network, tokenizer = _adapter(path, chosen)
+        else:
+            network, tokenizer = _plain(str(path) if path.is_dir() else name, chosen)
+    if not getattr(tokenizer, "chat_template", None):
+        cure = "use the instruct version, or put a chat_template.jinja beside its tokenizer"
+        raise UsageError(f"model '{name}' has no chat template", cure=cure)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    network = network.to(device().name).eval()
+    label = NAME if name == EMBEDDED else name
+    return Model(network, tokenizer, label, str(path) if path.exists() else name, weights_hash(network))
+
+
+def _plain(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
+    try:
+        network = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
+        return network, AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        cure = "name a hub id you can reach, a model folder, an adapter folder or a .gguf file"
+        raise UsageError(f"cannot load model '{name}': {first}", cure=cure) from error
+
+
+def _adapter(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    from peft import PeftModel
+
+    base = json.loads((path / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not base:
+        raise UsageError("the adapter does not name its base model", where=str(path), cure="set base_model_name_or_path")
+    inner = load(EMBEDDED if Path(base).name == NAME or NAME in Path(base).name else base, dtype)
+    return PeftModel.from_pretrained(inner.network, str(path)).merge_and_unload(), inner.tokenizer
+
+
+def gguf_model(path: Path, dtype: torch.dtype) -> Any:
+    """Dequantise a GGUF file into a plain, saveable model.
+
+    transformers marks a model read from GGUF as quantised and refuses to save it, although its weights are plain
+    tensors by then; so they are copied into a model without that mark.
+    """
+    with quiet():
+        read = AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=torch.float32)
+        facts = read.config.to_dict()
+        for key in ("quantization_config", "_name_or_path", "_model_name_or_path"):
+            facts.pop(key, None)
+        config = AutoConfig.for_model(facts.pop("model_type"), **{**facts, "dtype": dtype})
+        plain = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        plain.load_state_dict(read.state_dict())
+        plain.generation_config = read.generation_config
+    plain.tie_weights()
+    return plain
+
+
+def weights_hash(network: Any) -> str:
+    """Return a hash that tells one set of weights from another: names, shapes and the sums of every tensor.
+
+    Reading all bytes of an 8B model would take a minute; sums in fp32 see every weight at memory speed.
+    """
+    facts = [
+        (name, list(p.shape), str(p.dtype), float(p.detach().float().sum()), float(p.detach().float().abs().sum()))
+        for name, p in network.named_parameters()
+    ]
+    return digest(facts)
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a checkpoint folder."""
+    return {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' own progress bars and warnings off the terminal."""
+    level = hf_logging.get_verbosity()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        hf_logging.set_verbosity(level)
+        hf_logging.enable_progress_bar()

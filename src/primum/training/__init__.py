@@ -1,0 +1,1 @@
+"""Records to checkpoint: examples, batches, one scoring function, pure losses, one loop, methods."""

@@ -1,0 +1,72 @@
+"""Which examples make one optimizer step, and which rows share one forward pass. Pure; no model.
+
+A step takes `batch_size` examples drawn without replacement; inside a step rows are sorted by length and cut into
+micro-batches under a token budget, so that a short refusal is not padded to a long harmful reply.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from primum.training.examples import Example
+
+
+class Sized(Protocol):
+    """Anything with a length in tokens."""
+
+    @property
+    def length(self) -> int:
+        """Tokens."""
+        ...
+
+
+S = TypeVar("S", bound=Sized)
+
+
+def steps(count: int, batch_size: int, epochs: float, seed: int) -> list[list[int]]:
+    """Return the example indices of each optimizer step; a new order every epoch, the last step may be short."""
+    order: list[int] = []
+    total = round(count * epochs)
+    for epoch in range(int(epochs) + 1):
+        row = list(range(count))
+        random.Random(f"{seed}-{epoch}").shuffle(row)
+        order += row
+    order = order[:total]
+    return [order[i : i + batch_size] for i in range(0, total, batch_size)]
+
+
+def micro_batches(items: Sequence[S], token_budget: int) -> list[list[S]]:
+    """Cut items, longest first, into groups whose padded size (rows x longest) stays under the budget."""
+    groups: list[list[S]] = []
+    for item in sorted(items, key=lambda x: -x.length):
+        if groups and groups[-1][0].length * (len(groups[-1]) + 1) <= token_budget:
+            groups[-1].append(item)
+        else:
+            groups.append([item])
+    return groups
+
+
+class Rows(NamedTuple):
+    """Right-padded rows: ids (B, T), attention (B, T), targets (B, T) with True where the token is the answer's."""
+
+    ids: Tensor
+    attention: Tensor
+    targets: Tensor
+
+
+def collate(examples: Sequence[Example], pad: int, device: torch.device | str = "cpu") -> Rows:
+    """Return right-padded rows of prompt + answer."""
+    width = max(e.length for e in examples)
+    ids = torch.full((len(examples), width), pad)
+    attention = torch.zeros(len(examples), width, dtype=torch.long)
+    targets = torch.zeros(len(examples), width, dtype=torch.bool)
+    for i, e in enumerate(examples):
+        ids[i, : e.length] = torch.tensor(e.prompt + e.answer)
+        attention[i, : e.length] = 1
+        targets[i, len(e.prompt) : e.length] = True
+    return Rows(ids.to(device), attention.to(device), targets.to(device))

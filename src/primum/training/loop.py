@@ -1,0 +1,173 @@
+"""The one training loop: thin, on accelerate, exact to resume, loud when something goes wrong.
+
+It knows nothing of losses or records: a method hands in the plan (which examples make a step) and a function from a
+micro-batch to a summed loss. Gradients are weighted per example, not per micro-batch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from primum.core.errors import StepFailedError
+from primum.core.progress import Advance, silent
+from primum.core.records import JsonDict
+from primum.core.store import write_json, write_jsonl
+from primum.training.adapter import trainable
+from primum.training.alarms import Alarms
+from primum.training.batches import Sized, micro_batches, steps
+
+X = TypeVar("X", bound=Sized)
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How a loop runs; one default for every method."""
+
+    learning_rate: float
+    batch_size: int = 16
+    epochs: float = 1.0
+    warmup: float = 0.1
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    token_budget: int = 4096
+    seed: int = 0
+    save_every_seconds: float = 60.0
+
+
+class MicroLoss(NamedTuple):
+    """The loss of a micro-batch, summed over its examples and already divided by `scale`, and summed metrics."""
+
+    loss: Tensor
+    metrics: dict[str, Tensor]
+
+
+@dataclass
+class Run(Generic[X]):
+    """One training run in a folder: its examples, its loss, its log, its alarms.
+
+    Args:
+        network: the network whose `requires_grad` parameters learn.
+        examples: what to learn from.
+        loss: (network, micro-batch, scale) -> MicroLoss; scale is what the step's sum is divided by.
+        scale: examples of a step -> that divisor (number of examples, or of answer tokens).
+        config: learning rate, sizes, seed.
+        folder: log.jsonl and the resume state live here.
+    """
+
+    network: Any
+    examples: Sequence[X]
+    loss: Callable[[Any, Sequence[X], float], MicroLoss]
+    scale: Callable[[Sequence[X]], float]
+    config: LoopConfig
+    folder: Path
+    alarms: Alarms = field(default_factory=Alarms)
+    advance: Advance = silent
+    check_first: Callable[[JsonDict], None] = lambda _: None
+
+    def train(self) -> list[JsonDict]:
+        """Train to the end and return the log; goes on where a killed run stopped, with the same final weights.
+
+        Raises:
+            StepFailedError: the loss is not a number, or the first step is not what it must be.
+        """
+        config, weights = self.config, trainable(self.network)
+        plan = steps(len(self.examples), config.batch_size, config.epochs, config.seed)
+        optimizer = torch.optim.AdamW(weights.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        log = self._resume(weights, optimizer)
+        self.network.train()
+        saved = time.monotonic()
+        for done in range(len(log)):
+            self.advance(len(plan[done]))
+        for number in range(len(log), len(plan)):
+            rate = schedule(number, len(plan), config)
+            row = self._step(number, [self.examples[i] for i in plan[number]], optimizer, weights, rate)
+            log.append(row)
+            self.advance(len(plan[number]))
+            if time.monotonic() - saved > config.save_every_seconds:
+                self._save(weights, optimizer, log)
+                saved = time.monotonic()
+        self.network.eval()
+        write_jsonl(self.folder / "log.jsonl", log)
+        return log
+
+    def _step(
+        self, number: int, examples: Sequence[X], optimizer: Any, weights: dict[str, Any], rate: float
+    ) -> JsonDict:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        scale, sums = self.scale(examples), dict[str, Tensor]()
+        for micro in micro_batches(examples, self.config.token_budget):
+            with _autocast(self.network):
+                loss, metrics = self.loss(self.network, micro, scale)
+            loss.backward()
+            for key, value in {"loss": loss, **metrics}.items():
+                sums[key] = sums.get(key, torch.zeros(())) + value.detach().float().cpu()
+        norm = torch.nn.utils.clip_grad_norm_(list(weights.values()), self.config.max_grad_norm)
+        row: JsonDict = {"step": number, "lr": rate, "grad_norm": float(norm)}
+        row |= {k: float(v) if k == "loss" else float(v) / len(examples) for k, v in sums.items()}
+        if number == 0:
+            self.check_first(row)
+        if not (math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])):
+            cure = "lower the learning rate; the weights of the last finished step are kept"
+            raise StepFailedError(f"the loss is {row['loss']} at step {number}", where=str(self.folder), cure=cure)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        self.alarms.see(row)
+        return row
+
+    def _resume(self, weights: dict[str, Any], optimizer: torch.optim.Optimizer) -> list[JsonDict]:
+        mark = self.folder / "resume.json"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not mark.exists():
+            return []
+        state = json.loads(mark.read_text(encoding="utf-8"))
+        tensors = load_file(self.folder / state["file"])
+        with torch.no_grad():
+            for name, p in weights.items():
+                p.copy_(tensors[f"weight/{name}"])
+                optimizer.state[p] = {
+                    "step": tensors[f"step/{name}"],
+                    "exp_avg": tensors[f"exp_avg/{name}"].to(p.device),
+                    "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(p.device),
+                }
+        self.alarms.restore(state["alarms"])
+        return state["log"]
+
+    def _save(self, weights: dict[str, Any], optimizer: torch.optim.Optimizer, log: list[JsonDict]) -> None:
+        tensors: dict[str, Tensor] = {}
+        for name, p in weights.items():
+            tensors[f"weight/{name}"] = p.detach().contiguous().clone()
+            for key, value in optimizer.state[p].items():
+                tensors[f"{key}/{name}"] = value.detach().contiguous().clone()
+        file = f"state-{len(log):06d}.safetensors"
+        save_file(tensors, self.folder / f"{file}.partial")
+        (self.folder / f"{file}.partial").replace(self.folder / file)
+        write_json(self.folder / "resume.json", {"file": file, "log": log, "alarms": self.alarms.rows})
+        for old in self.folder.glob("state-*.safetensors"):
+            if old.name != file:
+                old.unlink()
+
+
+def schedule(step: int, total: int, config: LoopConfig) -> float:
+    """Return the learning rate of a step: linear warm-up, then cosine to a tenth (arXiv:2307.09288, section 3.1)."""
+    warm = max(1, round(config.warmup * total))
+    if step < warm:
+        return config.learning_rate * (step + 1) / warm
+    share = (step - warm) / max(1, total - warm)
+    return config.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def _autocast(network: Any) -> torch.autocast:
+    first = next(p for p in network.parameters() if not p.requires_grad or p.dim() > 0)
+    low = first.dtype in (torch.bfloat16, torch.float16)
+    return torch.autocast(first.device.type, dtype=first.dtype if low else torch.bfloat16, enabled=low)

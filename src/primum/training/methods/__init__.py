@@ -1,0 +1,1 @@
+"""Training methods, one a file: a Config and train(config, run)."""

@@ -1,0 +1,114 @@
+"""Direct preference optimisation with an NLL anchor on the chosen answer.
+
+The reference is the policy as it stands when training begins: with a fresh adapter that is the adapter switched off.
+It is scored once, before the first step, so the first loss is ln 2 to rounding, or training stops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import Field
+
+from primum.core.config import Config as Base
+from primum.core.errors import StepFailedError
+from primum.core.progress import Advance, silent
+from primum.core.records import JsonDict
+from primum.training import losses
+from primum.training.alarms import Alarms
+from primum.training.batches import collate
+from primum.training.examples import Example, PairExample
+from primum.training.loop import LoopConfig, MicroLoss, Run
+from primum.training.score import score, score_all
+
+about = "direct preference optimisation (arXiv:2305.18290) with an NLL anchor"
+
+
+class Config(Base):
+    """DPO (arXiv:2305.18290, equation 7) plus alpha times the chosen answer's NLL per token (arXiv:2404.19733)."""
+
+    beta: float = Field(0.1, gt=0, description="pull to the reference; larger stays closer")
+    nll_weight: float = Field(1.0, ge=0, description="weight of the NLL anchor on chosen answers")
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of labels taken to be wrong (cDPO)")
+    learning_rate: float = Field(5e-5, gt=0, description="peak learning rate of the adapter")
+    epochs: float = Field(1.0, gt=0, description="passes over the pairs")
+    batch_size: int = Field(16, gt=0, description="pairs per optimizer step")
+
+
+class Referenced(NamedTuple):
+    """A pair with its reference log-probabilities (nats, summed over answer tokens)."""
+
+    pair: PairExample
+    ref_chosen: float
+    ref_rejected: float
+
+    @property
+    def length(self) -> int:
+        """Tokens of both rows."""
+        return self.pair.length
+
+
+def reference(network: Any, pairs: Sequence[PairExample], pad: int, advance: Advance = silent) -> list[Referenced]:
+    """Score all pairs under the policy as it stands: the reference of the training that follows."""
+    rows: list[Example] = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
+    network.eval()
+    with torch.autocast(next(network.parameters()).device.type, dtype=torch.bfloat16, enabled=_low(network)):
+        logps = score_all(network, rows, pad, advance=lambda n: advance(n)).logps.tolist()
+    return [Referenced(p, c, r) for p, c, r in zip(pairs, logps[::2], logps[1::2], strict=True)]
+
+
+def _low(network: Any) -> bool:
+    return next(p for p in network.parameters() if not p.requires_grad).dtype == torch.bfloat16
+
+
+def train(
+    config: Config, network: Any, pairs: Sequence[Referenced], pad: int, folder: Path, seed: int = 0,
+    advance: Advance = silent,
+) -> tuple[list[JsonDict], Alarms]:  # fmt: skip
+    """Train on referenced pairs.
+
+    Returns:
+        The log (loss, accuracy, margin, rewards and log-probabilities per pair, a row a step) and the alarms.
+
+    Raises:
+        StepFailedError: the first DPO loss is not ln 2: the reference is not the policy.
+    """
+    place = next(network.parameters()).device
+
+    def loss(network: Any, micro: Sequence[Referenced], scale: float) -> MicroLoss:
+        rows = [m.pair.chosen for m in micro] + [m.pair.rejected for m in micro]
+        logps, lengths = score(network, collate(rows, pad, place))
+        chosen, rejected = logps.chunk(2)
+        ref_chosen = chosen.new_tensor([m.ref_chosen for m in micro])
+        ref_rejected = chosen.new_tensor([m.ref_rejected for m in micro])
+        pref = losses.dpo(chosen, rejected, ref_chosen, ref_rejected, config.beta, config.label_smoothing)
+        anchor = losses.nll(chosen, lengths[: len(micro)])
+        metrics = {
+            "dpo": pref.loss, "nll": anchor, "chosen_reward": pref.chosen_reward,
+            "rejected_reward": pref.rejected_reward, "margin": pref.chosen_reward - pref.rejected_reward,
+            "accuracy": (pref.chosen_reward > pref.rejected_reward).float(),
+            "chosen_logp": chosen, "rejected_logp": rejected,
+        }  # fmt: skip
+        total = (pref.loss + config.nll_weight * anchor).sum() / scale
+        return MicroLoss(total, {key: value.sum() for key, value in metrics.items()})
+
+    loop = LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
+    count = round(len(pairs) * config.epochs)
+    run = Run(
+        network, pairs, loss, len, loop, folder, Alarms(total=count // config.batch_size), advance, check_ln2
+    )  # fmt: skip
+    return run.train(), run.alarms
+
+
+def check_ln2(row: JsonDict, tolerance: float = 0.05) -> None:
+    """Stop unless the first DPO loss is ln 2; the tolerance is bf16 noise between batch shapes.
+
+    Raises:
+        StepFailedError: the reference is not the policy at step 0.
+    """
+    if abs(row["dpo"] - losses.LN2) > tolerance:
+        problem = f"the DPO loss at step 0 is {row['dpo']:.4f}, not ln 2 = 0.6931: the reference is not the policy"
+        raise StepFailedError(problem, cure="the reference was made from other weights; delete the train step's folder")

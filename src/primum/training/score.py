@@ -1,0 +1,70 @@
+"""The one scoring function: log-probability of answer tokens, for losses, references and evaluation.
+
+The output matrix is applied only where an answer token is predicted; the reduction is in fp32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from primum.core.progress import Advance, silent
+from primum.training.batches import Rows, collate, micro_batches
+from primum.training.examples import Example
+
+
+class Scores(NamedTuple):
+    """Per row: summed log-probability of the answer (nats) and number of answer tokens, each (B,)."""
+
+    logps: Tensor
+    lengths: Tensor
+
+
+def score(network: Any, rows: Rows) -> Scores:
+    """Score the answers of right-padded rows under a causal language model.
+
+    Args:
+        network: a transformers causal LM (with adapters or without).
+        rows: ids, attention and answer mask, each (B, T).
+    """
+    trunk, head = network.get_base_model() if hasattr(network, "get_base_model") else network, None
+    hidden = trunk.model(input_ids=rows.ids, attention_mask=rows.attention, use_cache=False).last_hidden_state
+    head = trunk.get_output_embeddings()
+    keep = rows.targets[:, 1:]
+    logits = head(hidden[:, :-1][keep]).float()
+    token = torch.gather(logits, 1, rows.ids[:, 1:][keep][:, None])[:, 0] - torch.logsumexp(logits, 1)
+    owner = keep.nonzero()[:, 0]
+    sums = torch.zeros(len(rows.ids), dtype=token.dtype, device=token.device).index_add(0, owner, token)
+    return Scores(sums, rows.targets.sum(1))
+
+
+@torch.no_grad()
+def score_all(
+    network: Any, examples: Sequence[Example], pad: int, token_budget: int = 4096, advance: Advance = silent
+) -> Scores:
+    """Score many examples, sorted by length, without gradients; results in the order given."""
+    place = next(network.parameters()).device
+    indexed = [_Indexed(i, e) for i, e in enumerate(examples)]
+    logps = torch.zeros(len(examples))
+    lengths = torch.zeros(len(examples), dtype=torch.long)
+    for group in micro_batches(indexed, token_budget):
+        got = score(network, collate([g.example for g in group], pad, place))
+        index = torch.tensor([g.index for g in group])
+        logps[index], lengths[index] = got.logps.float().cpu(), got.lengths.cpu()
+        advance(len(group))
+    return Scores(logps, lengths)
+
+
+class _Indexed(NamedTuple):
+    index: int
+    example: Example
+
+    @property
+    def length(self) -> int:
+        return self.example.length
+
+
+Scorer = Callable[[Any, Rows], Scores]
