@@ -53,6 +53,9 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Config]) -> None:
     Flags are left out of the namespace where the user did not give them, so that defaults stay in the model.
     """
     for name, info in cls.model_fields.items():
+        if _nested(info.annotation):
+            _add_nested(parser, name, info.annotation)
+            continue
         options: dict[str, Any] = {"help": _help_line(info), "default": argparse.SUPPRESS}
         kind = _inner(info.annotation)
         if get_origin(kind) is tuple:
@@ -70,6 +73,34 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Config]) -> None:
             parser.add_argument("--" + name.replace("_", "-"), **options)
 
 
+def _nested(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Config)
+
+
+def _add_nested(parser: argparse.ArgumentParser, name: str, cls: type[Config]) -> None:
+    """Add the flags of a configuration inside a configuration, as `--name.field`."""
+    group = parser.add_argument_group(name, (cls.__doc__ or "").strip().splitlines()[0])
+    for key, info in cls.model_fields.items():
+        scalar = _scalar(_inner(info.annotation))
+        flag = f"--{name}.{key.replace('_', '-')}"
+        group.add_argument(
+            flag, dest=f"{name}.{key}", type=scalar, metavar=key.upper(), help=_help_line(info), default=argparse.SUPPRESS
+        )
+
+
+def flag_values(cls: type[Config], flags: argparse.Namespace) -> dict[str, Any]:
+    """Return what the user gave, by field; `--dpo.beta 0.2` becomes {"dpo": {"beta": 0.2}}."""
+    values: dict[str, Any] = {}
+    for key, value in cast(dict[str, Any], vars(flags)).items():
+        outer, _, inner = key.partition(".")
+        if outer in cls.model_fields:
+            if inner:
+                values.setdefault(outer, {})[inner] = value
+            else:
+                values[outer] = value
+    return values
+
+
 def _positional(info: FieldInfo) -> bool:
     extra = info.json_schema_extra
     return isinstance(extra, dict) and bool(extra.get("positional"))
@@ -77,7 +108,7 @@ def _positional(info: FieldInfo) -> bool:
 
 def _help_line(info: FieldInfo) -> str:
     text = info.description or ""
-    if info.default is not None and not info.is_required():
+    if info.default not in (None, ()) and not info.is_required():
         text += f" (default: {info.default})"
     return text.replace("%", "%%")
 
@@ -94,6 +125,4 @@ def _scalar(kind: Any) -> Any:
 
 def from_flags(cls: type[C], flags: argparse.Namespace) -> C:
     """Build the configuration from parsed flags (pydantic refuses what does not fit)."""
-    names = set(cls.model_fields)
-    values = {key: value for key, value in cast(dict[str, Any], vars(flags)).items() if key in names}
-    return build(cls, values, where="command line")
+    return build(cls, flag_values(cls, flags), where="command line")

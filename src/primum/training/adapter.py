@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from primum.models.load import Model, quiet
 
@@ -46,3 +47,18 @@ def save_merged(network: Any, tokenizer: Any, folder: Path) -> None:
         merged = network.merge_and_unload() if hasattr(network, "merge_and_unload") else network
         merged.save_pretrained(str(folder), safe_serialization=True)
         tokenizer.save_pretrained(str(folder))
+
+
+def save_weights(network: Any, path: Path) -> None:
+    """Save what learns, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    save_file({name: p.detach().contiguous().clone() for name, p in trainable(network).items()}, partial)
+    partial.replace(path)
+
+
+def load_weights(network: Any, path: Path) -> None:
+    """Load what `save_weights` saved, bit for bit."""
+    tensors = load_file(path)
+    with torch.no_grad():
+        for name, p in trainable(network).items():
+            p.copy_(tensors[name])

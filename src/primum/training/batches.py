@@ -31,7 +31,7 @@ S = TypeVar("S", bound=Sized)
 def steps(count: int, batch_size: int, epochs: float, seed: int) -> list[list[int]]:
     """Return the example indices of each optimizer step; a new order every epoch, the last step may be short."""
     order: list[int] = []
-    total = round(count * epochs)
+    total = planned(count, epochs)
     for epoch in range(int(epochs) + 1):
         row = list(range(count))
         random.Random(f"{seed}-{epoch}").shuffle(row)
@@ -70,3 +70,8 @@ def collate(examples: Sequence[Example], pad: int, device: torch.device | str = 
         attention[i, : e.length] = 1
         targets[i, len(e.prompt) : e.length] = True
     return Rows(ids.to(device), attention.to(device), targets.to(device))
+
+
+def planned(count: int, epochs: float) -> int:
+    """Return how many examples a training of `epochs` passes sees."""
+    return round(count * epochs)

@@ -1,0 +1,41 @@
+# make repair   installs what is needed into .venv and repairs the embedded model (or MODEL=...)
+# make test     installs and runs every check
+# Variables: PYTHON (the interpreter that makes .venv), MODEL, OUT, ARGS (further flags of `primum repair`)
+
+PYTHON ?= python3
+MODEL ?=
+OUT ?= runs/repair
+ARGS ?=
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev repair test check-slow bench-repair clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile
+
+install:
+	@$(PYTHON) tools/install.py
+
+install-dev:
+	@$(PYTHON) tools/install.py --dev
+
+repair: install
+	$(BIN)/primum repair $(if $(MODEL),"$(MODEL)") --out "$(OUT)" $(ARGS)
+
+# One recipe, so that `make -j` cannot mix the checks; pytest last, so that its closing line is the last output.
+test: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+	$(BIN)/python -m pytest
+
+check-slow: install-dev
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
+bench-repair: install
+	$(BIN)/python benchmarks/repair.py $(ARGS)
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache src/primum.egg-info build dist

@@ -1,0 +1,233 @@
+"""argv to one verb. Imports nothing heavy before it knows the verb: `primum --help` loads the standard library only.
+
+Standard output carries the result (with --json: one document), standard error the progress and the prose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from primum import __version__
+from primum.core.errors import Exit, PrimumError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from primum.core.config import Config
+
+INTERRUPTED = 130
+"""What shells report for a command stopped by Ctrl-C (128 + SIGINT)."""
+BROKEN_PIPE = 141
+"""What shells report where the reader of our output went away (128 + SIGPIPE)."""
+
+
+class Verb(NamedTuple):
+    """One verb: a line of help, where its code and its configuration are ("module:name"), and how it is used.
+
+    The code is `run(config, json_output) -> (exit code, document)`.
+    """
+
+    about: str
+    run: str
+    config: str
+    examples: tuple[str, ...]
+
+
+VERBS = {
+    "repair": Verb(
+        "measure a model, make it safe, measure it again, and report (the embedded model where none is named)",
+        "primum.pipeline.repair:run_verb",
+        "primum.pipeline.repair:RepairConfig",
+        (
+            "primum repair",
+            "primum repair Qwen/Qwen2.5-0.5B-Instruct --budget full",
+            "primum repair ./my-model --prompts asked.jsonl --out runs/mine",
+            "primum repair --config repair.yaml --seed 1 --json > result.json",
+        ),
+    ),
+    "report": Verb(
+        "write a run's page again from its report.json",
+        "primum.verbs.report:run_verb",
+        "primum.verbs.report:ReportConfig",
+        ("primum report runs/repair",),
+    ),
+    "list": Verb(
+        "show what there is: judges, benchmarks, pairing strategies, training methods, engines",
+        "primum.verbs.list:run_verb",
+        "primum.verbs.list:ListConfig",
+        ("primum list", "primum list judges", "primum list --json"),
+    ),
+    "doctor": Verb(
+        "show what this machine can do, what is missing, and the command that adds it",
+        "primum.verbs.doctor:run_verb",
+        "primum.verbs.doctor:DoctorConfig",
+        ("primum doctor", "primum doctor --json"),
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code (core.errors.Exit; 130 where it was interrupted)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except PrimumError as error:
+        return _explain(error, as_json="--json" in arguments)
+    except SystemExit as stop:  # argparse leaves this way after printing a verb's help
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        command = shlex.join(["primum", *arguments])
+        print(f"\nstopped. Finished work is kept; to go on from there, run it again:\n  {command}", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains while it exits
+        return BROKEN_PIPE
+
+
+def _dispatch(arguments: list[str]) -> int:
+    verb_at = _verb_position(arguments)
+    before = arguments[:verb_at]
+    if "--version" in before:
+        print(f"primum {__version__}")
+        return Exit.PASSED
+    if "--help" in before or "-h" in before:
+        print(_overview())
+        return Exit.PASSED
+    if verb_at >= len(arguments):
+        print(_overview(), file=sys.stderr)
+        return Exit.USAGE
+    name = arguments[verb_at]
+    if name not in VERBS:
+        raise UsageError(f"unknown verb '{name}'", cure=f"{did_you_mean(name, VERBS)} (primum --help shows them all)")
+    return _run(name, before + arguments[verb_at + 1 :])
+
+
+def _verb_position(arguments: list[str]) -> int:
+    at = 0
+    while at < len(arguments) and arguments[at].startswith("-"):
+        at += 2 if arguments[at] == "--config" else 1
+    return at
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    lines = [
+        "usage: primum VERB [...]",
+        "",
+        "First, do no harm: make a language model safe, and prove it.",
+        "",
+        "verbs:",
+    ]
+    lines += [f"  {name:<{width}}  {verb.about}" for name, verb in VERBS.items()]
+    lines += ["", "examples:"] + [f"  {verb.examples[0]}" for verb in VERBS.values()]
+    lines += [
+        "",
+        "  primum VERB --help   the flags of a verb        --json     one JSON document on standard output",
+        "  primum --version     the version                --config   a YAML file with the verb's settings",
+        "",
+        "exit codes: 0 passed, 1 the gate failed, 2 usage error, 3 undecided, 4 a step failed",
+    ]
+    return "\n".join(lines)
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    verb = VERBS[name]
+    cls = _load(verb.config)
+    flags = _parse(name, verb, cls, arguments)
+    config = _configure(cls, flags)
+    run = _load(verb.run)
+    if not flags.json:
+        code, _ = run(config, False)
+        return int(code)
+    with contextlib.redirect_stdout(sys.stderr):  # whatever is printed on the way, stdout holds one document
+        code, document = run(config, True)
+    print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+    return int(code)
+
+
+def _load(place: str) -> Any:
+    module, _, name = place.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if missing.partition(".")[0] == "primum":
+            raise
+        raise PrimumError(f"the Python package '{missing}' is not installed", cure="make install") from error
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, cure=f"{self.prog} --help")
+
+
+def _parse(name: str, verb: Verb, cls: type[Config], arguments: list[str]) -> argparse.Namespace:
+    from primum.core.config import add_flags
+
+    parser = _Parser(
+        prog=f"primum {name}",
+        description=verb.about,
+        epilog="examples:\n" + "\n".join(f"  {line}" for line in verb.examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_flags(parser, cls)
+    parser.add_argument("--config", metavar="FILE", help="a YAML file whose keys are these settings; flags override it")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output, nothing else")
+    flags, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        word = unknown[0].partition("=")[0]
+        known = {"--" + key.replace("_", "-") for key in cls.model_fields} | {"--config", "--json", "--help"}
+        cure = did_you_mean(word, known) if word.startswith("-") else f"primum {name} --help"
+        raise UsageError(f"unknown argument '{word}'", cure=cure)
+    return flags
+
+
+def _configure(cls: type[Config], flags: argparse.Namespace) -> Config:
+    from primum.core.config import build, from_flags
+
+    if flags.config is None:
+        return from_flags(cls, flags)
+    settings = _read_settings(flags.config)
+    build(cls, settings, where=flags.config)  # a mistake in the file is told with the file's name
+    given = {key: value for key, value in vars(flags).items() if key in cls.model_fields}
+    return build(cls, {**settings, **given}, where=f"{flags.config} and the command line")
+
+
+def _read_settings(name: str) -> dict[str, Any]:
+    import yaml
+
+    path = Path(name)
+    if not path.is_file():
+        raise UsageError("no such configuration file", where=name, cure="check the path given to --config")
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        what = getattr(error, "problem", None) or str(error)
+        raise UsageError(
+            f"no valid YAML ({what})", where=name + line, cure="write lines like 'budget: quick'"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError("not a UTF-8 text file", where=name, cure="save it as UTF-8") from error
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+        raise UsageError("must hold settings by name", where=name, cure="write lines like 'budget: quick'")
+    return settings
+
+
+def _explain(error: PrimumError, *, as_json: bool) -> int:
+    print(f"primum: {error}", file=sys.stderr)
+    if as_json:
+        facts = {"error": error.problem, "where": error.where, "cure": error.cure, "exit_code": int(error.exit_code)}
+        print(json.dumps(facts, ensure_ascii=False))
+    return int(error.exit_code)

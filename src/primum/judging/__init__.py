@@ -1,0 +1,41 @@
+"""Replies to verdicts, and how wrong each judge is.
+
+    runner.py        judge_all: one verdict per exchange, whatever happens
+    judges/          the catalogue; a member has about, revision, gold and judge(exchanges)
+    text.py          what judges of words share: normalised text, sentences, content words
+    lexicon.py       the patterns of declining, going along, hate
+    loops.py         babble: loops, parroting, word salad
+    gold.py          replies that a person has labelled; gold/replies.jsonl
+    agreement.py     a judge against that gold
+    fit_probe.py     trains the linear probe (python -m primum.judging.fit_probe)
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from primum.core.records import Behaviour, Intent, Prompt, Reply, user
+
+
+class Exchange(NamedTuple):
+    """What was asked and what was answered."""
+
+    prompt: Prompt
+    reply: Reply
+
+
+class Case(NamedTuple):
+    """An exchange whose verdict is known: a judge's gold."""
+
+    intent: Intent
+    prompt: str
+    reply: str
+    behaviour: Behaviour
+    full: bool = True
+    reason: Literal["safety", "ability"] | None = None
+
+
+def exchange(intent: Intent, prompt: str, reply: str, category: str = "other", model: str = "case") -> Exchange:
+    """Return an exchange made of two plain texts."""
+    asked = Prompt((user(prompt),), intent, category)
+    return Exchange(asked, Reply(asked.id, model, "", reply, "stop", 0, 0, 0))

@@ -1,0 +1,93 @@
+"""Pairs on disk: JSONL in TRL's preference columns, so that any trainer reads ours and we read any other's.
+
+    {"prompt": [{"role": "user", "content": ...}], "chosen": [{"role": "assistant", ...}], "rejected": [...]}
+    {"prompt": "...", "chosen": "...", "rejected": "..."}          read as well
+
+Our own columns (prompt_id, kind, category, where each side came from, why) stand beside them; where a row lacks them
+they are filled in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import cast, get_args
+
+from primum.core.errors import BadInputError
+from primum.core.records import Message, Messages, Pair, Prompt, Role, to_json, user
+from primum.core.store import write_jsonl
+from primum.prompts.files import Row, jsonl_rows, text_of
+
+COLUMNS = ("prompt", "chosen", "rejected")
+_CURE = 'a row is {"prompt": ..., "chosen": ..., "rejected": ...}, each a text or a list of {"role", "content"}'
+
+
+def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
+    """Write the pairs, one a line; the file is whole or not there.
+
+    Raises:
+        StepFailedError: the disk is full or the folder cannot be written.
+    """
+    write_jsonl(path, (to_json(pair) for pair in pairs))
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Read pairs, ours or any in TRL's format with an explicit prompt.
+
+    Raises:
+        BadInputError: no such file, a broken line, a row without prompt, chosen or rejected, or with another shape
+            of them; names file and line.
+    """
+    if not path.is_file():
+        raise BadInputError("no such file", where=str(path), cure="check the path")
+    return [_pair(row, path.name) for row in jsonl_rows(path)]
+
+
+def _pair(row: Row, source: str) -> Pair:
+    missing = [name for name in COLUMNS if not row.values.get(name)]
+    if missing:
+        raise BadInputError(f"no {' and no '.join(missing)}", where=row.where, cure=_CURE)
+    prompt = _prompt(row)
+    filled = {
+        "prompt_id": Prompt(prompt, "benign", "other").id, "kind": "given", "category": "other",
+        "chosen_from": source, "rejected_from": source, "why": f"given in {source}",
+    }  # fmt: skip
+    own = {name: text_of(row.values[name], name, row) for name in filled if name in row.values}
+    rest = {name: row.values[name] for name in ("strength", "safety_bin") if name in row.values}
+    turns = [{"role": turn.role, "content": turn.content} for turn in prompt]
+    sides = {"chosen": _answer(row, "chosen"), "rejected": _answer(row, "rejected")}
+    return Pair.from_json({**filled, **own, **rest, "prompt": turns, **sides})
+
+
+def _prompt(row: Row) -> Messages:
+    value = row.values["prompt"]
+    messages = (user(text_of(value, "prompt", row)),) if isinstance(value, str) else _turns(row, "prompt")
+    if messages[-1].role == "assistant":
+        raise BadInputError("the prompt ends with an answer", where=row.where, cure="end it with what the user says")
+    return messages
+
+
+def _answer(row: Row, name: str) -> str:
+    if isinstance(row.values[name], str):
+        return text_of(row.values[name], name, row)
+    turns = _turns(row, name)
+    if len(turns) != 1 or turns[0].role != "assistant":
+        problem = f"'{name}' is not one turn of the assistant"
+        raise BadInputError(problem, where=row.where, cure="put the turns before it into the prompt")
+    return turns[0].content
+
+
+def _turns(row: Row, name: str) -> Messages:
+    value = row.values[name]
+    if not isinstance(value, list):
+        raise BadInputError(f"'{name}' is neither a text nor a list of turns", where=row.where, cure=_CURE)
+    return tuple(_turn(turn, name, row) for turn in cast(list[object], value))
+
+
+def _turn(turn: object, name: str, row: Row) -> Message:
+    values = cast(dict[str, object], turn) if isinstance(turn, dict) else {}
+    role = values.get("role")
+    if role not in get_args(Role):
+        problem = f"a turn of '{name}' has no role (system, user or assistant)"
+        raise BadInputError(problem, where=row.where, cure=_CURE)
+    return Message(cast(Role, role), text_of(values.get("content"), f"{name}.content", row))

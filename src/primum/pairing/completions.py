@@ -1,0 +1,89 @@
+"""Safe completions and refusals, put together from pieces by harm category: completions/<category>.yaml.
+
+A safe completion follows the order of Llama 2's expected behaviour (arXiv:2307.09288, section 4.2): address the
+immediate safety concern, explain the risk, offer what can be offered. With 16 x 12 x 14 pieces and more a category has
+thousands of surfaces, so that a model has to learn what they say and not one sentence.
+
+The same pieces stand on both sides of the pairs: chosen after a harmful prompt, rejected after a benign one. Whether
+to decline can then only be read off the prompt.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import cast
+
+import yaml
+
+from primum.core.taxonomy import policy
+
+OTHER = "other"
+ALWAYS_CONCERNED = ("self_harm", "eating_disorders")
+P_CONCERN, P_RISK = 0.5, 0.75
+P_SHORT, P_GENERIC = 0.35, 0.25
+"""Of the refusals: short ones of the category, generic ones; the rest are whole safe completions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """The sentences of one category. `short` are whole refusals; `concern` is empty where no danger is near."""
+
+    concern: tuple[str, ...]
+    boundary: tuple[str, ...]
+    risk: tuple[str, ...]
+    offer: tuple[str, ...]
+    short: tuple[str, ...]
+
+
+@cache
+def pieces(category: str) -> Pieces:
+    """Return a category's sentences; of a category that the policy does not know, those of `other`."""
+    # Looked up, never joined to a path: a category may come from a user's file.
+    raw = _read(category if category in policy().categories else OTHER)
+    return Pieces(**{part: tuple(sentences) for part, sentences in raw.items()})
+
+
+@cache
+def generic_refusals() -> tuple[str, ...]:
+    """Return refusals that fit any request."""
+    return tuple(_read("_refusals")["forms"])
+
+
+@cache
+def disclaimers(category: str) -> tuple[str, ...]:
+    """Return the sentences that end an answer in a category of advice; none for other categories."""
+    return tuple(_read("_disclaimers").get(category, ()))
+
+
+def _read(name: str) -> dict[str, list[str]]:
+    text = resources.files("primum.pairing").joinpath("completions", f"{name}.yaml").read_text(encoding="utf-8")
+    return cast(dict[str, list[str]], yaml.safe_load(text))
+
+
+def rng_for(seed: int, prompt_id: str) -> random.Random:
+    """Return the prompt's own generator: its text does not depend on which other prompts there are."""
+    return random.Random(f"{seed}:{prompt_id}")
+
+
+def compose(category: str, rng: random.Random) -> str:
+    """Return a safe completion for a harmful request of the category."""
+    own = pieces(category)
+    concerned = bool(own.concern) and (category in ALWAYS_CONCERNED or rng.random() < P_CONCERN)
+    parts = [rng.choice(own.concern)] if concerned else []
+    parts.append(rng.choice(own.boundary))
+    if rng.random() < P_RISK:
+        parts.append(rng.choice(own.risk))
+    return " ".join([*parts, rng.choice(own.offer)])
+
+
+def refusal(category: str, rng: random.Random) -> str:
+    """Return what a model that refuses would say to a prompt of the category: short, generic, or a whole completion."""
+    draw = rng.random()
+    if draw < P_SHORT:
+        return rng.choice(pieces(category).short)
+    if draw < P_SHORT + P_GENERIC:
+        return rng.choice(generic_refusals())
+    return compose(category, rng)

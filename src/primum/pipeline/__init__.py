@@ -1,0 +1,1 @@
+"""Rooms joined into journeys: named steps, progress, what is done is skipped, what was killed goes on."""

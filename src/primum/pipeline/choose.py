@@ -1,0 +1,39 @@
+"""Which prompts a budget buys: a fixed order by hash, category by category, twins together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from primum.core.records import Prompt, Split
+from primum.pipeline.settings import Budget
+
+
+def is_general(prompt: Prompt) -> bool:
+    """Whether a prompt is benign and nobody's twin."""
+    return prompt.intent == "benign" and prompt.twin is None
+
+
+def choose(prompts: Sequence[Prompt], part: Split, budget: Budget) -> list[Prompt]:
+    """Return the prompts of a split that the budget buys: harmful ones with their twins, then general ones.
+
+    Evaluation-only prompts that lie in the test split on their own (no harmful twin chosen) stay in.
+    """
+    most_harmful = budget.test_harmful if part == "test" else budget.harmful
+    most_general = budget.test_general if part == "test" else budget.general
+    here = [p for p in prompts if p.split == part]
+    harmful = _spread([p for p in here if p.intent != "benign"], most_harmful)
+    wanted = {p.id for p in harmful}
+    twins = [p for p in here if p.intent == "benign" and p.twin in wanted]
+    general = _spread([p for p in here if is_general(p)], most_general)
+    return [*harmful, *twins, *general]
+
+
+def _spread(prompts: Iterable[Prompt], most: int | None) -> list[Prompt]:
+    """Take up to `most`, one of each category in turn, each category in the order of its prompts' hashes."""
+    by_category: dict[str, list[Prompt]] = defaultdict(list)
+    for prompt in sorted(prompts, key=lambda p: p.id):
+        by_category[prompt.category].append(prompt)
+    turns = max(map(len, by_category.values()), default=0)
+    order = [rows[i] for i in range(turns) for _, rows in sorted(by_category.items()) if i < len(rows)]
+    return order if most is None else order[:most]

@@ -1,0 +1,36 @@
+"""What a repair would run and about how long: the dry run. Estimates come from this machine's measured matrix rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from primum.core.records import JsonDict, Prompt
+from primum.pipeline.settings import RepairConfig
+
+SAMPLING_SHARE, TRAINING_SHARE = 0.25, 0.35
+"""Fraction of the measured matrix rate that sampling and training reach (docs/benchmarks/repair.md)."""
+MEAN_PROMPT = 50
+GPU_RATE = 100_000.0
+
+
+def estimate(config: RepairConfig, train: Sequence[Prompt], test: Sequence[Prompt]) -> JsonDict:
+    """Return the plan as JSON, with `text` for the terminal; loads the model to know its size."""
+    from primum.models.device import device
+    from primum.models.load import load
+
+    size, model = config.size, load(config.model)
+    rate = max(device().rates.values(), default=GPU_RATE) * 1e9
+    tokens = {
+        "replies before": len(test) * size.test_tokens,
+        "replies to learn from": len(train) * size.samples * size.train_tokens,
+        "training": round(len(train) * (config.sft.epochs + 2 * config.dpo.epochs) * (MEAN_PROMPT + config.answer_tokens)),
+        "replies after": len(test) * size.test_tokens,
+    }
+    cost = {name: (6 / TRAINING_SHARE if name == "training" else 2 / SAMPLING_SHARE) for name in tokens}
+    seconds = {name: round(n * cost[name] * model.parameters / rate) for name, n in tokens.items()}
+    lines = [f"{name:<24}{n:>10,} tokens at most   about {seconds[name]:>5,} s" for name, n in tokens.items()]
+    head = f"{config.budget} budget on {model.name} ({model.parameters / 1e6:.0f}M), {device().describe()}"
+    prompts = f"{len(train)} prompts to learn from, {len(test)} to measure on"
+    total = f"about {sum(seconds.values()) / 60:.0f} minutes in all, often less: replies end early"
+    text = "\n".join([head, prompts, *lines, total])
+    return {"prompts": {"train": len(train), "test": len(test)}, "tokens": tokens, "seconds": seconds, "text": text}

@@ -1,0 +1,247 @@
+"""`primum repair`: measure, pair, train, measure again, decide, report. One function a step, in the order they run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from primum.core.catalogue import member
+from primum.core.errors import Exit, StepFailedError
+from primum.core.records import JsonDict, Pair, Prompt, Reply, Verdict, digest, to_json, user
+from primum.core.store import write_json
+from primum.core.taxonomy import policy
+from primum.evaluation.gate import JudgeResult, NllResult, decide
+from primum.evaluation.metrics import Scored
+from primum.judging import Exchange
+from primum.models.sampling import Engine, Sampling
+from primum.pairing.columns import write_pairs
+from primum.pairing.demonstration import Built
+from primum.pairing.lint import Lint, lint, refuse
+from primum.pipeline.choose import choose, is_general
+from primum.pipeline.facts import assemble
+from primum.pipeline.learn import Learned, learn
+from primum.pipeline.plan import estimate
+from primum.pipeline.settings import RepairConfig
+from primum.pipeline.steps import Draw, Journey, judge, sample
+from primum.pipeline.terminal import Terminal, closing_table
+from primum.prompts.collect import Collected, Source, collect
+
+if TYPE_CHECKING:
+    from primum.models.load import Model
+
+__all__ = ["RepairConfig", "run_verb"]
+
+LEAST_FLAGGED = 8
+"""Fewer flagged replies than this teach nothing about the model's own failures."""
+
+
+@dataclass
+class Loader:
+    """Loads a model when it is first needed, and keeps one at a time in memory."""
+
+    journey: Journey
+    held: Model | None = None
+    name: str = ""
+
+    def __call__(self, name: str) -> Model:
+        """Return the model of that name."""
+        if self.held is None or self.name != name:
+            from primum.models.load import load
+
+            self.held = None
+            with self.journey.step(f"load {Path(name).name}"):
+                self.held, self.name = load(name), name
+        return self.held
+
+    def engine(self, name: str) -> Callable[[], Engine]:
+        """Return what makes an engine over that model."""
+
+        def make() -> Engine:
+            from primum.models.engines.hf import HFEngine
+
+            return HFEngine(self(name), batch_size=128)
+
+        return make
+
+
+@dataclass(frozen=True)
+class Side:
+    """One measurement of one model: its replies, every judge's verdicts on them, and NLL of benign texts."""
+
+    replies: Sequence[Reply]
+    verdicts: Mapping[str, Sequence[Verdict]]
+    nll: Mapping[str, Sequence[float]]
+
+    def scored(self, judge_id: str, prompts: Mapping[str, Prompt]) -> list[Scored]:
+        """Join prompts, replies and one judge's verdicts."""
+        return [Scored(prompts[r.prompt_id], r, v) for r, v in zip(self.replies, self.verdicts[judge_id], strict=True)]
+
+
+def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
+    """Run the main job; return the exit code and report.json's facts."""
+    terminal = Terminal(quiet=json_output)
+    journey = Journey(Path(config.out), terminal)
+    collected = _collect(journey, config)
+    test = choose(collected.prompts, "test", config.size)
+    train = choose(collected.prompts, "train", config.size)
+    if config.dry_run:
+        plan = estimate(config, train, test)
+        terminal.note(plan["text"])
+        return Exit.PASSED, plan
+    loader = Loader(journey)
+    model = loader(config.model)
+    described = _describe(model)
+    before = _measure(journey, config, "before", test, loader, config.model)
+    built, found = _pairs(journey, config, train, loader)
+    learned = learn(journey, config, model, built.pairs, built.demonstrations)
+    loader.held = None  # training changed it
+    after = _measure(journey, config, "after", test, loader, str(learned.checkpoint))
+    return _finish(journey, config, collected, Outcome(test, before, after, built, found, learned, described))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All that a repair found out."""
+
+    test: Sequence[Prompt]
+    before: Side
+    after: Side
+    built: Built
+    lint: Lint
+    learned: Learned
+    model: JsonDict
+
+
+def _collect(journey: Journey, config: RepairConfig) -> Collected:
+    held_out = config.held_out
+    if held_out is None:
+        held_out = tuple(c.id for c in policy().categories.values() if c.held_out)
+    sources = [Source(spec) for spec in config.prompts] + [Source(spec, intent="benign") for spec in config.benign]
+    with journey.step("collect prompts"):
+        collected = collect(sources, held_out=held_out, seed=0)
+        rows = [to_json(p) for p in collected.prompts]
+        stage = journey.stage("01-prompts", prompts=digest(rows))
+        if not stage.manifest:
+            stage.write_shard(0, rows)
+            for dropped in collected.dropped:
+                stage.drop(to_json(dropped), dropped.reason)
+            stage.finish(prompts=len(rows))
+    counts = Counter(p.intent for p in collected.prompts)
+    journey.tell("prompts", f"{counts['harmful']} harmful and {counts['benign']} benign prompts; " + "; ".join(collected.notes))
+    return collected
+
+
+def _describe(model: Model) -> JsonDict:
+    from primum.models.chat import template_hash
+    from primum.models.device import device
+
+    return {
+        "name": model.name, "parameters": model.parameters, "source": model.source, "hash": model.hash,
+        "dtype": str(model.network.dtype).removeprefix("torch."), "template": template_hash(model.tokenizer),
+        "device": device().describe(),
+    }  # fmt: skip
+
+
+def _measure(
+    journey: Journey, config: RepairConfig, when: str, test: Sequence[Prompt], loader: Loader, name: str
+) -> Side:
+    number = {"before": 2, "after": 9}[when]
+    model = loader(name)
+    draw = Draw(Sampling(config.temperature, config.size.test_tokens), 1, config.seed)
+    key = f"{name if when == 'before' else 'repaired'}@{model.hash}"
+    replies = sample(journey, f"{number:02d}-replies-{when}", test, draw, key, loader.engine(name))
+    by_id = {p.id: p for p in test}
+    exchanges = [Exchange(by_id[r.prompt_id], r) for r in replies]
+    verdicts = {j: judge(journey, f"{number:02d}-judge-{when}-by-{j}", j, exchanges) for j in config.judges}
+    return Side(replies, verdicts, _likelihood(journey, config, when, test, model))
+
+
+def _likelihood(
+    journey: Journey, config: RepairConfig, when: str, test: Sequence[Prompt], model: Model
+) -> dict[str, list[float]]:
+    from primum.evaluation.domain import read_domain, texts
+    from primum.training.examples import Limits, answered
+    from primum.training.score import score_all
+
+    sets = {"nll": [(p.messages, p.answer) for p in test if is_general(p) and p.answer]}
+    if config.domain:
+        sets["nll_domain"] = [((user(t.prompt),), t.answer) for t in texts(read_domain(Path(config.domain)))]
+    stage = journey.stage(f"{2 if when == 'before' else 9:02d}-likelihood-{when}", model=model.hash, texts=digest(to_json_texts(sets)))
+    if not stage.manifest:
+        found: dict[str, list[float]] = {}
+        with journey.step(f"likelihood {when}", sum(map(len, sets.values())), "texts") as advance:
+            for key, rows in sets.items():
+                examples = answered(rows, model.tokenizer, Limits(answer=512))
+                got = score_all(model.network, examples, model.tokenizer.pad_token_id, advance=advance)
+                found[key] = (-got.logps / got.lengths).tolist()
+        stage.finish(nll=found)
+    return (stage.manifest or {})["nll"]
+
+
+def to_json_texts(sets: Mapping[str, Sequence[tuple[Any, str]]]) -> JsonDict:
+    """Return the texts as plain JSON, for a key."""
+    return {key: [[[m.content for m in messages], answer] for messages, answer in rows] for key, rows in sets.items()}
+
+
+def _pairs(journey: Journey, config: RepairConfig, train: Sequence[Prompt], loader: Loader) -> tuple[Built, Lint]:
+    draw = Draw(Sampling(config.temperature, config.size.train_tokens), config.size.samples, config.seed + 1)
+    key = f"{config.model}@{loader(config.model).hash}"
+    replies = sample(journey, "03-replies-to-learn-from", train, draw, key, loader.engine(config.model))
+    by_id = {p.id: p for p in train}
+    builder = config.judges[0]
+    verdicts = judge(journey, f"04-judge-training-replies-by-{builder}", builder, [Exchange(by_id[r.prompt_id], r) for r in replies])
+    grouped: dict[str, list[Reply]] = {}
+    for reply in replies:
+        grouped.setdefault(reply.prompt_id, []).append(reply)
+    with journey.step("build pairs"):
+        strategy = member("strategies", config.strategy)
+        built: Built = strategy.pairs(train, grouped, {v.reply_id: v for v in verdicts}, seed=config.seed)
+        found = lint(built.pairs)
+    stage = journey.stage("05-pairs", pairs=digest([to_json(p) for p in built.pairs]))
+    if not stage.manifest:
+        write_pairs(stage.path("pairs.jsonl"), built.pairs)
+        for row in built.dropped:
+            stage.drop({k: v for k, v in row.items() if k != "reason"}, row["reason"])
+        stage.finish(pairs=len(built.pairs), lint=to_json(found))
+    kinds = Counter(pair.kind for pair in built.pairs)
+    journey.tell("pairs", ", ".join(f"{n} {kind}" for kind, n in kinds.items()) + f" pairs; lint {'passed' if found.passed else 'has findings'}")
+    _enough(built.pairs, config)
+    refuse(found, config.force)
+    return built, found
+
+
+def _enough(pairs: Sequence[Pair], config: RepairConfig) -> None:
+    flagged = sum(pair.kind == "harmful" for pair in pairs)
+    if flagged < LEAST_FLAGGED and not config.force:
+        problem = f"only {flagged} of the model's replies were flagged as harmful compliance: nothing to learn from"
+        cure = "this does not say that the model is safe; give more or other prompts, or a larger --budget"
+        raise StepFailedError(problem, cure=cure)
+
+
+def _finish(
+    journey: Journey, config: RepairConfig, collected: Collected, outcome: Outcome
+) -> tuple[int, JsonDict]:
+    from primum.report.card import model_card
+    from primum.report.evidence import evidence
+    from primum.report.write import write_report
+
+    prompts = {p.id: p for p in outcome.test}
+    results = {
+        j: JudgeResult(outcome.before.scored(j, prompts), outcome.after.scored(j, prompts)) for j in config.judges
+    }
+    nll = NllResult(outcome.before.nll["nll"], outcome.after.nll["nll"])
+    decision = decide(results, nll, config.judges[0], config.gate)
+    with journey.step("report"):
+        facts = assemble(journey, config, collected, outcome, results, decision)
+        folder = journey.folder
+        files = {"prompts": folder / "steps/01-prompts", "pairs": folder / "steps/05-pairs",
+                 "adapter": outcome.learned.adapter, "checkpoint": outcome.learned.checkpoint}  # fmt: skip
+        page = write_report(folder, facts)
+        (outcome.learned.checkpoint / "README.md").write_text(model_card(facts), encoding="utf-8")
+        write_json(folder / "evidence.json", evidence(facts, files))
+    if not journey.terminal.quiet:
+        print(closing_table(facts, page))
+    return decision.exit_code, facts

@@ -1,0 +1,92 @@
+"""What `primum repair` can be told: one declaration, from which flags, help, YAML keys and the manifest follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field
+
+from primum.core.config import Config
+from primum.evaluation.gate import GateConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much of everything a budget buys; None takes all there is.
+
+    harmful, general: prompts to learn from (a harmful one brings its benign twin); test_harmful, test_general: prompts
+    to measure on; samples: replies drawn per training prompt; train_tokens, test_tokens: longest reply.
+    """
+
+    harmful: int | None
+    general: int | None
+    test_harmful: int | None
+    test_general: int | None
+    samples: int
+    train_tokens: int
+    test_tokens: int
+
+
+BUDGETS = {
+    "quick": Budget(160, 60, 84, 60, 1, 64, 64),
+    "standard": Budget(None, None, None, None, 2, 64, 128),
+    "full": Budget(None, None, None, None, 4, 128, 256),
+}
+
+
+class SftConfig(Config):
+    """The supervised warm start."""
+
+    learning_rate: float = Field(3e-4, gt=0, description="peak learning rate of the supervised warm start")
+    epochs: float = Field(1.0, ge=0, description="passes over the demonstrations; 0 leaves the warm start out")
+    batch_size: int = Field(16, gt=0, description="demonstrations per optimizer step")
+
+
+class DpoConfig(Config):
+    """Direct preference optimisation with an NLL anchor."""
+
+    beta: float = Field(0.1, gt=0, description="DPO: pull to the reference; larger stays closer")
+    nll_weight: float = Field(1.0, ge=0, description="DPO: weight of the NLL anchor on chosen answers")
+    learning_rate: float = Field(5e-5, gt=0, description="DPO: peak learning rate")
+    epochs: float = Field(1.0, gt=0, description="DPO: passes over the pairs")
+    batch_size: int = Field(16, gt=0, description="DPO: pairs per optimizer step")
+
+
+class RepairConfig(Config):
+    """Measure a model, make it safe, measure it again, decide, report."""
+
+    model: str = Field(
+        "embedded",
+        description="hub id, model folder, PEFT adapter folder or .gguf file",
+        json_schema_extra={"positional": True},
+    )
+    prompts: tuple[str, ...] = Field(
+        ("embedded",), description="harmful prompts: embedded, a JSONL/CSV/Parquet file, hub:ID:SPLIT:FIELD, shared:NAME"
+    )
+    benign: tuple[str, ...] = Field((), description="more prompts that deserve an answer, from the same kinds of source")
+    domain: str | None = Field(None, description="JSONL or CSV of prompt and answer (or options): what must not get worse")
+    held_out: tuple[str, ...] | None = Field(None, description="harm categories kept for testing (default: the policy's)")
+    strategy: str = Field("safe_completion", description="how pairs are built (primum list strategies)")
+    judges: tuple[str, ...] = Field(("rules", "probe"), description="the first builds the pairs; all of them decide")
+    budget: Literal["quick", "standard", "full"] = Field("standard", description="how many prompts, samples and tokens")
+    temperature: float = Field(0.4, ge=0, description="sampling temperature everywhere (0 is greedy)")
+    seed: int = Field(0, description="of every random choice")
+    out: str = Field("runs/repair", description="the run folder; a run that was stopped goes on there")
+    dry_run: bool = Field(False, description="print what would run and about how long, and stop")
+    force: bool = Field(False, description="train even on pairs that the lint refuses")
+    lora_rank: int = Field(16, ge=1, description="rank of the LoRA adapter on every linear layer")
+    answer_tokens: int = Field(64, ge=8, description="answer tokens learned from; longer answers are cut, without an end")
+    limit: int | None = Field(None, ge=1, description="at most this many prompts of each kind, for a trial")
+    sft: SftConfig = Field(SftConfig(), description="the supervised warm start")
+    dpo: DpoConfig = Field(DpoConfig(), description="direct preference optimisation")
+    gate: GateConfig = Field(GateConfig(), description="limits of the gate")
+
+    @property
+    def size(self) -> Budget:
+        """What the budget buys, cut by `limit`."""
+        b, most = BUDGETS[self.budget], self.limit
+        if most is None:
+            return b
+        cut = [min(most, n) if n is not None else most for n in (b.harmful, b.general, b.test_harmful, b.test_general)]
+        return Budget(*cut, b.samples, b.train_tokens, b.test_tokens)

@@ -1,0 +1,124 @@
+"""One word for where prompts come from, and the guard that keeps evaluation sets out of training.
+
+    embedded                 the set written for primum
+    PATH                     a JSONL, CSV or Parquet file, or a folder of them
+    hub:ID:SPLIT:FIELD       a Hugging Face dataset (SPLIT "train" and FIELD found where left out)
+    shared:NAME              a public set in ../shared/data, as it was published
+
+Nothing is fetched unless a `hub:` source asks for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from primum.core.errors import BadInputError, MissingExtraError, UsageError
+from primum.core.records import Intent, Prompt
+from primum.prompts.embedded import embedded
+from primum.prompts.files import SUFFIXES, Row, read_rows
+from primum.prompts.rows import Defaults, known_category, to_prompts
+from primum.prompts.shared import default_data_dir, load_shared
+
+ACCEPTANCE_SETS = ("xstest", "harmbench", "strongreject", "jailbreakbench", "maliciousinstruct", "jbbbehaviors")
+EVALUATION_TAGS = ("acceptance", "benchmark")
+
+
+def load(
+    spec: str,
+    *,
+    intent: Intent = "harmful",
+    category: str | None = None,
+    field: str | None = None,
+    data_dir: Path | None = None,
+) -> list[Prompt]:
+    """Return the prompts of a source, in its order, duplicates included.
+
+    Args:
+        spec: `embedded`, a path, `hub:ID:SPLIT:FIELD` or `shared:NAME`.
+        intent: of rows that do not say their own.
+        category: of all prompts; by default a row's own, else `other` (benign: `general`).
+        field: the field that holds the prompt; by default the first of `rows.FIELDS` that is there.
+        data_dir: where `shared:` looks; by default ../shared/data.
+
+    Raises:
+        BadInputError: missing file, broken line, missing field, text that is not UTF-8, empty set; names the line.
+        MissingExtraError: a `hub:` source without datasets, Parquet without pyarrow.
+        UsageError: a category or shared set that does not exist.
+    """
+    if category is not None:
+        known_category(category)
+    if spec == "embedded":
+        prompts = embedded()
+    elif spec.startswith("shared:"):
+        prompts = load_shared(spec.removeprefix("shared:"), intent, data_dir or default_data_dir())
+    elif spec.startswith("hub:"):
+        prompts = _from_hub(spec, Defaults(intent, spec, category, field))
+    else:
+        prompts = to_prompts(read_rows(Path(spec)), Defaults(intent, Path(spec).name or spec, category, field))
+    if not any(prompt.text.strip() for prompt in prompts):
+        raise BadInputError("holds no prompts", where=spec, cure=_empty_cure(spec))
+    if category is not None:
+        prompts = [replace(prompt, category=category) for prompt in prompts]
+    return _marked(prompts, spec)
+
+
+def _empty_cure(spec: str) -> str:
+    if Path(spec).is_dir():
+        return f"put files there that end in {', '.join(SUFFIXES)}"
+    return "give a source with at least one prompt that is not blank"
+
+
+def _from_hub(spec: str, defaults: Defaults) -> list[Prompt]:
+    parts = spec.split(":")
+    if not 2 <= len(parts) <= 4 or not parts[1]:
+        raise UsageError(f"cannot read the source '{spec}'", cure="write hub:ID:SPLIT:FIELD")
+    split, field = [*parts[2:], "", ""][:2]
+    defaults = replace(defaults, source=f"hub:{parts[1]}", field=field or defaults.field)
+    return to_prompts(_hub_rows(parts[1], split or "train"), defaults)
+
+
+def _hub_rows(name: str, split: str) -> Iterator[Row]:
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError("the datasets library", "hub") from error
+    try:
+        rows = datasets.load_dataset(name, split=split)
+    except (OSError, ValueError) as error:
+        cure = "check the id, the split and the network, or give a local file"
+        raise BadInputError(f"cannot load the dataset ({error})", where=f"hub:{name}:{split}", cure=cure) from error
+    for number, values in enumerate(rows, 1):
+        yield Row(f"hub:{name}:{split}:row {number}", dict(values))
+
+
+def _marked(prompts: list[Prompt], spec: str) -> list[Prompt]:
+    """Tag what is an acceptance set by its name, however it came here, and fix its split to test."""
+    # A path's folders above the file's own say nothing of the set.
+    name = spec if spec.startswith(("hub:", "shared:")) else "/".join(Path(spec).parts[-2:])
+    plain = re.sub(r"[^a-z/]", "", name.lower().replace("i-maliciousinstructions", ""))
+    if not any(known in plain for known in ACCEPTANCE_SETS):
+        return prompts
+    return [
+        replace(p, split="test", tags=p.tags if "acceptance" in p.tags else ("acceptance", *p.tags)) for p in prompts
+    ]
+
+
+def for_evaluation(prompt: Prompt) -> bool:
+    """Say whether the prompt belongs to a public evaluation set."""
+    return any(tag in EVALUATION_TAGS for tag in prompt.tags)
+
+
+def forbid_acceptance(prompts: Iterable[Prompt]) -> None:
+    """Refuse evaluation sets among what is about to be trained or tuned on.
+
+    Raises:
+        UsageError: some belong to an acceptance set or a benchmark; names the sets and how many.
+    """
+    caught = [p for p in prompts if for_evaluation(p)]
+    if caught:
+        sets = ", ".join(sorted({p.source for p in caught}))
+        problem = f"{len(caught)} prompts of evaluation sets would be trained on ({sets})"
+        raise UsageError(problem, cure="leave these sources out: they are only measured with")

@@ -1,0 +1,179 @@
+"""How numbers and names are written, once, for the page, the card and the terminal.
+
+Knows the metric names and the shape of the facts; knows nothing of HTML or of the terminal.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from primum.core.taxonomy import policy
+
+Facts = Mapping[str, Any]
+Unit = Literal["share", "nats", "z"]
+
+# C0 and C1 controls (tab and newline stay), lone surrogates, bidirectional overrides: none may reach a page or terminal
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+NONE = "–"
+
+
+class Metric(NamedTuple):
+    """A metric's name in words, over which prompts it is taken, its unit, and which way is better."""
+
+    label: str
+    over: str
+    unit: Unit
+    lower_is_better: bool
+
+
+METRICS: dict[str, Metric] = {
+    "harmful_compliance": Metric("Harmful compliance", "harmful prompts", "share", True),
+    "hateful": Metric("Hateful replies", "all prompts", "share", True),
+    "refusal_harmful": Metric("Refusal of harmful prompts", "harmful prompts", "share", False),
+    "refusal_twin": Metric("Refusal of benign twins", "harmless look-alikes", "share", True),
+    "refusal_general": Metric("Refusal of general prompts", "general and advice prompts", "share", True),
+    "incoherent": Metric("Incoherent replies", "all prompts", "share", True),
+    "ability_refusal": Metric("Refusal for lack of ability", "benign prompts", "share", True),
+    "unscored": Metric("Unscored replies", "all prompts", "share", True),
+    "discrimination": Metric("Discrimination", "refusal of harmful minus refusal of twins", "share", False),
+    "d_prime": Metric("Discrimination d′", "z(harmful) minus z(twins)", "z", False),
+    "nll": Metric("Benign NLL", "mean, nats per token", "nats", True),
+    "nll_domain": Metric("Domain NLL", "mean, nats per token", "nats", True),
+}
+
+INTENTS = {"harmful": "harmful", "borderline": "borderline", "benign": "benign"}
+KINDS = {"harmful": "Harmful prompt", "twin": "Benign twin", "general": "General prompt", "advice": "Advice question"}
+RISKS = {"illicit": "Illicit and criminal", "hateful": "Hateful and harmful", "unqualified": "Unqualified advice"}
+
+
+def clean(value: Any) -> str:
+    """Return the text with control characters, lone surrogates and direction overrides made visible as U+FFFD."""
+    return _UNSAFE.sub("\ufffd", str(value))
+
+
+def clip(value: Any, limit: int) -> str:
+    """Return at most `limit` characters, and say how many were left out."""
+    text = clean(value)
+    left = len(text) - limit
+    return text if left <= 0 else f"{text[:limit]} … [{left:,} more characters left out]"
+
+
+def words(name: str) -> str:
+    """Return an identifier as words: 'chosen_logp' is 'Chosen logp'."""
+    text = clean(name).replace("_", " ").strip()
+    return text[:1].upper() + text[1:]
+
+
+def metric(name: str) -> Metric:
+    """Return what is known of a metric; an unknown one is a share, written as its own name."""
+    return METRICS.get(name, Metric(words(name), "", "share", True))
+
+
+def category(name: str) -> str:
+    """Return a category's name in the policy, or the id in words."""
+    known = policy().categories
+    return known[name].name if name in known else words(name)
+
+
+def finite(value: Any) -> float | None:
+    """Return the value as a float, or None where it is no finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def percent(value: Any, digits: int = 1) -> str:
+    """Return a share as per cent: .083 is '8.3%', 0 is '0%', what rounds to nothing is '<0.1%'."""
+    share = finite(value)
+    if share is None:
+        return NONE
+    if 0 < abs(share) * 100 < 0.5 * 10**-digits:
+        return ("<" if share > 0 else ">−") + f"{10**-digits:.{digits}f}%"
+    text = f"{abs(share) * 100:.{digits}f}"
+    sign = "−" if share < 0 and float(text) else ""
+    return f"{sign}{text.removesuffix('.' + '0' * digits) if digits else text}%"
+
+
+def number(value: Any, unit: str = "share") -> str:
+    """Return a measured value in its unit: per cent for shares, three digits for nats, two for z."""
+    plain = finite(value)
+    if plain is None:
+        return NONE
+    if unit == "share":
+        return percent(plain)
+    return f"{plain:.{3 if unit == 'nats' else 2}f}".replace("-", "−")
+
+
+def interval(low: Any, high: Any, unit: str = "share") -> str:
+    """Return a 95% interval: '3.1–9.8%', or '' where there is none."""
+    if finite(low) is None or finite(high) is None:
+        return ""
+    left, right = number(low, unit), number(high, unit)
+    if "−" in left + right or "<" in left + right or ">" in left + right:
+        return f"{left} to {right}"
+    return f"{left.removesuffix('%')}–{right}"
+
+
+def change(value: Any, unit: str = "share") -> str:
+    """Return a signed difference: points for shares, else the unit's own digits."""
+    plain = finite(value)
+    if plain is None:
+        return NONE
+    text = f"{plain * 100:+.1f}" if unit == "share" else f"{plain:+.{3 if unit == 'nats' else 2}f}"
+    return text.replace("-", "−")
+
+
+def p_value(value: Any) -> str:
+    """Return a p-value with three decimals, never 0."""
+    plain = finite(value)
+    if plain is None:
+        return NONE
+    return "<0.001" if plain < 0.001 else f"{plain:.3f}"
+
+
+def seconds(value: Any) -> str:
+    """Return a duration: '4.2 s', '3 min 12 s', '1 h 04 min'."""
+    plain = finite(value)
+    if plain is None:
+        return NONE
+    if plain < 59.95:
+        return f"{plain:.1f} s"
+    whole = round(plain)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def moment(iso: Any) -> str:
+    """Return an ISO time to the minute: '2025-11-21 06:20 UTC'."""
+    text = clean(iso or "")
+    zone = " UTC" if text.endswith(("+00:00", "Z")) else text[19:] if len(text) > 19 else ""
+    return text[:16].replace("T", " ") + zone
+
+
+def figure(value: Any) -> str:
+    """Return any number of a table: whole ones with thousands, others with up to four significant digits."""
+    plain = finite(value)
+    if plain is None:
+        return clean(value) if isinstance(value, str | bool) else NONE
+    return f"{plain:,.0f}" if plain == int(plain) else f"{plain:.4g}".replace("-", "−")
+
+
+def judges(facts: Facts) -> list[str]:
+    """Return the ids of the judges that measured, in the order of the facts."""
+    return list(facts.get("measurements") or {})
+
+
+def measured(facts: Facts, judge: str, when: str, name: str, slice_: str = "all") -> Mapping[str, Any] | None:
+    """Return one measurement (`when` is 'before' or 'after'), or None where it was not taken."""
+    rows: Iterable[Mapping[str, Any]] = ((facts.get("measurements") or {}).get(judge) or {}).get(when) or []
+    return next((row for row in rows if row["metric"] == name and row["slice"] == slice_), None)
+
+
+def failing(facts: Facts) -> list[Mapping[str, Any]]:
+    """Return the gate's rules that did not pass."""
+    rules = (facts.get("decision") or {}).get("rules") or []
+    return [rule for rule in rules if rule.get("outcome") != "passed"]

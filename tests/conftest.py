@@ -1,0 +1,28 @@
+"""What every test may rely on: no network, quiet tokenizers, and the public data where it is present."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that needs a hub is a wrong test; fail at once, not after retries
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # no warning where a test starts a subprocess
+
+from primum.prompts.shared import default_data_dir
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The source tree."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def public_data() -> Path:
+    """The folder of public data sets; the test is skipped where it is missing."""
+    folder = default_data_dir()
+    if not folder.is_dir():
+        pytest.skip(f"no public data at {folder}")
+    return folder
