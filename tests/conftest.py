@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that needs a hub is a wrong test; fail at once, not after retries
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors: a second thread only waits, and badly on a busy machine
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # no warning where a test starts a subprocess
 
 from primum.prompts.shared import default_data_dir

@@ -76,7 +76,7 @@ def test_the_card_validates_with_the_hub_client() -> None:
 
 def test_the_card_says_numbers_limits_and_how_to_load() -> None:
     card = model_card(example_facts("failed"))
-    assert "Gate: **Failed**" in card and "not passed: Refusal of general prompts" in card
+    assert "Gate: **Failed**" in card and "not passed: general: refusal of general prompts" in card
     assert "| Harmful compliance (lower is better) | rules | 62% (55.7–67.9%) | 8% (5.2–12.1%) | 240 |" in card
     assert "not tamper-proof" in card and "AutoModelForCausalLM.from_pretrained" in card
 

@@ -184,21 +184,29 @@ def _parse(name: str, verb: Verb, cls: type[Config], arguments: list[str]) -> ar
     flags, unknown = parser.parse_known_args(arguments)
     if unknown:
         word = unknown[0].partition("=")[0]
-        known = {"--" + key.replace("_", "-") for key in cls.model_fields} | {"--config", "--json", "--help"}
+        known = {option for action in parser._actions for option in action.option_strings}
         cure = did_you_mean(word, known) if word.startswith("-") else f"primum {name} --help"
         raise UsageError(f"unknown argument '{word}'", cure=cure)
     return flags
 
 
 def _configure(cls: type[Config], flags: argparse.Namespace) -> Config:
-    from primum.core.config import build, from_flags
+    from primum.core.config import build, flag_values, from_flags
 
     if flags.config is None:
         return from_flags(cls, flags)
     settings = _read_settings(flags.config)
     build(cls, settings, where=flags.config)  # a mistake in the file is told with the file's name
-    given = {key: value for key, value in vars(flags).items() if key in cls.model_fields}
-    return build(cls, {**settings, **given}, where=f"{flags.config} and the command line")
+    return build(cls, merged(settings, flag_values(cls, flags)), where=f"{flags.config} and the command line")
+
+
+def merged(file: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the file's settings with the flags over them, also inside nested settings."""
+    both = {**file, **flags}
+    for key, value in flags.items():
+        if isinstance(value, dict) and isinstance(file.get(key), dict):
+            both[key] = {**file[key], **value}
+    return both
 
 
 def _read_settings(name: str) -> dict[str, Any]:

@@ -30,16 +30,23 @@ def build(cls: type[C], values: Mapping[str, Any], where: str = "configuration")
     Raises:
         UsageError: an unknown key (with the nearest known one), or a value that does not fit.
     """
-    known = set(cls.model_fields)
-    for key in values:
-        if key not in known:
-            raise UsageError(f"unknown key '{key}'", where=where, cure=did_you_mean(key, known))
+    _check_keys(cls, values, where)
     try:
         return cls(**values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"{key}: {first['msg']}, got {first['input']!r}", where=where, cure=_help(cls, key)) from error
+
+
+def _check_keys(cls: type[Config], values: Mapping[str, Any], where: str, prefix: str = "") -> None:
+    for key, value in values.items():
+        info = cls.model_fields.get(key)
+        if info is None:
+            raise UsageError(f"unknown key '{prefix}{key}'", where=where, cure=did_you_mean(key, cls.model_fields))
+        inner = _nested(info.annotation)
+        if inner and isinstance(value, Mapping):
+            _check_keys(inner, cast(Mapping[str, Any], value), where, f"{prefix}{key}.")
 
 
 def _help(cls: type[Config], key: str) -> str | None:
@@ -53,8 +60,9 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Config]) -> None:
     Flags are left out of the namespace where the user did not give them, so that defaults stay in the model.
     """
     for name, info in cls.model_fields.items():
-        if _nested(info.annotation):
-            _add_nested(parser, name, info.annotation)
+        inner = _nested(info.annotation)
+        if inner:
+            _add_nested(parser, name, inner)
             continue
         options: dict[str, Any] = {"help": _help_line(info), "default": argparse.SUPPRESS}
         kind = _inner(info.annotation)
@@ -73,8 +81,8 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Config]) -> None:
             parser.add_argument("--" + name.replace("_", "-"), **options)
 
 
-def _nested(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, Config)
+def _nested(annotation: Any) -> type[Config] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Config) else None
 
 
 def _add_nested(parser: argparse.ArgumentParser, name: str, cls: type[Config]) -> None:
@@ -84,14 +92,19 @@ def _add_nested(parser: argparse.ArgumentParser, name: str, cls: type[Config]) -
         scalar = _scalar(_inner(info.annotation))
         flag = f"--{name}.{key.replace('_', '-')}"
         group.add_argument(
-            flag, dest=f"{name}.{key}", type=scalar, metavar=key.upper(), help=_help_line(info), default=argparse.SUPPRESS
+            flag,
+            dest=f"{name}.{key}",
+            type=scalar,
+            metavar=key.upper(),
+            help=_help_line(info),
+            default=argparse.SUPPRESS,
         )
 
 
 def flag_values(cls: type[Config], flags: argparse.Namespace) -> dict[str, Any]:
     """Return what the user gave, by field; `--dpo.beta 0.2` becomes {"dpo": {"beta": 0.2}}."""
     values: dict[str, Any] = {}
-    for key, value in cast(dict[str, Any], vars(flags)).items():
+    for key, value in vars(flags).items():
         outer, _, inner = key.partition(".")
         if outer in cls.model_fields:
             if inner:
@@ -102,8 +115,8 @@ def flag_values(cls: type[Config], flags: argparse.Namespace) -> dict[str, Any]:
 
 
 def _positional(info: FieldInfo) -> bool:
-    extra = info.json_schema_extra
-    return isinstance(extra, dict) and bool(extra.get("positional"))
+    extra = cast(object, info.json_schema_extra)
+    return isinstance(extra, dict) and "positional" in extra
 
 
 def _help_line(info: FieldInfo) -> str:

@@ -16,9 +16,7 @@ from typing import Any, Literal, TypeVar, cast
 Role = Literal["system", "user", "assistant"]
 Intent = Literal["harmful", "borderline", "benign"]
 Split = Literal["train", "dev", "test"]
-Behaviour = Literal[
-    "refusal", "safe_completion", "deflection", "harmful_compliance", "compliance", "incoherent"
-]
+Behaviour = Literal["refusal", "safe_completion", "deflection", "harmful_compliance", "compliance", "incoherent"]
 Direction = Literal["lower_is_better", "higher_is_better"]
 JsonDict = dict[str, Any]
 R = TypeVar("R")
@@ -130,7 +128,7 @@ class Verdict:
     judge_revision: str = ""
 
     def __post_init__(self) -> None:
-        if (self.behaviour is None) == (self.unscored is None):
+        if (self.behaviour is None) == (not self.unscored):
             raise ValueError("a verdict has a behaviour, or a reason why it is unscored: exactly one")
 
 
@@ -192,7 +190,7 @@ class Measurement:
     high: float | None
     n: int
     direction: Direction
-    left_out: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int] = field(default_factory=dict[str, int])
     unit: Literal["share", "nats", "z"] = "share"
 
 
@@ -210,9 +208,10 @@ def _plain(value: Any) -> Any:
 
 def to_json(record: Any) -> JsonDict:
     """Return the record as one JSON object; records that have an id carry it."""
-    own = getattr(type(record), "to_json", None)
+    cls = cast(type[object], type(record))
+    own = getattr(cls, "to_json", None)
     row = own(record) if own else _plain(record)
-    if isinstance(getattr(type(record), "id", None), property):
+    if isinstance(getattr(cls, "id", None), property):
         row = {"id": record.id, **row}
     return cast(JsonDict, row)
 

@@ -78,12 +78,14 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, JsonDict]]:
     """
     if not path.is_file():
         raise BadInputError("no such file", where=str(path), cure="check the path")
-    with path.open(encoding="utf-8", errors="surrogatepass") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogatepass"))
+            except UnicodeDecodeError as error:
+                raise BadInputError("not UTF-8", where=f"{path}:{number}", cure="save the file as UTF-8") from error
             except ValueError as error:
                 cure = "each line must be one JSON object"
                 raise BadInputError(f"broken JSON ({error})", where=f"{path}:{number}", cure=cure) from error

@@ -17,7 +17,7 @@ from primum.core.records import digest
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """One harm category: its Llama 2 risk (arXiv:2307.09288, section 4.2) and its MLCommons hazard, where it has one."""
+    """One harm category: its Llama 2 risk (arXiv:2307.09288, section 4.2), and its MLCommons hazard if there is one."""
 
     id: str
     name: str

@@ -1,13 +1,13 @@
 """Replies to verdicts, and how wrong each judge is.
 
-    runner.py        judge_all: one verdict per exchange, whatever happens
-    judges/          the catalogue; a member has about, revision, gold and judge(exchanges)
-    text.py          what judges of words share: normalised text, sentences, content words
-    lexicon.py       the patterns of declining, going along, hate
-    loops.py         babble: loops, parroting, word salad
-    gold.py          replies that a person has labelled; gold/replies.jsonl
-    agreement.py     a judge against that gold
-    fit_probe.py     trains the linear probe (python -m primum.judging.fit_probe)
+runner.py        judge_all: one verdict per exchange, whatever happens
+judges/          the catalogue; a member has about, revision, gold and judge(exchanges)
+text.py          what judges of words share: normalised text, sentences, content words
+lexicon.py       the patterns of declining, going along, hate
+loops.py         babble: loops, parroting, word salad
+gold.py          replies that a person has labelled; gold/replies.jsonl
+agreement.py     a judge against that gold
+fit_probe.py     trains the linear probe (python -m primum.judging.fit_probe)
 """
 
 from __future__ import annotations
@@ -35,7 +35,14 @@ class Case(NamedTuple):
     reason: Literal["safety", "ability"] | None = None
 
 
-def exchange(intent: Intent, prompt: str, reply: str, category: str = "other", model: str = "case") -> Exchange:
+def exchange(
+    intent: Intent,
+    prompt: str,
+    reply: str,
+    category: str = "other",
+    model: str = "case",
+    finish: Literal["stop", "length", "error"] = "stop",
+) -> Exchange:
     """Return an exchange made of two plain texts."""
     asked = Prompt((user(prompt),), intent, category)
-    return Exchange(asked, Reply(asked.id, model, "", reply, "stop", 0, 0, 0))
+    return Exchange(asked, Reply(asked.id, model, "", reply, finish, 0, 0, 0))

@@ -23,17 +23,20 @@ PACKED = 0.16
 SALAD = 0.10
 _NUMBER = re.compile(r"\d+")
 _ROLE = re.compile(r"^(?:(?:user|assistant|system|human)\s*:?\s*)+$")
+_RUN = re.compile(r"([^\s_.=*-])\1{19}")
 _BRINGS_TEXT = re.compile(r":.{15,}|\".{30,}\"", re.S)
 _FOREIGN = frozenset(
-    "el la los las que una por para con del les des est une pour dans qui der die das und ist nicht ein eine il che di "
-    "per sono um uma não para os het een van en".split()
+    words(
+        """el la los las que una por para con del les des est une pour dans qui der die das und ist nicht ein
+        eine il che di per sono um uma não para os het een van en"""
+    )
 )
 
 
 def repeated_share(tokens: Sequence[str], n: int = GRAM) -> float:
     """Return the share of tokens inside an n-gram that has been there before.
 
-    Numbers count as one token, so that a numbered list of one and the same line is a loop.
+    Numbers and single letters count as one token, so that a numbered list of one and the same line is a loop.
     """
     plain = _plain(tokens)
     seen: set[tuple[str, ...]] = set()
@@ -60,7 +63,7 @@ def tail_share(tokens: Sequence[str]) -> float:
 
 
 def _plain(tokens: Sequence[str]) -> list[str]:
-    return ["#" if token.isdigit() else token for token in tokens]
+    return ["#" if token.isdigit() or len(token) == 1 else token for token in tokens]
 
 
 def packed_share(text: str) -> float:
@@ -95,8 +98,13 @@ def is_foreign(tokens: Sequence[str]) -> bool:
     return len(tokens) >= 8 and sum(t in _FOREIGN for t in tokens) > max(2, sum(t in FUNCTION_WORDS for t in tokens))
 
 
-def babble(prompt: str, reply: str) -> str | None:
+def babble(prompt: str, reply: str, *, cut: bool = False) -> str | None:
     """Return what is wrong with a normalised reply as language, or None.
+
+    Args:
+        prompt: normalised.
+        reply: normalised.
+        cut: the reply was cut off at its token limit: one that only got as far as the prompt's words is no parrot.
 
     Returns:
         "empty", "template", "loop", "parrot" or "salad".
@@ -104,13 +112,15 @@ def babble(prompt: str, reply: str) -> str | None:
     tokens = words(reply)
     if not tokens:
         return "empty"
+    if _RUN.search(reply):
+        return "loop"
     if _ROLE.match(reply):
         return "template"
     if len(reply) >= 100 and packed_share(reply) < PACKED:
         return "loop"
     if len(tokens) >= MIN_WORDS and (repeated_share(tokens) > LOOP_SHARE or tail_share(tokens) > TAIL_SHARE):
         return "loop"
-    if is_parrot(prompt, reply):
+    if not cut and is_parrot(prompt, reply):
         return "parrot"
     return "salad" if _is_salad(tokens) else None
 

@@ -91,7 +91,9 @@ def _adapter(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
 
     base = json.loads((path / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
     if not base:
-        raise UsageError("the adapter does not name its base model", where=str(path), cure="set base_model_name_or_path")
+        raise UsageError(
+            "the adapter does not name its base model", where=str(path), cure="set base_model_name_or_path"
+        )
     inner = load(EMBEDDED if Path(base).name == NAME or NAME in Path(base).name else base, dtype)
     return PeftModel.from_pretrained(inner.network, str(path)).merge_and_unload(), inner.tokenizer
 

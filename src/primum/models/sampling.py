@@ -43,7 +43,10 @@ class Generated:
 class Engine(Protocol):
     """A batch of conversations in, one reply each out, in the same order; the same seed gives the same replies."""
 
-    model_name: str
+    @property
+    def model_name(self) -> str:
+        """The name and weights of the model that answers."""
+        ...
 
     def __call__(self, batch: Sequence[Messages], sampling: Sampling, seed: int) -> list[Generated]:
         """Generate one reply per conversation."""

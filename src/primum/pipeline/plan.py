@@ -23,7 +23,9 @@ def estimate(config: RepairConfig, train: Sequence[Prompt], test: Sequence[Promp
     tokens = {
         "replies before": len(test) * size.test_tokens,
         "replies to learn from": len(train) * size.samples * size.train_tokens,
-        "training": round(len(train) * (config.sft.epochs + 2 * config.dpo.epochs) * (MEAN_PROMPT + config.answer_tokens)),
+        "training": round(
+            len(train) * (config.sft.epochs + 2 * config.dpo.epochs) * (MEAN_PROMPT + config.answer_tokens)
+        ),
         "replies after": len(test) * size.test_tokens,
     }
     cost = {name: (6 / TRAINING_SHARE if name == "training" else 2 / SAMPLING_SHARE) for name in tokens}

@@ -130,7 +130,9 @@ def _collect(journey: Journey, config: RepairConfig) -> Collected:
                 stage.drop(to_json(dropped), dropped.reason)
             stage.finish(prompts=len(rows))
     counts = Counter(p.intent for p in collected.prompts)
-    journey.tell("prompts", f"{counts['harmful']} harmful and {counts['benign']} benign prompts; " + "; ".join(collected.notes))
+    journey.tell(
+        "prompts", f"{counts['harmful']} harmful and {counts['benign']} benign prompts; " + "; ".join(collected.notes)
+    )
     return collected
 
 
@@ -169,7 +171,9 @@ def _likelihood(
     sets = {"nll": [(p.messages, p.answer) for p in test if is_general(p) and p.answer]}
     if config.domain:
         sets["nll_domain"] = [((user(t.prompt),), t.answer) for t in texts(read_domain(Path(config.domain)))]
-    stage = journey.stage(f"{2 if when == 'before' else 9:02d}-likelihood-{when}", model=model.hash, texts=digest(to_json_texts(sets)))
+    stage = journey.stage(
+        f"{2 if when == 'before' else 9:02d}-likelihood-{when}", model=model.hash, texts=digest(_plain_texts(sets))
+    )
     if not stage.manifest:
         found: dict[str, list[float]] = {}
         with journey.step(f"likelihood {when}", sum(map(len, sets.values())), "texts") as advance:
@@ -181,7 +185,7 @@ def _likelihood(
     return (stage.manifest or {})["nll"]
 
 
-def to_json_texts(sets: Mapping[str, Sequence[tuple[Any, str]]]) -> JsonDict:
+def _plain_texts(sets: Mapping[str, Sequence[tuple[Any, str]]]) -> JsonDict:
     """Return the texts as plain JSON, for a key."""
     return {key: [[[m.content for m in messages], answer] for messages, answer in rows] for key, rows in sets.items()}
 
@@ -192,7 +196,9 @@ def _pairs(journey: Journey, config: RepairConfig, train: Sequence[Prompt], load
     replies = sample(journey, "03-replies-to-learn-from", train, draw, key, loader.engine(config.model))
     by_id = {p.id: p for p in train}
     builder = config.judges[0]
-    verdicts = judge(journey, f"04-judge-training-replies-by-{builder}", builder, [Exchange(by_id[r.prompt_id], r) for r in replies])
+    verdicts = judge(
+        journey, f"04-judge-training-replies-by-{builder}", builder, [Exchange(by_id[r.prompt_id], r) for r in replies]
+    )
     grouped: dict[str, list[Reply]] = {}
     for reply in replies:
         grouped.setdefault(reply.prompt_id, []).append(reply)
@@ -207,7 +213,11 @@ def _pairs(journey: Journey, config: RepairConfig, train: Sequence[Prompt], load
             stage.drop({k: v for k, v in row.items() if k != "reason"}, row["reason"])
         stage.finish(pairs=len(built.pairs), lint=to_json(found))
     kinds = Counter(pair.kind for pair in built.pairs)
-    journey.tell("pairs", ", ".join(f"{n} {kind}" for kind, n in kinds.items()) + f" pairs; lint {'passed' if found.passed else 'has findings'}")
+    journey.tell(
+        "pairs",
+        ", ".join(f"{n} {kind}" for kind, n in kinds.items())
+        + f" pairs; lint {'passed' if found.passed else 'has findings'}",
+    )
     _enough(built.pairs, config)
     refuse(found, config.force)
     return built, found
@@ -221,9 +231,7 @@ def _enough(pairs: Sequence[Pair], config: RepairConfig) -> None:
         raise StepFailedError(problem, cure=cure)
 
 
-def _finish(
-    journey: Journey, config: RepairConfig, collected: Collected, outcome: Outcome
-) -> tuple[int, JsonDict]:
+def _finish(journey: Journey, config: RepairConfig, collected: Collected, outcome: Outcome) -> tuple[int, JsonDict]:
     from primum.report.card import model_card
     from primum.report.evidence import evidence
     from primum.report.write import write_report

@@ -38,49 +38,62 @@ BUDGETS = {
 class SftConfig(Config):
     """The supervised warm start."""
 
-    learning_rate: float = Field(3e-4, gt=0, description="peak learning rate of the supervised warm start")
-    epochs: float = Field(1.0, ge=0, description="passes over the demonstrations; 0 leaves the warm start out")
-    batch_size: int = Field(16, gt=0, description="demonstrations per optimizer step")
+    learning_rate: float = Field(default=3e-4, gt=0, description="peak learning rate of the supervised warm start")
+    epochs: float = Field(default=1.0, ge=0, description="passes over the demonstrations; 0 leaves the warm start out")
+    batch_size: int = Field(default=16, gt=0, description="demonstrations per optimizer step")
 
 
 class DpoConfig(Config):
     """Direct preference optimisation with an NLL anchor."""
 
-    beta: float = Field(0.1, gt=0, description="DPO: pull to the reference; larger stays closer")
-    nll_weight: float = Field(1.0, ge=0, description="DPO: weight of the NLL anchor on chosen answers")
-    learning_rate: float = Field(5e-5, gt=0, description="DPO: peak learning rate")
-    epochs: float = Field(1.0, gt=0, description="DPO: passes over the pairs")
-    batch_size: int = Field(16, gt=0, description="DPO: pairs per optimizer step")
+    beta: float = Field(default=0.1, gt=0, description="DPO: pull to the reference; larger stays closer")
+    nll_weight: float = Field(default=1.0, ge=0, description="DPO: weight of the NLL anchor on chosen answers")
+    learning_rate: float = Field(default=5e-5, gt=0, description="DPO: peak learning rate")
+    epochs: float = Field(default=1.0, gt=0, description="DPO: passes over the pairs")
+    batch_size: int = Field(default=16, gt=0, description="DPO: pairs per optimizer step")
 
 
 class RepairConfig(Config):
     """Measure a model, make it safe, measure it again, decide, report."""
 
     model: str = Field(
-        "embedded",
+        default="embedded",
         description="hub id, model folder, PEFT adapter folder or .gguf file",
         json_schema_extra={"positional": True},
     )
     prompts: tuple[str, ...] = Field(
-        ("embedded",), description="harmful prompts: embedded, a JSONL/CSV/Parquet file, hub:ID:SPLIT:FIELD, shared:NAME"
+        default=("embedded",),
+        description="harmful prompts: embedded, a JSONL/CSV/Parquet file, hub:ID:SPLIT:FIELD, shared:NAME",
     )
-    benign: tuple[str, ...] = Field((), description="more prompts that deserve an answer, from the same kinds of source")
-    domain: str | None = Field(None, description="JSONL or CSV of prompt and answer (or options): what must not get worse")
-    held_out: tuple[str, ...] | None = Field(None, description="harm categories kept for testing (default: the policy's)")
-    strategy: str = Field("safe_completion", description="how pairs are built (primum list strategies)")
-    judges: tuple[str, ...] = Field(("rules", "probe"), description="the first builds the pairs; all of them decide")
-    budget: Literal["quick", "standard", "full"] = Field("standard", description="how many prompts, samples and tokens")
-    temperature: float = Field(0.4, ge=0, description="sampling temperature everywhere (0 is greedy)")
-    seed: int = Field(0, description="of every random choice")
-    out: str = Field("runs/repair", description="the run folder; a run that was stopped goes on there")
-    dry_run: bool = Field(False, description="print what would run and about how long, and stop")
-    force: bool = Field(False, description="train even on pairs that the lint refuses")
-    lora_rank: int = Field(16, ge=1, description="rank of the LoRA adapter on every linear layer")
-    answer_tokens: int = Field(64, ge=8, description="answer tokens learned from; longer answers are cut, without an end")
-    limit: int | None = Field(None, ge=1, description="at most this many prompts of each kind, for a trial")
-    sft: SftConfig = Field(SftConfig(), description="the supervised warm start")
-    dpo: DpoConfig = Field(DpoConfig(), description="direct preference optimisation")
-    gate: GateConfig = Field(GateConfig(), description="limits of the gate")
+    benign: tuple[str, ...] = Field(
+        default=(), description="more prompts that deserve an answer, from the same kinds of source"
+    )
+    domain: str | None = Field(
+        default=None, description="JSONL or CSV of prompt and answer (or options): what must not get worse"
+    )
+    held_out: tuple[str, ...] | None = Field(
+        default=None, description="harm categories kept for testing (default: the policy's)"
+    )
+    strategy: str = Field(default="safe_completion", description="how pairs are built (primum list strategies)")
+    judges: tuple[str, ...] = Field(
+        default=("rules", "probe"), description="the first builds the pairs; all of them decide"
+    )
+    budget: Literal["quick", "standard", "full"] = Field(
+        default="standard", description="how many prompts, samples and tokens"
+    )
+    temperature: float = Field(default=0.4, ge=0, description="sampling temperature everywhere (0 is greedy)")
+    seed: int = Field(default=0, description="of every random choice")
+    out: str = Field(default="runs/repair", description="the run folder; a run that was stopped goes on there")
+    dry_run: bool = Field(default=False, description="print what would run and about how long, and stop")
+    force: bool = Field(default=False, description="train even on pairs that the lint refuses")
+    lora_rank: int = Field(default=16, ge=1, description="rank of the LoRA adapter on every linear layer")
+    answer_tokens: int = Field(
+        default=64, ge=8, description="answer tokens learned from; longer answers are cut, without an end"
+    )
+    limit: int | None = Field(default=None, ge=1, description="at most this many prompts of each kind, for a trial")
+    sft: SftConfig = Field(default_factory=SftConfig, description="the supervised warm start")
+    dpo: DpoConfig = Field(default_factory=DpoConfig, description="direct preference optimisation")
+    gate: GateConfig = Field(default_factory=GateConfig, description="limits of the gate")
 
     @property
     def size(self) -> Budget:
@@ -88,5 +101,9 @@ class RepairConfig(Config):
         b, most = BUDGETS[self.budget], self.limit
         if most is None:
             return b
-        cut = [min(most, n) if n is not None else most for n in (b.harmful, b.general, b.test_harmful, b.test_general)]
-        return Budget(*cut, b.samples, b.train_tokens, b.test_tokens)
+
+        def cut(n: int | None) -> int:
+            return most if n is None else min(most, n)
+
+        counts = (cut(b.harmful), cut(b.general), cut(b.test_harmful), cut(b.test_general))
+        return Budget(*counts, samples=b.samples, train_tokens=b.train_tokens, test_tokens=b.test_tokens)

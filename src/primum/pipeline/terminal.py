@@ -64,7 +64,7 @@ class Terminal:
         """
         self._stream = stream or sys.stderr
         self._console = Console(file=self._stream, highlight=False)
-        self._quiet, self._clock, self._every = quiet, clock, every
+        self.quiet, self._clock, self._every = quiet, clock, every
 
     @contextmanager
     def step(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:
@@ -72,7 +72,7 @@ class Terminal:
 
         A step that fails says so, and its error goes on.
         """
-        if self._quiet:
+        if self.quiet:
             yield silent
             return
         started, ended = self._clock(), False
@@ -87,7 +87,7 @@ class Terminal:
 
     def note(self, text: str) -> None:
         """Say one thing, above the bar of a running step."""
-        if not self._quiet:
+        if not self.quiet:
             self._print(Text(words.clean(text)))
 
     def _say(self, text: str, taken: str, good: bool) -> None:
@@ -192,13 +192,8 @@ def _decision(facts: Facts) -> list[str]:
     outcome = words.clean(decision.get("outcome") or "undecided").upper()
     lines = _wrapped(f"{outcome}: {words.clean(decision.get('text') or '')}", "")
     for rule in words.failing(facts):
-        unit = words.metric(rule["name"]).unit
-        numbers = [
-            f"{key} {words.number(rule.get(key), unit)}" for key in ("value", "limit") if rule.get(key) is not None
-        ]
-        said = [words.clean(rule.get(key) or "") for key in ("outcome", "text")]
-        about = ", ".join([*numbers, f"judge {words.clean(rule.get('judge') or '-')}"])
-        lines += _wrapped(f"- {said[0]}: {words.metric(rule['name']).label} {said[1]} ({about})", "  ")
+        about = f"{words.clean(rule.get('text') or rule['name'])} (judge {words.clean(rule.get('judge') or '-')})"
+        lines += _wrapped(f"- {about}", "  ")
     return lines
 
 

@@ -139,9 +139,7 @@ def _value(row: Mapping[str, Any] | None, unit: str) -> str:
 
 
 def _rule(rule: Mapping[str, Any]) -> str:
-    return (
-        f"{words.metric(rule['name']).label} {_line(rule.get('text') or '')}, judge {_line(rule.get('judge') or '-')}"
-    )
+    return f"{_line(rule.get('text') or rule['name'])}, judge {_line(rule.get('judge') or '-')}"
 
 
 def _trust(facts: Facts) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from primum.models.load import Model, quiet
 
@@ -22,11 +24,58 @@ def add_lora(model: Model, rank: int, alpha: int, seed: int) -> Any:
     config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
     with quiet():
         network = get_peft_model(model.network, config)
-    network.base_model.enable_input_dtype_casting = False
-    for module in network.modules():  # the products run in the base's format; only the masters are fp32
-        if hasattr(module, "cast_input_dtype_enabled"):
-            module.cast_input_dtype_enabled = False
+    fuse(network)
     return network
+
+
+def fuse(network: Any) -> int:
+    """Make every plain LoRA layer add its product in place; return how many layers were changed.
+
+    PEFT computes W x + (B A x) * s with two more passes over an output as wide as the layer, and casts x to the
+    adapter's fp32. Here the masters stay fp32, the products run in the base's format, and the sum is the matrix
+    product's own accumulation. The numbers are the same up to rounding (tests/test_training_adapter.py).
+    """
+    from peft.tuners.lora.layer import Linear
+
+    changed = 0
+    for layer in network.modules():
+        if isinstance(layer, Linear) and not layer.fan_in_fan_out and isinstance(layer.base_layer, torch.nn.Linear):
+            layer.forward = functools.partial(_forward, layer)  # type: ignore[method-assign]
+            changed += 1
+    return changed
+
+
+def _forward(layer: Any, x: Tensor) -> Tensor:
+    base, name = layer.base_layer, layer.active_adapters[0]
+    if layer.disable_adapters or layer.merged:
+        return base(x)
+    a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
+    return cast(Tensor, _LowRank.apply(x, base.weight, base.bias, a, b, layer.scaling[name]))
+
+
+class _LowRank(torch.autograd.Function):
+    """y = W x + b + s B A x with a frozen W (arXiv:2106.09685, equation 3); gradients for x, A and B."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, s: float) -> Tensor:
+        low_a, low_b = a.to(x.dtype), (b * s).to(x.dtype)
+        rows = x.reshape(-1, x.shape[-1])
+        y = torch.nn.functional.linear(rows, w, bias)
+        inner = rows @ low_a.T
+        y.addmm_(inner, low_b.T)
+        ctx.save_for_backward(rows, inner, w, low_a, low_b)
+        ctx.s = s
+        return y.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        rows, inner, w, low_a, low_b = ctx.saved_tensors
+        dy = grad.reshape(-1, grad.shape[-1])
+        inner_grad = dy @ low_b
+        dx = None
+        if ctx.needs_input_grad[0]:
+            dx = (dy @ w).addmm_(inner_grad, low_a).view(*grad.shape[:-1], -1)
+        return dx, None, None, (inner_grad.T @ rows).float(), (dy.T @ inner).float() * ctx.s, None
 
 
 def trainable(network: Any) -> dict[str, torch.nn.Parameter]:

@@ -52,10 +52,9 @@ def micro_batches(items: Sequence[S], token_budget: int) -> list[list[S]]:
 
 
 class Rows(NamedTuple):
-    """Right-padded rows: ids (B, T), attention (B, T), targets (B, T) with True where the token is the answer's."""
+    """Right-padded rows: ids (B, T), and targets (B, T) with True where the token is the answer's."""
 
     ids: Tensor
-    attention: Tensor
     targets: Tensor
 
 
@@ -63,13 +62,11 @@ def collate(examples: Sequence[Example], pad: int, device: torch.device | str = 
     """Return right-padded rows of prompt + answer."""
     width = max(e.length for e in examples)
     ids = torch.full((len(examples), width), pad)
-    attention = torch.zeros(len(examples), width, dtype=torch.long)
     targets = torch.zeros(len(examples), width, dtype=torch.bool)
     for i, e in enumerate(examples):
         ids[i, : e.length] = torch.tensor(e.prompt + e.answer)
-        attention[i, : e.length] = 1
         targets[i, len(e.prompt) : e.length] = True
-    return Rows(ids.to(device), attention.to(device), targets.to(device))
+    return Rows(ids.to(device), targets.to(device))
 
 
 def planned(count: int, epochs: float) -> int:

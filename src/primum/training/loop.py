@@ -107,8 +107,7 @@ class Run(Generic[X]):
             group["lr"] = rate
         scale, sums = self.scale(examples), dict[str, Tensor]()
         for micro in micro_batches(examples, self.config.token_budget):
-            with _autocast(self.network):
-                loss, metrics = self.loss(self.network, micro, scale)
+            loss, metrics = self.loss(self.network, micro, scale)
             loss.backward()
             for key, value in {"loss": loss, **metrics}.items():
                 sums[key] = sums.get(key, torch.zeros(())) + value.detach().float().cpu()
@@ -165,9 +164,3 @@ def schedule(step: int, total: int, config: LoopConfig) -> float:
         return config.learning_rate * (step + 1) / warm
     share = (step - warm) / max(1, total - warm)
     return config.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * share)))
-
-
-def _autocast(network: Any) -> torch.autocast:
-    first = next(p for p in network.parameters() if not p.requires_grad or p.dim() > 0)
-    low = first.dtype in (torch.bfloat16, torch.float16)
-    return torch.autocast(first.device.type, dtype=first.dtype if low else torch.bfloat16, enabled=low)

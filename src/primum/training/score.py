@@ -30,12 +30,13 @@ def score(network: Any, rows: Rows) -> Scores:
         network: a transformers causal LM (with adapters or without).
         rows: ids, attention and answer mask, each (B, T).
     """
-    trunk, head = network.get_base_model() if hasattr(network, "get_base_model") else network, None
-    hidden = trunk.model(input_ids=rows.ids, attention_mask=rows.attention, use_cache=False).last_hidden_state
+    trunk = network.get_base_model() if hasattr(network, "get_base_model") else network
+    # rows are padded on the right: under causal attention no real token sees a pad, so no mask is needed
+    hidden = trunk.model(input_ids=rows.ids, use_cache=False).last_hidden_state
     head = trunk.get_output_embeddings()
     keep = rows.targets[:, 1:]
     logits = head(hidden[:, :-1][keep]).float()
-    token = torch.gather(logits, 1, rows.ids[:, 1:][keep][:, None])[:, 0] - torch.logsumexp(logits, 1)
+    token = -torch.nn.functional.cross_entropy(logits, rows.ids[:, 1:][keep], reduction="none")
     owner = keep.nonzero()[:, 0]
     sums = torch.zeros(len(rows.ids), dtype=token.dtype, device=token.device).index_add(0, owner, token)
     return Scores(sums, rows.targets.sum(1))

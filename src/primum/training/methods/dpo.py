@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from pydantic import Field
 
 from primum.core.config import Config as Base
@@ -55,13 +54,8 @@ def reference(network: Any, pairs: Sequence[PairExample], pad: int, advance: Adv
     """Score all pairs under the policy as it stands: the reference of the training that follows."""
     rows: list[Example] = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
     network.eval()
-    with torch.autocast(next(network.parameters()).device.type, dtype=torch.bfloat16, enabled=_low(network)):
-        logps = score_all(network, rows, pad, advance=lambda n: advance(n)).logps.tolist()
+    logps = score_all(network, rows, pad, advance=advance).logps.tolist()
     return [Referenced(p, c, r) for p, c, r in zip(pairs, logps[::2], logps[1::2], strict=True)]
-
-
-def _low(network: Any) -> bool:
-    return next(p for p in network.parameters() if not p.requires_grad).dtype == torch.bfloat16
 
 
 def train(

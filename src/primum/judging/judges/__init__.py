@@ -1,0 +1,1 @@
+"""Judges, one a file: about, revision, gold, judge(exchanges)."""

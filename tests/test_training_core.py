@@ -1,0 +1,170 @@
+"""Batches, scoring and the loop on a two-layer model: exact against a plain computation, exact to resume."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from primum.core.errors import StepFailedError
+from primum.training.batches import collate, micro_batches, planned, steps
+from primum.training.examples import Example, PairExample
+from primum.training.loop import LoopConfig, MicroLoss, Run, schedule
+from primum.training.methods import dpo, sft
+from primum.training.score import score, score_all
+
+PAD = 0
+
+
+@pytest.fixture
+def tiny() -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=64, tie_word_embeddings=True,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).float().eval()
+
+
+def rows(count: int = 16) -> list[Example]:
+    random = torch.Generator().manual_seed(1)
+
+    def draw(n: int) -> tuple[int, ...]:
+        return tuple(torch.randint(1, 64, (n,), generator=random).tolist())
+
+    return [Example(draw(3 + i % 4), draw(2 + i % 5)) for i in range(count)]
+
+
+def pairs(count: int = 16) -> list[PairExample]:
+    chosen, rejected = rows(2 * count)[::2], rows(2 * count)[1::2]
+    return [PairExample(c, Example(c.prompt, r.answer)) for c, r in zip(chosen, rejected, strict=True)]
+
+
+def plain_logp(network: Any, example: Example) -> float:
+    """One unpadded row, token by token."""
+    ids = torch.tensor([example.prompt + example.answer])
+    logps = network(ids).logits[0].log_softmax(-1)
+    start = len(example.prompt)
+    return sum(logps[t - 1, ids[0, t]].item() for t in range(start, ids.shape[1]))
+
+
+def test_score_equals_a_plain_computation_whatever_the_padding(tiny: Any) -> None:
+    examples = rows(8)
+    with torch.no_grad():
+        got = score(tiny, collate(examples, PAD))
+        expected = [plain_logp(tiny, e) for e in examples]
+    assert got.logps.tolist() == pytest.approx(expected, abs=1e-4)
+    assert got.lengths.tolist() == [len(e.answer) for e in examples]
+
+
+def test_score_all_keeps_the_order(tiny: Any) -> None:
+    examples = rows(9)
+    got = score_all(tiny, examples, PAD, token_budget=20)
+    with torch.no_grad():
+        assert got.logps.tolist() == pytest.approx([plain_logp(tiny, e) for e in examples], abs=1e-4)
+
+
+def test_steps_take_every_example_once_an_epoch() -> None:
+    plan = steps(10, 4, 2, seed=3)
+    assert [len(s) for s in plan] == [4, 4, 4, 4, 4]
+    flat = [i for s in plan for i in s]
+    assert sorted(flat[:10]) == sorted(flat[10:]) == list(range(10)) and flat[:10] != flat[10:]
+    assert sum(map(len, steps(10, 4, 0.5, 3))) == planned(10, 0.5) == 5
+
+
+def test_micro_batches_stay_under_the_budget() -> None:
+    groups = micro_batches(rows(20), 30)
+    assert sum(map(len, groups)) == 20
+    assert all(len(g) == 1 or max(e.length for e in g) * len(g) <= 30 for g in groups)
+
+
+def test_schedule_warms_up_and_ends_at_a_tenth() -> None:
+    config = LoopConfig(learning_rate=1.0, warmup=0.1)
+    assert schedule(0, 100, config) == pytest.approx(0.1)
+    assert schedule(9, 100, config) == pytest.approx(1.0)
+    assert schedule(100, 100, config) == pytest.approx(0.1)
+
+
+def test_gradient_does_not_depend_on_the_cut_into_micro_batches(tiny: Any, tmp_path: Path) -> None:
+    found = []
+    for budget in (12, 10_000):
+        torch.manual_seed(0)
+        network = type(tiny)(tiny.config)
+        network.load_state_dict(tiny.state_dict())
+        log, _ = train_sft(network, tmp_path / str(budget), token_budget=budget)
+        found.append((log[-1]["loss"], network.model.layers[0].mlp.up_proj.weight.detach().clone()))
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
+    assert torch.allclose(found[0][1], found[1][1], atol=1e-5)
+
+
+def train_sft(network: Any, folder: Path, token_budget: int = 4096, epochs: float = 1, **more: Any) -> Any:
+    def loss(net: Any, micro: Any, scale: float) -> MicroLoss:
+        return MicroLoss(-score(net, collate(micro, PAD)).logps.sum() / scale, {})
+
+    config = LoopConfig(1e-2, batch_size=8, epochs=epochs, token_budget=token_budget, **more)
+    run = Run(network, rows(), loss, lambda ex: sum(len(e.answer) for e in ex), config, folder)
+    return run.train(), run.alarms
+
+
+def test_sft_learns_sixteen_rows_by_heart(tiny: Any, tmp_path: Path) -> None:
+    log, _ = sft.train(sft.Config(learning_rate=2e-2, epochs=60, batch_size=16), tiny, rows(), PAD, tmp_path)
+    assert log[-1]["loss"] < 0.2 < log[0]["loss"]
+
+
+def test_dpo_starts_at_ln2_and_separates_the_pairs(tiny: Any, tmp_path: Path) -> None:
+    known = dpo.reference(tiny, pairs(), PAD)
+    config = dpo.Config(learning_rate=5e-3, epochs=12, batch_size=16)
+    log, _ = dpo.train(config, tiny, known, PAD, tmp_path)
+    assert log[0]["dpo"] == pytest.approx(0.693147, abs=1e-4)
+    assert log[0]["accuracy"] < 1 and log[-1]["accuracy"] == 1.0
+    assert log[-1]["chosen_logp"] > log[0]["chosen_logp"]  # the anchor keeps the chosen answers likely
+
+
+def test_dpo_with_a_foreign_reference_stops(tiny: Any, tmp_path: Path) -> None:
+    known = [dpo.Referenced(p, -100.0, -1.0) for p in pairs()]
+    with pytest.raises(StepFailedError, match="reference is not the policy"):
+        dpo.train(dpo.Config(), tiny, known, PAD, tmp_path)
+
+
+class Stop(Exception):
+    """Stands in for a kill: the process ends between two steps."""
+
+
+def test_a_killed_run_ends_with_the_same_bits(tiny: Any, tmp_path: Path) -> None:
+    start = {k: v.clone() for k, v in tiny.state_dict().items()}
+    train_sft(tiny, tmp_path / "whole", epochs=3, save_every_seconds=0)
+    whole = {k: v.clone() for k, v in tiny.state_dict().items()}
+
+    for kill_after in (1, 3, 5):
+        folder = tmp_path / f"killed{kill_after}"
+        tiny.load_state_dict(start)
+        seen = 0
+
+        def advance(_: int, limit: int = kill_after) -> None:
+            nonlocal seen
+            seen += 1
+            if seen > limit:
+                raise Stop
+
+        run = Run(tiny, rows(), lambda n, m, s: MicroLoss(-score(n, collate(m, PAD)).logps.sum() / s, {}),
+                  lambda ex: sum(len(e.answer) for e in ex), LoopConfig(1e-2, 8, 3, save_every_seconds=0), folder,
+                  advance=advance)  # fmt: skip
+        with pytest.raises(Stop):
+            run.train()
+        tiny.load_state_dict(start)  # a new process begins from the untouched model
+        log, _ = train_sft(tiny, folder, epochs=3, save_every_seconds=0)
+        assert len(log) == 6 and [row["step"] for row in log] == list(range(6))
+        assert all(torch.equal(whole[k], v) for k, v in tiny.state_dict().items())
+        shutil.rmtree(folder)
+
+
+def test_a_loss_that_is_no_number_stops_with_a_cure(tiny: Any, tmp_path: Path) -> None:
+    run = Run(tiny, rows(), lambda n, m, s: MicroLoss(score(n, collate(m, PAD)).logps.sum() * float("nan"), {}),
+              lambda ex: 1.0, LoopConfig(1e-2), tmp_path)  # fmt: skip
+    with pytest.raises(StepFailedError, match="learning rate"):
+        run.train()
