@@ -20,7 +20,7 @@ MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS = 500, 100, 8
 TORCH_ROOMS = ("models", "training")
 """Rooms whose modules may import torch at their top; elsewhere it is imported inside a function."""
 BROAD_EXCEPTS: dict[str, str] = {
-    "src/primum/judging/runner.py": "one reply that breaks a judge must not end the batch: it becomes an unscored verdict",
+    "src/primum/judging/runner.py": "one reply that breaks a judge does not end the batch: it becomes unscored",
 }
 """File -> why it may catch everything."""
 OPTIONAL_PACKAGES = {"datasets", "pyarrow", "trl"}

@@ -17,7 +17,7 @@ from primum.judging import Exchange
 from primum.judging.text import clip
 
 DEPTH = 20
-PROMPT, START, END, FIRST = 40, 36, 20, 24
+PROMPT, START, END, FIRST = 36, 32, 16, 24
 """Tokens read of the prompt (its end), of the reply's start and end, and those pooled apart as "first" and "last"."""
 BATCH = 48
 Features = NDArray[np.float32]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pydantic import Field
@@ -91,19 +91,27 @@ class RepairConfig(Config):
         default=64, ge=8, description="answer tokens learned from; longer answers are cut, without an end"
     )
     limit: int | None = Field(default=None, ge=1, description="at most this many prompts of each kind, for a trial")
+    reply_tokens: int | None = Field(default=None, ge=1, description="longest reply, in tokens (default: the budget's)")
     sft: SftConfig = Field(default_factory=SftConfig, description="the supervised warm start")
     dpo: DpoConfig = Field(default_factory=DpoConfig, description="direct preference optimisation")
     gate: GateConfig = Field(default_factory=GateConfig, description="limits of the gate")
 
     @property
     def size(self) -> Budget:
-        """What the budget buys, cut by `limit`."""
+        """What the budget buys, cut by `limit` and `reply_tokens`."""
         b, most = BUDGETS[self.budget], self.limit
+        if self.reply_tokens is not None:
+            b = replace(b, train_tokens=self.reply_tokens, test_tokens=self.reply_tokens)
         if most is None:
             return b
 
         def cut(n: int | None) -> int:
             return most if n is None else min(most, n)
 
-        counts = (cut(b.harmful), cut(b.general), cut(b.test_harmful), cut(b.test_general))
-        return Budget(*counts, samples=b.samples, train_tokens=b.train_tokens, test_tokens=b.test_tokens)
+        return replace(
+            b,
+            harmful=cut(b.harmful),
+            general=cut(b.general),
+            test_harmful=cut(b.test_harmful),
+            test_general=cut(b.test_general),
+        )

@@ -86,8 +86,8 @@ def trainable(network: Any) -> dict[str, torch.nn.Parameter]:
 def save_adapter(network: Any, folder: Path, base: str) -> None:
     """Save the adapter (safetensors) with the name of the base it belongs to."""
     network.peft_config["default"].base_model_name_or_path = base
-    with quiet():
-        network.save_pretrained(str(folder))
+    with quiet():  # without this argument peft asks the hub whether the base has its own vocabulary
+        network.save_pretrained(str(folder), save_embedding_layers=False)
 
 
 def save_merged(network: Any, tokenizer: Any, folder: Path) -> None:
