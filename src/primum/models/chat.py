@@ -35,6 +35,8 @@ def encode(batch: Sequence[Messages], tokenizer: Any, max_tokens: int | None = N
 
     A conversation over `max_tokens` loses its middle-left: the end, where the question stands, is kept.
     """
+    if not batch:
+        return []
     texts = [render(messages, tokenizer) for messages in batch]
     ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
     return [row[-max_tokens:] if max_tokens else row for row in ids]

@@ -30,9 +30,9 @@ def choose(prompts: Sequence[Prompt], part: Split, budget: Budget) -> list[Promp
 
 
 def _spread(prompts: Iterable[Prompt], most: int | None) -> list[Prompt]:
-    """Take up to `most`, one of each category in turn, each category in the order of its prompts' hashes."""
+    """Take up to `most`, one of each category in turn, in the order of hashes; those with an answer come first."""
     by_category: dict[str, list[Prompt]] = defaultdict(list)
-    for prompt in sorted(prompts, key=lambda p: p.id):
+    for prompt in sorted(prompts, key=lambda p: (p.answer is None, p.id)):
         by_category[prompt.category].append(prompt)
     turns = max(map(len, by_category.values()), default=0)
     order = [rows[i] for i in range(turns) for _, rows in sorted(by_category.items()) if i < len(rows)]
