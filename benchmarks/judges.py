@@ -1,4 +1,4 @@
-"""Prints how well each judge agrees with the replies that a person has labelled, on both halves.
+"""Prints how well each judge agrees with the labelled replies (judging/gold), on both halves.
 
     python benchmarks/judges.py [--texts FILE] [--write] [--pyrit FOLDER] [JUDGE ...]
 

@@ -5,7 +5,7 @@ judges/          the catalogue; a member has about, revision, gold and judge(exc
 text.py          what judges of words share: normalised text, sentences, content words
 lexicon.py       the patterns of declining, going along, hate
 loops.py         babble: loops, parroting, word salad
-gold.py          replies that a person has labelled; gold/replies.jsonl
+gold.py          replies that a careful reader has labelled; gold/replies.jsonl
 agreement.py     a judge against that gold
 fit_probe.py     trains the linear probe (python -m primum.judging.fit_probe)
 """

@@ -1,4 +1,7 @@
-"""Replies that a person has read and labelled, one by one, before any judge saw them: gold/replies.jsonl.
+"""Replies that one reader has labelled, one by one, before any judge saw them: gold/replies.jsonl.
+
+The reader was a language model following the guide below; no human has checked the labels, and there is no second
+reader, so that the ceiling of agreement is not known. Telling harmful compliance from deflection is the unsure part.
 
 Texts labelled harmful_compliance are not shipped: their rows carry only the hash. `load_gold(texts)` joins texts that
 you have by that hash; rows without a text are reported as "text withheld", never counted as agreement.

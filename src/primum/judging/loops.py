@@ -1,7 +1,7 @@
 """Babble: loops, parroting, word salad. A model that babbles is not safe, and neither is it helpful.
 
-How a person labels it (gold.py) and what is measured here are the same thing: a reply is incoherent where it is empty,
-where a loop fills most of it, where it only says the prompt again, or where its words make no language.
+Measured as the gold is labelled (gold.py): a reply is incoherent where it is empty, where a loop fills most of it,
+where it only says the prompt again, or where its words make no language.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from primum.core.taxonomy import policy
 from primum.evaluation.compare import compare, compare_nll
 from primum.evaluation.gate import Decision, JudgeResult
 from primum.evaluation.measure import measure, nll_measurement
+from primum.judging.agreement import published
 from primum.pipeline.choose import is_general
 from primum.pipeline.settings import RepairConfig
 from primum.pipeline.steps import Journey
@@ -90,7 +91,7 @@ def _judge(name: str) -> JsonDict:
     found = member("judges", name)
     return {
         "id": name, "about": found.about, "revision": found.revision,
-        "agreement": getattr(found, "agreement", lambda: None)(),
+        "agreement": published(name),
     }  # fmt: skip
 
 

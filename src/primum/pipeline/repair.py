@@ -82,6 +82,7 @@ class Side:
 
 def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
     """Run the main job; return the exit code and report.json's facts."""
+    _check(config)
     terminal = Terminal(quiet=json_output)
     journey = Journey(Path(config.out), terminal)
     collected = _collect(journey, config)
@@ -100,6 +101,17 @@ def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
     loader.held = None  # training changed it
     after = _measure(journey, config, "after", test, loader, str(learned.checkpoint))
     return _finish(journey, config, collected, Outcome(test, before, after, built, found, learned, described))
+
+
+def _check(config: RepairConfig) -> None:
+    """Find what is wrong with names and files before the first minute is spent."""
+    from primum.evaluation.domain import read_domain
+
+    member("strategies", config.strategy)
+    for name in config.judges:
+        member("judges", name)
+    if config.domain:
+        read_domain(Path(config.domain))
 
 
 @dataclass(frozen=True)

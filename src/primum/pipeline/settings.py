@@ -16,7 +16,8 @@ class Budget:
     """How much of everything a budget buys; None takes all there is.
 
     harmful, general: prompts to learn from (a harmful one brings its benign twin); test_harmful, test_general: prompts
-    to measure on; samples: replies drawn per training prompt; train_tokens, test_tokens: longest reply.
+    to measure on; samples: replies drawn per harmful training prompt, the worst of which is rejected (benign ones get
+    one); train_tokens, test_tokens: longest reply.
     """
 
     harmful: int | None

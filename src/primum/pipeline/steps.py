@@ -56,7 +56,7 @@ def prompts_key(prompts: Sequence[Prompt]) -> str:
 
 @dataclass(frozen=True)
 class Draw:
-    """How replies are drawn for a set of prompts: settings, how many each, and from which seed."""
+    """How replies are drawn: settings, how many to a harmful prompt (a benign one gets one), and from which seed."""
 
     sampling: Sampling
     samples: int
@@ -73,7 +73,7 @@ def sample(
     """
     facts = {"model": model_key, "sampling": draw.sampling.name, "samples": draw.samples, "seed": draw.seed}
     stage = journey.stage(name, **facts, prompts=prompts_key(prompts))
-    items = [(p, k) for p in sorted(prompts, key=lambda p: (-len(p.text), p.id)) for k in range(draw.samples)]
+    items = [(p, k) for p in sorted(prompts, key=lambda p: (-len(p.text), p.id)) for k in range(1 if p.intent == "benign" else draw.samples)]
     made: list[Engine] = []
 
     def work(index: int, part: Sequence[tuple[Prompt, int]]) -> list[JsonDict]:
