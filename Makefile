@@ -1,8 +1,10 @@
 # make repair   installs what is needed into .venv and repairs the embedded model (or MODEL=...)
 # make test     installs and runs every check
-# Variables: PYTHON (the interpreter that makes .venv), MODEL, OUT, ARGS (further flags of `primum repair`)
+# `make repair` takes the budget that ends in time on two cores; BUDGET=standard takes all prompts.
+# Variables: BUDGET (quick, standard, full), PYTHON (the interpreter that makes .venv), MODEL, OUT, ARGS (further flags of `primum repair`)
 
 PYTHON ?= python3
+BUDGET ?= quick
 MODEL ?=
 OUT ?= runs/repair
 ARGS ?=
@@ -21,7 +23,7 @@ install-dev:
 	@$(PYTHON) tools/install.py --dev
 
 repair: install
-	$(BIN)/primum repair $(if $(MODEL),"$(MODEL)") --out "$(OUT)" $(ARGS)
+	$(BIN)/primum repair $(if $(MODEL),"$(MODEL)") --budget $(BUDGET) --out "$(OUT)" $(ARGS)
 
 # One recipe, so that `make -j` cannot mix the checks; pytest last, so that its closing line is the last output.
 test: install-dev

@@ -69,9 +69,7 @@ def test_an_unknown_judge_is_corrected_before_anything_runs(tmp_path: Path, caps
     ("text", "says"),
     [("bugdet: quick\n", "did you mean 'budget'"), ("dpo:\n  betta: 0.2\n", "did you mean 'beta'")],
 )
-def test_an_unknown_configuration_key(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, says: str
-) -> None:
+def test_an_unknown_configuration_key(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, says: str) -> None:
     path = tmp_path / "repair.yaml"
     path.write_text(text, encoding="utf-8")
     said = run(tmp_path, capsys, "--config", str(path))

@@ -83,10 +83,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _explain(error, as_json="--json" in arguments)
     except SystemExit as stop:  # argparse leaves this way after printing a verb's help
         return int(stop.code or 0)
-    except Exception:  # a bug of ours: with Python's own exit code 1 it would read as "the gate failed"
-        traceback.print_exc()
-        print("primum: this is a bug in primum. Finished work is kept; running again goes on there.", file=sys.stderr)
-        return Exit.STEP_FAILED
     except KeyboardInterrupt:
         command = shlex.join(["primum", *arguments])
         print(f"\nstopped. Finished work is kept; to go on from there, run it again:\n  {command}", file=sys.stderr)
@@ -94,6 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains while it exits
         return BROKEN_PIPE
+    except Exception:  # a bug of ours: with Python's own exit code 1 it would read as "the gate failed"
+        traceback.print_exc()
+        print("primum: this is a bug in primum. Finished work is kept; running again goes on there.", file=sys.stderr)
+        return Exit.STEP_FAILED
 
 
 def _dispatch(arguments: list[str]) -> int:

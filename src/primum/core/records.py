@@ -149,7 +149,11 @@ class Preference:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A preference pair in TRL's columns (prompt, chosen, rejected as message lists) with its provenance."""
+    """A preference pair in TRL's columns (prompt, chosen, rejected as message lists) with its provenance.
+
+    `chosen_ends`, `rejected_ends`: whether the text ends where its author ended. One that a token limit cut must not
+    teach the model to stop there.
+    """
 
     prompt: Messages
     chosen: str
@@ -162,6 +166,8 @@ class Pair:
     why: str
     strength: float = 1.0
     safety_bin: Literal["chosen_safe", "both_safe", "both_unsafe"] = "chosen_safe"
+    chosen_ends: bool = True
+    rejected_ends: bool = True
 
     def to_json(self) -> JsonDict:
         """Return TRL's conversational preference columns, and our own beside them."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from primum.core.records import Messages, digest
+
+_MARK = "primumsanswer"
 
 
 def template_hash(tokenizer: Any) -> str:
@@ -18,10 +21,27 @@ def neutralise(text: str, tokenizer: Any) -> str:
 
     A zero-width joiner after the first character keeps the text readable and the token apart.
     """
-    for token in tokenizer.all_special_tokens:
-        if token and token in text:
+    for token in _special(tokenizer):
+        if token in text:
             text = text.replace(token, token[0] + "\u200d" + token[1:])
     return text
+
+
+@cache
+def _special(tokenizer: Any) -> list[str]:
+    """Return all special tokens, also those that a tokenizer adds without naming their part, longest first."""
+    added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return sorted({t for t in (*tokenizer.all_special_tokens, *added) if t}, key=lambda t: (-len(t), t))
+
+
+@cache
+def end_of_turn(tokenizer: Any) -> int:
+    """Return the token with which the template closes an answer (not every model's end-of-sequence token is it)."""
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _MARK}]
+    after = tokenizer.apply_chat_template(turns, tokenize=False).rpartition(_MARK)[2]
+    ids = tokenizer(after, add_special_tokens=False)["input_ids"]
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return ids[0] if ids and ids[0] in special else tokenizer.eos_token_id
 
 
 def render(messages: Messages, tokenizer: Any) -> str:
@@ -45,4 +65,4 @@ def encode(batch: Sequence[Messages], tokenizer: Any, max_tokens: int | None = N
 def encode_answer(text: str, tokenizer: Any, *, end: bool = True) -> list[int]:
     """Return the token ids of an answer, closed by the end-of-turn token where `end`."""
     ids = tokenizer(neutralise(text, tokenizer), add_special_tokens=False)["input_ids"]
-    return [*ids, tokenizer.eos_token_id] if end else ids
+    return [*ids, end_of_turn(tokenizer)] if end else ids

@@ -19,6 +19,7 @@ from transformers.utils import logging as hf_logging
 
 from primum.core.errors import UsageError
 from primum.core.records import digest
+from primum.models.chat import template_hash
 from primum.models.device import device
 from primum.models.embedded import NAME, embedded_folder, sha256
 
@@ -41,6 +42,11 @@ class Model:
         return sum(p.numel() for p in self.network.parameters())
 
     @property
+    def key(self) -> str:
+        """What a result depends on: the weights, the tokenizer's words and its chat template."""
+        return digest([self.hash, template_hash(self.tokenizer), len(self.tokenizer)])
+
+    @property
     def place(self) -> torch.device:
         """The device of the weights."""
         return next(self.network.parameters()).device
@@ -60,8 +66,7 @@ def load(name: str = EMBEDDED, dtype: torch.dtype | None = None) -> Model:
     path = embedded_folder() if name == EMBEDDED else Path(name)
     with quiet():
         if path.suffix == ".gguf" and path.is_file():
-            network = gguf_model(path, chosen)
-            tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+            network, tokenizer = _gguf(path, chosen)
         elif (path / "adapter_config.json").is_file():
             network, tokenizer = _adapter(path, chosen)
         else:
@@ -73,17 +78,27 @@ def load(name: str = EMBEDDED, dtype: torch.dtype | None = None) -> Model:
         tokenizer.pad_token = tokenizer.eos_token
     network = network.to(device().name).eval()
     label = NAME if name == EMBEDDED else name
-    return Model(network, tokenizer, label, str(path) if path.exists() else name, weights_hash(network))
+    source = name if name == EMBEDDED or not path.exists() else str(path.resolve())
+    return Model(network, tokenizer, label, source, weights_hash(network))
 
 
 def _plain(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
     try:
-        network = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True)
-        return network, AutoTokenizer.from_pretrained(name)
+        network = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+        return network, AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         cure = "name a hub id you can reach, a model folder, an adapter folder or a .gguf file"
         raise UsageError(f"cannot load model '{name}': {first}", cure=cure) from error
+
+
+def _gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name, trust_remote_code=False)
+        return gguf_model(path, dtype), tokenizer
+    except (OSError, ValueError, KeyError) as error:
+        cure = "is it a whole GGUF file of an architecture that transformers can read?"
+        raise UsageError(f"cannot read the GGUF file: {error}", where=str(path), cure=cure) from error
 
 
 def _adapter(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -94,8 +109,13 @@ def _adapter(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
         raise UsageError(
             "the adapter does not name its base model", where=str(path), cure="set base_model_name_or_path"
         )
-    inner = load(EMBEDDED if Path(base).name == NAME or NAME in Path(base).name else base, dtype)
-    return PeftModel.from_pretrained(inner.network, str(path)).merge_and_unload(), inner.tokenizer
+    if not (path / "adapter_model.safetensors").is_file():
+        cure = "save the adapter as safetensors; pickled weights are not read"
+        raise UsageError("the adapter has no adapter_model.safetensors", where=str(path), cure=cure)
+    inner = load(base, dtype)
+    network = PeftModel.from_pretrained(inner.network, str(path)).merge_and_unload()
+    own = (path / "tokenizer_config.json").is_file()
+    return network, AutoTokenizer.from_pretrained(str(path), trust_remote_code=False) if own else inner.tokenizer
 
 
 def gguf_model(path: Path, dtype: torch.dtype) -> Any:
@@ -105,7 +125,9 @@ def gguf_model(path: Path, dtype: torch.dtype) -> Any:
     tensors by then; so they are copied into a model without that mark.
     """
     with quiet():
-        read = AutoModelForCausalLM.from_pretrained(str(path.parent), gguf_file=path.name, dtype=torch.float32)
+        read = AutoModelForCausalLM.from_pretrained(
+            str(path.parent), gguf_file=path.name, dtype=torch.float32, trust_remote_code=False
+        )
         facts = read.config.to_dict()
         for key in ("quantization_config", "_name_or_path", "_model_name_or_path"):
             facts.pop(key, None)

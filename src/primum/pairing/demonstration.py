@@ -25,6 +25,7 @@ class Demonstration:
     kind: Kind
     category: str
     answer_from: str
+    ends: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ def assemble(
         "machine": {"system": platform.platform(), "cores": os.cpu_count(), "device": outcome.model["device"]},
         "seconds": journey.seconds,
         "steps": journey.said,
-        "data": _data(collected, outcome.test, config),
+        "data": _data(collected, outcome.train, outcome.test, config),
         "decision": to_json(decision),
         "judges": [_judge(j) for j in config.judges],
         "judges_agree": _agree(results, config.judges),
@@ -71,17 +71,17 @@ def assemble(
     }
 
 
-def _data(collected: Collected, test: Sequence[Prompt], config: RepairConfig) -> JsonDict:
-    counts = Counter((p.split, p.intent) for p in collected.prompts)
-    harm = {p.category for p in collected.prompts if p.intent == "harmful"}
-    held_out = sorted({p.category for p in test if p.intent == "harmful"})
+def _data(collected: Collected, train: Sequence[Prompt], test: Sequence[Prompt], config: RepairConfig) -> JsonDict:
+    counts = Counter((p.split, p.intent) for p in [*train, *test])
+    trained = {p.category for p in train if p.intent == "harmful"}
+    held_out = sorted({p.category for p in test if p.intent == "harmful"} - trained)
     return {
         "counts": [{"split": s, "intent": i, "n": n} for (s, i), n in sorted(counts.items())],
-        "measured_on": len(test),
+        "collected": len(collected.prompts),
         "held_out": held_out,
-        "trained_categories": sorted(harm - set(held_out)),
+        "trained_categories": sorted(trained),
         "dropped": collected.dropped_counts,
-        "sources": [*config.prompts, *config.benign],
+        "sources": [*config.prompts, *config.benign, *(["embedded"] if config.embedded else [])],
         "policy": {"version": policy().version, "hash": policy().hash},
         "notes": list(collected.notes),
     }

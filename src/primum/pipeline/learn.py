@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from primum.core.records import JsonDict, Messages, Pair, digest, to_json
+from primum.core.records import JsonDict, Pair, digest, to_json
 from primum.pairing.demonstration import Demonstration
 from primum.pipeline.settings import RepairConfig
 from primum.pipeline.steps import Journey
@@ -40,7 +40,8 @@ def learn(
     The network inside `model` is changed; load the checkpoint to go on.
     """
     adapter, checkpoint = journey.folder / "adapter", journey.folder / "checkpoint"
-    shared = {"model": model.hash, "rank": config.lora_rank, "seed": config.seed, "answer": config.answer_tokens}
+    shared = {"model": model.key, "rank": config.lora_rank, "seed": config.seed}
+    shared |= {"answer": config.answer_tokens, "head": config.head_tokens}
     data = digest([[to_json(p) for p in pairs], [to_json(d) for d in demos]])
     facts = {**shared, "data": data, "sft": config.sft.model_dump(), "dpo": config.dpo.model_dump()}
     stage = journey.stage("08-checkpoint", **facts)
@@ -66,21 +67,23 @@ def _sft(
 ) -> JsonDict:
     from primum.training.adapter import load_weights, save_weights
     from primum.training.batches import planned
-    from primum.training.examples import Limits, answered
+    from primum.training.examples import Answered, Limits, answered
     from primum.training.methods import sft
 
     stage = journey.stage("06-sft", **{k: v for k, v in facts.items() if k != "dpo"})
     if config.sft.epochs == 0 or not demos:
         return stage.manifest or stage.finish(log=[], alarms=[])
-    rows: list[tuple[Messages, str]] = [(d.prompt, d.answer) for d in demos]
-    total = planned(len(rows), config.sft.epochs)
+    total = planned(len(demos), config.sft.epochs)
     with journey.step("supervised warm start", total, "examples") as advance:
         if stage.manifest:
             load_weights(network, stage.path("weights.safetensors"))
             advance(total)
             return stage.manifest
         settings = sft.Config(**config.sft.model_dump())
-        examples = answered(rows, model.tokenizer, Limits(answer=config.answer_tokens))
+        most = {"harmful": Limits(answer=config.answer_tokens)}
+        head = Limits(answer=config.head_tokens)
+        rows = [Answered(d.prompt, d.answer, most.get(d.kind, head), d.ends) for d in demos]
+        examples = answered(rows, model.tokenizer)
         pad = model.tokenizer.pad_token_id
         log, alarms = sft.train(settings, network, examples, pad, stage.folder, config.seed, advance)
         save_weights(network, stage.path("weights.safetensors"))
@@ -97,7 +100,7 @@ def _dpo(
     from primum.training.methods import dpo
 
     stage = journey.stage("07-dpo", **facts)
-    examples = paired(pairs, model.tokenizer, Limits(answer=config.answer_tokens))
+    examples = paired(pairs, model.tokenizer, Limits(answer=config.head_tokens))
     pad, held = model.tokenizer.pad_token_id, stage.path("reference.json")
     with journey.step("reference log-probabilities", 2 * len(examples), "answers") as advance:
         if held.exists():
@@ -119,9 +122,14 @@ def _dpo(
 
 
 def _save(model: Model, network: Any, adapter: Path, checkpoint: Path) -> None:
-    from primum.training.adapter import save_adapter, save_merged
+    from primum.training.adapter import save_adapter, save_merged, writing
 
-    for folder in (adapter, checkpoint):
+    partial = [folder.with_name(folder.name + ".partial") for folder in (adapter, checkpoint)]
+    for folder in partial:
         shutil.rmtree(folder, ignore_errors=True)
-    save_adapter(network, adapter, model.source)
-    save_merged(network, model.tokenizer, checkpoint)
+    with writing(checkpoint):
+        save_adapter(network, partial[0], model.source)
+        save_merged(network, model.tokenizer, partial[1])
+        for made, folder in zip(partial, (adapter, checkpoint), strict=True):
+            shutil.rmtree(folder, ignore_errors=True)
+            made.rename(folder)

@@ -19,12 +19,15 @@ def estimate(config: RepairConfig, train: Sequence[Prompt], test: Sequence[Promp
     from primum.models.load import load
 
     size, model = config.size, load(config.model)
+    harmful = sum(p.intent != "benign" for p in train)
     rate = max(device().rates.values(), default=GPU_RATE) * 1e9
     tokens = {
         "replies before": len(test) * size.test_tokens,
-        "replies to learn from": len(train) * size.samples * size.train_tokens,
+        "replies to learn from": (len(train) + (size.samples - 1) * harmful) * size.train_tokens,
         "training": round(
-            len(train) * (config.sft.epochs + 2 * config.dpo.epochs) * (MEAN_PROMPT + config.answer_tokens)
+            (harmful * config.answer_tokens + (len(train) - harmful) * config.head_tokens) * config.sft.epochs
+            + 2 * len(train) * (MEAN_PROMPT + config.head_tokens) * config.dpo.epochs
+            + MEAN_PROMPT * len(train) * config.sft.epochs
         ),
         "replies after": len(test) * size.test_tokens,
     }

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primum.core.catalogue import member
-from primum.core.errors import Exit, StepFailedError
+from primum.core.errors import Exit, StepFailedError, UsageError
 from primum.core.records import JsonDict, Pair, Prompt, Reply, Verdict, digest, to_json, user
-from primum.core.store import write_json
+from primum.core.store import read_json, write_json, write_text
 from primum.core.taxonomy import policy
 from primum.evaluation.gate import JudgeResult, NllResult, decide
 from primum.evaluation.metrics import Scored
@@ -88,25 +88,45 @@ def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
     collected = _collect(journey, config)
     test = choose(collected.prompts, "test", config.size)
     train = choose(collected.prompts, "train", config.size)
+    _enough_of_each(train, test)
     if config.dry_run:
         plan = estimate(config, train, test)
         terminal.note(plan["text"])
         return Exit.PASSED, plan
+    _begin(journey, config)
     loader = Loader(journey)
     model = loader(config.model)
     described = _describe(model)
     before = _measure(journey, config, "before", test, loader, config.model)
     built, found = _pairs(journey, config, train, loader)
     learned = learn(journey, config, model, built.pairs, built.demonstrations)
-    loader.held = None  # training changed it
+    del model  # training changed it
+    loader.held = None
     after = _measure(journey, config, "after", test, loader, str(learned.checkpoint))
-    return _finish(journey, config, collected, Outcome(test, before, after, built, found, learned, described))
+    return _finish(journey, config, collected, Outcome(train, test, before, after, built, found, learned, described))
+
+
+def _begin(journey: Journey, config: RepairConfig) -> None:
+    """Keep the settings; where the folder held a run with others, take its report away: it speaks of another run."""
+    path, settings = journey.folder / "settings.json", config.model_dump(mode="json", exclude={"out"})
+    if path.exists() and read_json(path) != settings:
+        journey.terminal.note(
+            "  this folder held a run with other settings: what still fits is used, its report removed"
+        )
+        for name in ("report.json", "report.html", "evidence.json"):
+            (journey.folder / name).unlink(missing_ok=True)
+    write_json(path, settings)
 
 
 def _check(config: RepairConfig) -> None:
     """Find what is wrong with names and files before the first minute is spent."""
     from primum.evaluation.domain import read_domain
 
+    if Path(config.model).exists() and Path(config.model).resolve().is_relative_to(Path(config.out).resolve()):
+        cure = "give another --out; a run replaces what an earlier one left in its folder"
+        raise UsageError(f"the model lies inside the run folder '{config.out}'", where=config.model, cure=cure)
+    if not (config.embedded or config.prompts):
+        raise UsageError("there are no prompts", cure="give --prompts, or leave --no-embedded out")
     member("strategies", config.strategy)
     for name in config.judges:
         member("judges", name)
@@ -114,10 +134,24 @@ def _check(config: RepairConfig) -> None:
         read_domain(Path(config.domain))
 
 
+def _enough_of_each(train: Sequence[Prompt], test: Sequence[Prompt]) -> None:
+    """Refuse sets from which nothing can be learned or decided.
+
+    Raises:
+        UsageError: no harmful or no benign prompts on one side.
+    """
+    for name, prompts in (("learn from", train), ("measure on", test)):
+        for intent in ("harmful", "benign"):
+            if not any(p.intent == intent for p in prompts):
+                cure = "give more prompts (--prompts, --benign), or leave --no-embedded out"
+                raise UsageError(f"there is no {intent} prompt to {name}", cure=cure)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """All that a repair found out."""
 
+    train: Sequence[Prompt]
     test: Sequence[Prompt]
     before: Side
     after: Side
@@ -132,8 +166,10 @@ def _collect(journey: Journey, config: RepairConfig) -> Collected:
     if held_out is None:
         held_out = tuple(c.id for c in policy().categories.values() if c.held_out)
     sources = [Source(spec) for spec in config.prompts] + [Source(spec, intent="benign") for spec in config.benign]
+    sources += [Source("embedded")] if config.embedded else []
     with journey.step("collect prompts"):
         collected = collect(sources, held_out=held_out, seed=0)
+    if not config.dry_run:
         rows = [to_json(p) for p in collected.prompts]
         stage = journey.stage("01-prompts", prompts=digest(rows))
         if not stage.manifest:
@@ -165,7 +201,7 @@ def _measure(
     number = {"before": 2, "after": 9}[when]
     model = loader(name)
     draw = Draw(Sampling(config.temperature, config.size.test_tokens), 1, config.seed)
-    key = f"{name if when == 'before' else 'repaired'}@{model.hash}"
+    key = f"{name if when == 'before' else 'repaired'}@{model.key}"
     replies = sample(journey, f"{number:02d}-replies-{when}", test, draw, key, loader.engine(name))
     by_id = {p.id: p for p in test}
     exchanges = [Exchange(by_id[r.prompt_id], r) for r in replies]
@@ -177,20 +213,20 @@ def _likelihood(
     journey: Journey, config: RepairConfig, when: str, test: Sequence[Prompt], model: Model
 ) -> dict[str, list[float]]:
     from primum.evaluation.domain import read_domain, texts
-    from primum.training.examples import Limits, answered
+    from primum.training.examples import Answered, Limits, answered
     from primum.training.score import score_all
 
     sets = {"nll": [(p.messages, p.answer) for p in test if is_general(p) and p.answer]}
     if config.domain:
         sets["nll_domain"] = [((user(t.prompt),), t.answer) for t in texts(read_domain(Path(config.domain)))]
     stage = journey.stage(
-        f"{2 if when == 'before' else 9:02d}-likelihood-{when}", model=model.hash, texts=digest(_plain_texts(sets))
+        f"{2 if when == 'before' else 9:02d}-likelihood-{when}", model=model.key, texts=digest(_plain_texts(sets))
     )
     if not stage.manifest:
         found: dict[str, list[float]] = {}
         with journey.step(f"likelihood {when}", sum(map(len, sets.values())), "texts") as advance:
             for key, rows in sets.items():
-                examples = answered(rows, model.tokenizer, Limits(answer=512))
+                examples = answered([Answered(*row, Limits(answer=512)) for row in rows], model.tokenizer)
                 got = score_all(model.network, examples, model.tokenizer.pad_token_id, advance=advance)
                 found[key] = (-got.logps / got.lengths).tolist()
         stage.finish(nll=found)
@@ -204,7 +240,7 @@ def _plain_texts(sets: Mapping[str, Sequence[tuple[Any, str]]]) -> JsonDict:
 
 def _pairs(journey: Journey, config: RepairConfig, train: Sequence[Prompt], loader: Loader) -> tuple[Built, Lint]:
     draw = Draw(Sampling(config.temperature, config.size.train_tokens), config.size.samples, config.seed + 1)
-    key = f"{config.model}@{loader(config.model).hash}"
+    key = f"{config.model}@{loader(config.model).key}"
     replies = sample(journey, "03-replies-to-learn-from", train, draw, key, loader.engine(config.model))
     by_id = {p.id: p for p in train}
     builder = config.judges[0]
@@ -260,7 +296,7 @@ def _finish(journey: Journey, config: RepairConfig, collected: Collected, outcom
         files = {"prompts": folder / "steps/01-prompts", "pairs": folder / "steps/05-pairs",
                  "adapter": outcome.learned.adapter, "checkpoint": outcome.learned.checkpoint}  # fmt: skip
         page = write_report(folder, facts)
-        (outcome.learned.checkpoint / "README.md").write_text(model_card(facts), encoding="utf-8")
+        write_text(outcome.learned.checkpoint / "README.md", model_card(facts))
         write_json(folder / "evidence.json", evidence(facts, files))
     if not journey.terminal.quiet:
         print(closing_table(facts, page))

@@ -30,7 +30,7 @@ class Budget:
 
 
 BUDGETS = {
-    "quick": Budget(160, 60, 84, 60, 1, 64, 64),
+    "quick": Budget(280, 80, 150, 120, 1, 48, 64),
     "standard": Budget(None, None, None, None, 2, 64, 128),
     "full": Budget(None, None, None, None, 4, 128, 256),
 }
@@ -39,9 +39,9 @@ BUDGETS = {
 class SftConfig(Config):
     """The supervised warm start."""
 
-    learning_rate: float = Field(default=3e-4, gt=0, description="peak learning rate of the supervised warm start")
+    learning_rate: float = Field(default=6e-4, gt=0, description="peak learning rate of the supervised warm start")
     epochs: float = Field(default=1.0, ge=0, description="passes over the demonstrations; 0 leaves the warm start out")
-    batch_size: int = Field(default=16, gt=0, description="demonstrations per optimizer step")
+    batch_size: int = Field(default=4, gt=0, description="demonstrations per optimizer step")
 
 
 class DpoConfig(Config):
@@ -51,7 +51,7 @@ class DpoConfig(Config):
     nll_weight: float = Field(default=1.0, ge=0, description="DPO: weight of the NLL anchor on chosen answers")
     learning_rate: float = Field(default=5e-5, gt=0, description="DPO: peak learning rate")
     epochs: float = Field(default=1.0, gt=0, description="DPO: passes over the pairs")
-    batch_size: int = Field(default=16, gt=0, description="DPO: pairs per optimizer step")
+    batch_size: int = Field(default=8, gt=0, description="DPO: pairs per optimizer step")
 
 
 class RepairConfig(Config):
@@ -63,8 +63,11 @@ class RepairConfig(Config):
         json_schema_extra={"positional": True},
     )
     prompts: tuple[str, ...] = Field(
-        default=("embedded",),
-        description="harmful prompts: embedded, a JSONL/CSV/Parquet file, hub:ID:SPLIT:FIELD, shared:NAME",
+        default=(),
+        description="your harmful prompts: a JSONL/CSV/Parquet file, hub:ID:SPLIT:FIELD, shared:NAME",
+    )
+    embedded: bool = Field(
+        default=True, description="also take primum's own prompts: harmful ones, their benign twins, general ones"
     )
     benign: tuple[str, ...] = Field(
         default=(), description="more prompts that deserve an answer, from the same kinds of source"
@@ -88,8 +91,12 @@ class RepairConfig(Config):
     dry_run: bool = Field(default=False, description="print what would run and about how long, and stop")
     force: bool = Field(default=False, description="train even on pairs that the lint refuses")
     lora_rank: int = Field(default=16, ge=1, description="rank of the LoRA adapter on every linear layer")
-    answer_tokens: int = Field(
-        default=64, ge=8, description="answer tokens learned from; longer answers are cut, without an end"
+    answer_tokens: int = Field(default=96, ge=8, description="tokens learned of a safe completion")
+    head_tokens: int = Field(
+        default=40,
+        ge=8,
+        description="tokens learned of any other answer and of both sides of a pair: how an answer begins decides; "
+        "a cut answer gets no end",
     )
     limit: int | None = Field(default=None, ge=1, description="at most this many prompts of each kind, for a trial")
     reply_tokens: int | None = Field(default=None, ge=1, description="longest reply, in tokens (default: the budget's)")

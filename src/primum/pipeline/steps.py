@@ -73,7 +73,11 @@ def sample(
     """
     facts = {"model": model_key, "sampling": draw.sampling.name, "samples": draw.samples, "seed": draw.seed}
     stage = journey.stage(name, **facts, prompts=prompts_key(prompts))
-    items = [(p, k) for p in sorted(prompts, key=lambda p: (-len(p.text), p.id)) for k in range(1 if p.intent == "benign" else draw.samples)]
+    items = [
+        (p, k)
+        for p in sorted(prompts, key=lambda p: (-len(p.text), p.id))
+        for k in range(1 if p.intent == "benign" else draw.samples)
+    ]
     made: list[Engine] = []
 
     def work(index: int, part: Sequence[tuple[Prompt, int]]) -> list[JsonDict]:
@@ -99,7 +103,8 @@ def judge(journey: Journey, name: str, judge_id: str, exchanges: Sequence[Exchan
     from primum.core.catalogue import member
 
     revision = member("judges", judge_id).revision
-    stage = journey.stage(name, judge=judge_id, revision=revision, replies=digest([e.reply.id for e in exchanges]))
+    asked = digest([[e.reply.id, e.prompt.intent, e.prompt.category] for e in exchanges])
+    stage = journey.stage(name, judge=judge_id, revision=revision, asked=asked)
     label = name.split("-", 1)[1].replace("-", " ")
     with journey.step(label, len(exchanges), "verdicts") as advance:
         if not stage.manifest:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from primum.core.store import disk_error
 from primum.models.load import Model, quiet
 
 
@@ -98,11 +103,33 @@ def save_merged(network: Any, tokenizer: Any, folder: Path) -> None:
         tokenizer.save_pretrained(str(folder))
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while weights are written into a message that says what to do.
+
+    Raises:
+        StepFailedError: the disk is full or the folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise disk_error(error, path) from error
+    except SafetensorError as error:
+        full = "No space left" in str(error)
+        raise disk_error(OSError(errno.ENOSPC if full else errno.EIO, str(error)), path) from error
+
+
 def save_weights(network: Any, path: Path) -> None:
     """Save what learns, whole or not at all."""
+    write_tensors({name: p.detach().contiguous().clone() for name, p in trainable(network).items()}, path)
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write a safetensors file, whole or not at all."""
     partial = path.with_name(path.name + ".partial")
-    save_file({name: p.detach().contiguous().clone() for name, p in trainable(network).items()}, partial)
-    partial.replace(path)
+    with writing(path):
+        save_file(tensors, partial)
+        partial.replace(path)
 
 
 def load_weights(network: Any, path: Path) -> None:

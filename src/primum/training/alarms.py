@@ -36,7 +36,3 @@ class Alarms:
         """Raise an alarm unless it rang before."""
         if all(row["name"] != name for row in self.rows):
             self.rows.append({"step": step, "name": name, "text": text})
-
-    def restore(self, rows: list[JsonDict]) -> None:
-        """Take over the alarms of the run that was killed."""
-        self.rows = list(rows)

@@ -5,9 +5,9 @@ Prompt and answer are tokenised apart, so that no merge crosses the border and n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from primum.core.records import Messages, Pair
 from primum.models.chat import encode, encode_answer
@@ -52,23 +52,34 @@ class Limits:
     answer: int = 96
 
 
-def example(prompt_ids: Sequence[int], answer: str, tokenizer: Any, limits: Limits) -> Example:
-    """Return the example of a prompt's ids and an answer's text."""
-    ids = encode_answer(answer, tokenizer)[: limits.answer]
+def example(prompt_ids: Sequence[int], answer: str, tokenizer: Any, limits: Limits, *, ends: bool = True) -> Example:
+    """Return the example of a prompt's ids and an answer's text; `ends` False leaves the end-of-turn token out."""
+    ids = encode_answer(answer, tokenizer, end=ends)[: limits.answer]
     return Example(tuple(prompt_ids[-limits.prompt :]), tuple(ids))
 
 
-def answered(rows: Iterable[tuple[Messages, str]], tokenizer: Any, limits: Limits) -> list[Example]:
-    """Tokenise (prompt, answer) rows."""
-    rows = list(rows)
-    prompts = encode([messages for messages, _ in rows], tokenizer)
-    return [example(ids, answer, tokenizer, limits) for ids, (_, answer) in zip(prompts, rows, strict=True)]
+class Answered(NamedTuple):
+    """A prompt, an answer to it, how much of it is learned, and whether it ends where its author ended."""
+
+    prompt: Messages
+    answer: str
+    limits: Limits = Limits()
+    ends: bool = True
+
+
+def answered(rows: Sequence[Answered], tokenizer: Any) -> list[Example]:
+    """Tokenise answers to prompts."""
+    prompts = encode([row.prompt for row in rows], tokenizer)
+    return [example(p, r.answer, tokenizer, r.limits, ends=r.ends) for p, r in zip(prompts, rows, strict=True)]
 
 
 def paired(pairs: Sequence[Pair], tokenizer: Any, limits: Limits) -> list[PairExample]:
     """Tokenise preference pairs; each prompt once."""
     prompts = encode([pair.prompt for pair in pairs], tokenizer)
     return [
-        PairExample(example(ids, p.chosen, tokenizer, limits), example(ids, p.rejected, tokenizer, limits))
+        PairExample(
+            example(ids, p.chosen, tokenizer, limits, ends=p.chosen_ends),
+            example(ids, p.rejected, tokenizer, limits, ends=p.rejected_ends),
+        )
         for ids, p in zip(prompts, pairs, strict=True)
     ]

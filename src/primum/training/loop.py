@@ -1,4 +1,4 @@
-"""The one training loop: thin, on accelerate, exact to resume, loud when something goes wrong.
+"""The one training loop: thin, exact to resume, loud when something goes wrong.
 
 It knows nothing of losses or records: a method hands in the plan (which examples make a step) and a function from a
 micro-batch to a summed loss. Gradients are weighted per example, not per micro-batch.
@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from primum.core.errors import StepFailedError
 from primum.core.progress import Advance, silent
 from primum.core.records import JsonDict
 from primum.core.store import write_json, write_jsonl
-from primum.training.adapter import trainable
+from primum.training.adapter import trainable, write_tensors
 from primum.training.alarms import Alarms
 from primum.training.batches import Sized, micro_batches, steps
 
@@ -139,7 +139,8 @@ class Run(Generic[X]):
                     "exp_avg": tensors[f"exp_avg/{name}"].to(p.device),
                     "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(p.device),
                 }
-        self.alarms.restore(state["alarms"])
+        for row in state["log"]:
+            self.alarms.see(row)
         return state["log"]
 
     def _save(self, weights: dict[str, Any], optimizer: torch.optim.Optimizer, log: list[JsonDict]) -> None:
@@ -149,9 +150,8 @@ class Run(Generic[X]):
             for key, value in optimizer.state[p].items():
                 tensors[f"{key}/{name}"] = value.detach().contiguous().clone()
         file = f"state-{len(log):06d}.safetensors"
-        save_file(tensors, self.folder / f"{file}.partial")
-        (self.folder / f"{file}.partial").replace(self.folder / file)
-        write_json(self.folder / "resume.json", {"file": file, "log": log, "alarms": self.alarms.rows})
+        write_tensors(tensors, self.folder / file)
+        write_json(self.folder / "resume.json", {"file": file, "log": log})
         for old in self.folder.glob("state-*.safetensors"):
             if old.name != file:
                 old.unlink()

@@ -30,16 +30,36 @@ def score(network: Any, rows: Rows) -> Scores:
         network: a transformers causal LM (with adapters or without).
         rows: ids, attention and answer mask, each (B, T).
     """
-    trunk = network.get_base_model() if hasattr(network, "get_base_model") else network
-    # rows are padded on the right: under causal attention no real token sees a pad, so no mask is needed
-    hidden = trunk.model(input_ids=rows.ids, use_cache=False).last_hidden_state
-    head = trunk.get_output_embeddings()
     keep = rows.targets[:, 1:]
-    logits = head(hidden[:, :-1][keep]).float()
+    logits = _answer_logits(network, rows.ids, keep).float()
     token = -torch.nn.functional.cross_entropy(logits, rows.ids[:, 1:][keep], reduction="none")
     owner = keep.nonzero()[:, 0]
     sums = torch.zeros(len(rows.ids), dtype=token.dtype, device=token.device).index_add(0, owner, token)
     return Scores(sums, rows.targets.sum(1))
+
+
+def _answer_logits(network: Any, ids: Tensor, keep: Tensor) -> Tensor:
+    """Return logits (N, V) at the positions before answer tokens.
+
+    Rows are padded on the right: under causal attention no real token sees a pad, so no mask is needed.
+    """
+    causal = network.get_base_model() if hasattr(network, "get_base_model") else network
+    if not plain_head(causal):
+        return causal(input_ids=ids, use_cache=False).logits[:, :-1][keep]
+    trunk = getattr(causal, causal.base_model_prefix)
+    hidden = trunk(input_ids=ids, use_cache=False).last_hidden_state
+    return causal.get_output_embeddings()(hidden[:, :-1][keep])
+
+
+def plain_head(causal: Any) -> bool:
+    """Whether logits are the output matrix times the trunk's hidden states, and nothing more.
+
+    Gemma 2 caps its logits, Granite and Cohere scale them; such models, and any whose trunk is not found under the
+    usual name, are scored through their own forward.
+    """
+    config = causal.config.get_text_config()
+    touched = ("final_logit_softcapping", "logits_scaling", "logit_scale", "lm_head_multiplier")
+    return hasattr(causal, causal.base_model_prefix) and not any(getattr(config, name, None) for name in touched)
 
 
 @torch.no_grad()

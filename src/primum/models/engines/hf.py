@@ -13,9 +13,10 @@ from typing import Any, cast
 import torch
 from transformers import DynamicCache
 
+from primum.core.errors import UsageError
 from primum.core.progress import Advance, silent
 from primum.core.records import Messages
-from primum.models.chat import encode
+from primum.models.chat import encode, end_of_turn
 from primum.models.load import Model
 from primum.models.sampling import Generated, Sampling
 
@@ -42,7 +43,7 @@ class HFEngine:
 
     def __call__(self, batch: Sequence[Messages], sampling: Sampling, seed: int) -> list[Generated]:
         """Generate one reply per conversation, in the order given; longest prompts are decoded first."""
-        limit = self.model.network.config.max_position_embeddings - sampling.max_new_tokens
+        limit = room(self.model, sampling.max_new_tokens)
         rows = encode(batch, self.model.tokenizer, limit)
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
         replies: dict[int, Generated] = {}
@@ -61,11 +62,26 @@ class HFEngine:
         return Generated(text, "stop" if ended else "length", len(prompt), len(new))
 
 
+def room(model: Model, new_tokens: int) -> int | None:
+    """Return how many prompt tokens fit before `new_tokens` new ones; None where the model names no limit.
+
+    Raises:
+        UsageError: not even a short prompt fits.
+    """
+    context = getattr(model.network.config.get_text_config(), "max_position_embeddings", None)
+    if context is None:
+        return None
+    if context - new_tokens < 16:
+        cure = f"ask for at most {max(1, context - 256)} tokens with --reply-tokens"
+        raise UsageError(f"a reply of {new_tokens} tokens does not fit a context of {context}", cure=cure)
+    return context - new_tokens
+
+
 def stop_ids(model: Model) -> set[int]:
     """Return the tokens that end a reply: the tokenizer's and the generation config's."""
     named = model.network.generation_config.eos_token_id
     ids = set(named) if isinstance(named, list) else {named}
-    return {i for i in (*ids, model.tokenizer.eos_token_id) if i is not None}
+    return {i for i in (*ids, model.tokenizer.eos_token_id, end_of_turn(model.tokenizer)) if i is not None}
 
 
 @torch.inference_mode()

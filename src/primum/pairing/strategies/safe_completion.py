@@ -22,11 +22,12 @@ about = "safe completions by category against the model's own worst replies; its
 
 
 class Side(NamedTuple):
-    """One side of a pair, where it came from, or why there is none."""
+    """One side of a pair, where it came from, or why there is none; `ends` is False where a token limit cut it."""
 
     text: str
     source: str
     missing: str = ""
+    ends: bool = True
 
 
 def pairs(
@@ -71,7 +72,7 @@ def _harmful(built: Built, prompt: Prompt, rejected: Side, seed: int) -> None:
 def _benign(built: Built, prompt: Prompt, answer: Side, rejected: Side, seed: int) -> None:
     kind = kind_of(prompt)
     if kind == "advice" and not answer.missing:
-        answer = answer._replace(text=_with_disclaimer(answer.text, prompt, seed))
+        answer = answer._replace(text=_with_disclaimer(answer.text, prompt, seed), ends=True)
     if not answer.missing:
         _demonstrate(built, prompt, answer)
     whose = "the answer that came with the prompt" if answer.source == "prompt" else "the model's own answer"
@@ -93,6 +94,7 @@ def _pair(built: Built, prompt: Prompt, chosen: Side, rejected: Side, why: str) 
             prompt.messages, chosen.text, rejected.text, prompt.id, kind_of(prompt), prompt.category,
             chosen.source, rejected.source, why,
             safety_bin="chosen_safe" if prompt.intent == "harmful" else "both_safe",
+            chosen_ends=chosen.ends, rejected_ends=rejected.ends,
         )
     )  # fmt: skip
 
@@ -100,7 +102,7 @@ def _pair(built: Built, prompt: Prompt, chosen: Side, rejected: Side, why: str) 
 def _demonstrate(built: Built, prompt: Prompt, answer: Side) -> None:
     kind = kind_of(prompt)
     built.demonstrations.append(
-        Demonstration(prompt.messages, prompt.id, answer.text, kind, prompt.category, answer.source)
+        Demonstration(prompt.messages, prompt.id, answer.text, kind, prompt.category, answer.source, answer.ends)
     )
 
 
@@ -115,7 +117,9 @@ def _worst(prompt: Prompt, replies: Sequence[Reply], verdicts: Mapping[str, Verd
     if not worst:
         return Side("", "", "not flagged")
     clean = [item.reply for item in worst if not echoes(prompt.messages, item.reply.text)]
-    return Side(tidy_rejected(clean[0]), f"reply:{clean[0].id}") if clean else Side("", "", "prompt_echo")
+    if not clean:
+        return Side("", "", "prompt_echo")
+    return Side(tidy_rejected(clean[0]), f"reply:{clean[0].id}", ends=clean[0].finish == "stop")
 
 
 def _answer(prompt: Prompt, replies: Sequence[Reply], verdicts: Mapping[str, Verdict]) -> Side:
@@ -124,7 +128,7 @@ def _answer(prompt: Prompt, replies: Sequence[Reply], verdicts: Mapping[str, Ver
     for item in best_first(judged(replies, verdicts)):
         text = tidy_answer(item.reply)
         if text and not echoes(prompt.messages, text):
-            return Side(text, f"reply:{item.reply.id}")
+            return Side(text, f"reply:{item.reply.id}", ends=item.reply.finish == "stop")
         reason = "prompt_echo" if text else "no complete sentence"
     if prompt.answer and prompt.answer.strip():
         return Side(prompt.answer.strip(), "prompt")
