@@ -96,8 +96,8 @@ def test_a_model_without_a_chat_template_is_refused(embedded: Model, tmp_path: A
 
 
 def test_the_second_load_comes_from_the_checked_cache() -> None:
-    from primum.core.store import read_json
-    from primum.models.embedded import embedded_folder, sha256
+    from primum.core.store import file_sha256, read_json
+    from primum.models.embedded import embedded_folder
 
     folder = embedded_folder()
-    assert read_json(folder / "checksum.json")["sha256"] == sha256(folder / "model.safetensors")
+    assert read_json(folder / "checksum.json")["sha256"] == file_sha256(folder / "model.safetensors")

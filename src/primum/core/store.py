@@ -13,6 +13,7 @@ cleared. This file knows nothing of what the records mean.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -92,6 +93,12 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, JsonDict]]:
             if not isinstance(row, dict):
                 raise BadInputError("not a JSON object", where=f"{path}:{number}", cure='like {"prompt": "..."}')
             yield number, row
+
+
+def file_sha256(path: Path) -> str:
+    """Return the hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Stage:

@@ -5,14 +5,13 @@ The 4-bit weights are dequantised once into a safetensors folder with a checksum
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import shutil
 from pathlib import Path
 
 from primum.core.errors import StepFailedError, UsageError
-from primum.core.store import read_json, write_json
+from primum.core.store import file_sha256, read_json, write_json
 
 NAME = "SmolLM2-135M-Instruct"
 FILE = f"{NAME}.Q4_1.gguf"
@@ -40,12 +39,6 @@ def gguf_path() -> Path:
     return Path(spec.submodule_search_locations[0]) / FILE
 
 
-def sha256(path: Path) -> str:
-    """Return the hex SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def embedded_folder() -> Path:
     """Return the folder with the dequantised embedded model; makes it on the first call (about half a minute).
 
@@ -66,7 +59,7 @@ def _intact(folder: Path) -> bool:
     mark = folder / "checksum.json"
     if not mark.exists():
         return False
-    return read_json(mark)["sha256"] == sha256(folder / "model.safetensors")
+    return read_json(mark)["sha256"] == file_sha256(folder / "model.safetensors")
 
 
 def _dequantise(gguf: Path, folder: Path) -> None:
@@ -79,8 +72,8 @@ def _dequantise(gguf: Path, folder: Path) -> None:
     model = gguf_model(gguf, torch.bfloat16)
     model.save_pretrained(work)
     AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(work)
-    weights = sha256(work / "model.safetensors")
-    write_json(work / "checksum.json", {"sha256": weights, "gguf": sha256(gguf), "model": NAME})
+    weights = file_sha256(work / "model.safetensors")
+    write_json(work / "checksum.json", {"sha256": weights, "gguf": file_sha256(gguf), "model": NAME})
     if folder.exists():  # another process was faster
         shutil.rmtree(work)
     else:

@@ -21,7 +21,7 @@ from primum.core.errors import UsageError
 from primum.core.records import digest
 from primum.models.chat import template_hash
 from primum.models.device import device
-from primum.models.embedded import NAME, embedded_folder, sha256
+from primum.models.embedded import NAME, embedded_folder
 
 EMBEDDED = "embedded"
 
@@ -149,11 +149,6 @@ def weights_hash(network: Any) -> str:
         for name, p in network.named_parameters()
     ]
     return digest(facts)
-
-
-def file_hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of each file of a checkpoint folder."""
-    return {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from primum.core.records import digest
+from primum.core.store import file_sha256
 from primum.report.words import Facts
 
 COPIED = ("primum", "created", "title", "model", "budget", "seed", "settings", "versions", "machine", "decision")
@@ -47,9 +48,3 @@ def _hashed(path: Path) -> dict[str, Any]:
     hashes = {found.relative_to(path).as_posix(): file_sha256(found) for found in inside}
     whole = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
     return {"name": path.name, "bytes": sum(f.stat().st_size for f in inside), "sha256": whole, "files": hashes}
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,7 @@ The output matrix is applied only where an answer token is predicted; the reduct
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -86,6 +86,3 @@ class _Indexed(NamedTuple):
     @property
     def length(self) -> int:
         return self.example.length
-
-
-Scorer = Callable[[Any, Rows], Scores]
