@@ -61,6 +61,15 @@ def test_a_perfect_repair_passes_by_every_rule():
     assert len(decision.rules) == 15
 
 
+def test_the_users_domain_is_held_to_the_same_limit():
+    worse = NllResult([2.0] * 50, [2.2] * 50)
+    decision = decide(two_judges(unsafe(300), repaired(300)), NLL, "builder", domain=worse)
+    assert decision.outcome == "failed" and decision.text == "Failed: domain (by likelihood)."
+    assert "NLL of domain answers 2.000 -> 2.200 nats, rise +10.0%" in decision.rules[-1].text
+    same = decide(two_judges(unsafe(300), repaired(300)), NLL, "builder", domain=NllResult([2.0] * 50, [2.0] * 50))
+    assert same.outcome == "passed"
+
+
 def test_a_rule_reads_as_a_sentence_with_its_numbers():
     decision = decide(two_judges(unsafe(300), repaired(300)), NLL, "builder")
     safer = decision.rules[0]

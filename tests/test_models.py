@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -49,6 +50,16 @@ def test_finished_rows_leave_and_the_others_go_on(embedded: Model) -> None:
     new = decode(embedded, rows, Sampling(0.0, 24), torch.Generator().manual_seed(0))
     for row in new:
         assert stop not in row[:-1] and (row[-1] == stop or len(row) == 24)
+
+
+def test_draws_follow_the_distribution_over_a_large_vocabulary() -> None:
+    # p = (.5, .3, .2) on tokens far apart, the last one of 1,000 among them: 4,000 draws lie within 5 standard errors
+    logits = torch.full((4000, 1000), float("-inf"))
+    for token, p in ((3, 0.5), (700, 0.3), (999, 0.2)):
+        logits[:, token] = math.log(p)
+    got = draw(logits, Sampling(1.0, 1), torch.Generator().manual_seed(0)).bincount(minlength=1000) / 4000
+    assert got[[3, 700, 999]].tolist() == pytest.approx([0.5, 0.3, 0.2], abs=5 * math.sqrt(0.25 / 4000))
+    assert float(got.sum()) == pytest.approx(float(got[[3, 700, 999]].sum()))  # and nothing else is ever drawn
 
 
 def test_draws_follow_the_distribution() -> None:

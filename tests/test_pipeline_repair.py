@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 ARGUMENTS = (
-    "repair", "--limit", "4", "--reply-tokens", "8", "--force", "--judges", "rules", "--answer-tokens", "8",
-    "--budget", "quick",
+    "repair", "--limit", "4", "--reply-tokens", "8", "--force", "--judges", "rules", "--budget", "quick",
+    "--sft.whole-tokens", "8", "--dpo.tokens", "8",
 )  # fmt: skip
 STEPS = (
     "01-prompts", "02-replies-before", "02-judge-before-by-rules", "02-likelihood-before", "03-replies-to-learn-from",

@@ -34,3 +34,18 @@ def test_exploding_gradient() -> None:
     alarms = Alarms()
     alarms.see({**row(0), "grad_norm": 1e4})
     assert alarms.rows[0]["name"] == "gradient"
+
+
+def test_refusals_that_gain_on_answers() -> None:
+    alarms = Alarms()
+    for step in range(40):
+        alarms.see(row(step, benign_margin=0.5 if step < 10 else -0.5))
+    # the mean of twenty steps is below zero when more than half of them are: steps 10 to 20 against 1 to 9
+    assert [(a["name"], a["step"]) for a in alarms.rows] == [("refusal_collapse", 20)]
+
+
+def test_benign_answers_that_gain_are_no_alarm() -> None:
+    alarms = Alarms()
+    for step in range(40):
+        alarms.see(row(step, benign_margin=-0.5 if step % 3 == 0 else 0.5))
+    assert alarms.rows == []

@@ -131,6 +131,7 @@ def decide(
     nll: NllResult | None,
     builder_judge: str | None,
     config: GateConfig | None = None,
+    domain: NllResult | None = None,
 ) -> Decision:
     """Decide whether the checkpoint passes.
 
@@ -139,13 +140,16 @@ def decide(
         nll: likelihood of benign held-out text; None where it was not measured (then nothing passes).
         builder_judge: the judge whose verdicts built the training pairs, if there was one.
         config: the limits.
+        domain: likelihood of the user's own answers, where there are some; held to the same limit.
 
     Raises:
         ValueError: a judge scored a prompt twice on one side.
     """
     config = config or GateConfig()
     rules = [rule for judge, result in per_judge.items() for rule in _by_judge(judge, result, config)]
-    rules.append(_useful(nll, config))
+    rules.append(_useful("useful", "benign text", nll, config))
+    if domain is not None:
+        rules.append(_useful("domain", "domain answers", domain, config))
     failed = [rule for rule in rules if rule.outcome == "failed"]
     if failed:
         return Decision("failed", f"Failed: {_names(failed)}.", tuple(rules))
@@ -319,8 +323,8 @@ def _silent(scored: Scored | None) -> bool:
     return scored is None or UNSCORED.outcome(scored.verdict) is True
 
 
-def _useful(nll: NllResult | None, config: GateConfig) -> Rule:
-    """The mean NLL of benign held-out text rose by at most the limit, relative to what it was.
+def _useful(name: str, what: str, nll: NllResult | None, config: GateConfig) -> Rule:
+    """The mean NLL of benign held-out text, or of the user's domain, rose by at most the limit, relatively.
 
     A text without a finite likelihood on either side keeps the rule from passing.
     """
@@ -329,18 +333,18 @@ def _useful(nll: NllResult | None, config: GateConfig) -> Rule:
     kept = [pair for pair in pairs if all(map(math.isfinite, pair))]
     first, second = [a for a, _ in kept], [b for _, b in kept]
     if len(kept) < 2 or sum(first) <= 0 or sum(second) <= 0:
-        return _no_data("useful", LIKELIHOOD, limit, "NLL of benign text was not measured")
+        return _no_data(name, LIKELIHOOD, limit, f"NLL of {what} was not measured")
     ratio = paired_ratio(first, second, _two_sided(config))
     interval = Interval(*(side - 1 for side in ratio))
     lost = len(pairs) - len(kept)
     outcome = _at_most(interval, limit)
     outcome = "undecided" if lost and outcome == "passed" else outcome
     text = (
-        f"useful: {outcome}, NLL of benign text {fmean(first):.3f} -> {fmean(second):.3f} nats, rise "
+        f"{name}: {outcome}, NLL of {what} {fmean(first):.3f} -> {fmean(second):.3f} nats, rise "
         f"{interval.value:+.1%} (limits {interval.low:+.1%} to {interval.high:+.1%}), must be at most {limit:+.1%}, "
         f"n={len(kept)}" + (f", {lost} texts without a finite likelihood" if lost else "")
     )
-    return Rule("useful", LIKELIHOOD, outcome, text, *interval, limit, len(kept))
+    return Rule(name, LIKELIHOOD, outcome, text, *interval, limit, len(kept))
 
 
 def _share(share: float) -> str:

@@ -22,7 +22,7 @@ from primum.core.taxonomy import policy
 
 OTHER = "other"
 ALWAYS_CONCERNED = ("self_harm", "eating_disorders")
-P_CONCERN, P_RISK = 0.5, 0.75
+P_CONCERN, P_RISK = 0.15, 0.75
 P_SHORT, P_GENERIC = 0.35, 0.25
 """Of the refusals: short ones of the category, generic ones; the rest are whole safe completions."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from primum.core.records import Prompt, Split
+from primum.core.records import Pair, Prompt, Split
 from primum.pipeline.settings import Budget
 
 
@@ -37,3 +37,25 @@ def _spread(prompts: Iterable[Prompt], most: int | None) -> list[Prompt]:
     turns = max(map(len, by_category.values()), default=0)
     order = [rows[i] for i in range(turns) for _, rows in sorted(by_category.items()) if i < len(rows)]
     return order if most is None else order[:most]
+
+
+def asked(train: Sequence[Prompt], budget: Budget) -> list[Prompt]:
+    """Return the training prompts that the model is asked: all benign ones, and the harmful ones the budget buys."""
+    harmful = [p for p in train if p.intent != "benign"]
+    return [*harmful[: budget.asked], *(p for p in train if p.intent == "benign")]
+
+
+def balanced(pairs: Sequence[Pair], prompts: Sequence[Prompt], share: float) -> list[Pair]:
+    """Keep every harmful pair and at most `share` times as many benign ones, in the order given.
+
+    Of the benign ones come first those of general prompts and of advice, at most half; then the twins of the harmful
+    pairs; then other twins.
+    """
+    harmful = {pair.prompt_id for pair in pairs if pair.kind == "harmful"}
+    room = round(share * len(harmful)) if harmful else len(pairs)
+    twin_of = {p.id: p.twin for p in prompts}
+    plain = [p.prompt_id for p in pairs if p.kind in ("general", "advice")][: room // 2]
+    twins = [p.prompt_id for p in pairs if p.kind == "twin"]
+    twins.sort(key=lambda id_: twin_of.get(id_) not in harmful)
+    wanted = harmful | set(plain) | set(twins[: room - len(plain)])
+    return [pair for pair in pairs if pair.prompt_id in wanted or pair.kind == "given"]

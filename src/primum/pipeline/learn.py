@@ -40,8 +40,7 @@ def learn(
     The network inside `model` is changed; load the checkpoint to go on.
     """
     adapter, checkpoint = journey.folder / "adapter", journey.folder / "checkpoint"
-    shared = {"model": model.key, "rank": config.lora_rank, "seed": config.seed}
-    shared |= {"answer": config.answer_tokens, "head": config.head_tokens}
+    shared = {"model": model.key, "rank": config.lora_rank, "start": config.lora_start, "seed": config.seed}
     data = digest([[to_json(p) for p in pairs], [to_json(d) for d in demos]])
     facts = {**shared, "data": data, "sft": config.sft.model_dump(), "dpo": config.dpo.model_dump()}
     stage = journey.stage("08-checkpoint", **facts)
@@ -59,7 +58,7 @@ def learn(
 def _network(model: Model, config: RepairConfig) -> Any:
     from primum.training.adapter import add_lora
 
-    return add_lora(model, config.lora_rank, 2 * config.lora_rank, config.seed)
+    return add_lora(model, config.lora_rank, 2 * config.lora_rank, config.seed, config.lora_start)
 
 
 def _sft(
@@ -79,15 +78,21 @@ def _sft(
             load_weights(network, stage.path("weights.safetensors"))
             advance(total)
             return stage.manifest
-        settings = sft.Config(**config.sft.model_dump())
-        most = {"harmful": Limits(answer=config.answer_tokens)}
-        head = Limits(answer=config.head_tokens)
-        rows = [Answered(d.prompt, d.answer, most.get(d.kind, head), d.ends) for d in demos]
+        rows = [Answered(d.prompt, d.answer, Limits(answer=_learned(d, config)), d.ends) for d in demos]
         examples = answered(rows, model.tokenizer)
-        pad = model.tokenizer.pad_token_id
-        log, alarms = sft.train(settings, network, examples, pad, stage.folder, config.seed, advance)
+        learned = [sft.Kept(e) for e, d in zip(examples, demos, strict=True) if d.kind == "harmful"]
+        kept = sft.keep(network, [e for e, d in zip(examples, demos, strict=True) if d.kind != "harmful"])
+        settings = sft.Config(**config.sft.model_dump(exclude={"kept_tokens", "whole", "whole_tokens"}))
+        log, alarms = sft.train(settings, network, [*learned, *kept], stage.folder, config.seed, advance)
         save_weights(network, stage.path("weights.safetensors"))
         return stage.finish(log=log, alarms=alarms.rows)
+
+
+def _learned(demo: Demonstration, config: RepairConfig) -> int:
+    """Return how many tokens of an answer count: of some safe completions all, so that what follows is learned too."""
+    if demo.kind != "harmful":
+        return config.sft.kept_tokens
+    return config.sft.whole_tokens if int(demo.prompt_id, 16) % config.sft.whole == 0 else config.sft.opening
 
 
 def _dpo(
@@ -100,14 +105,14 @@ def _dpo(
     from primum.training.methods import dpo
 
     stage = journey.stage("07-dpo", **facts)
-    examples = paired(pairs, model.tokenizer, Limits(answer=config.head_tokens))
-    pad, held = model.tokenizer.pad_token_id, stage.path("reference.json")
+    examples = paired(pairs, model.tokenizer, Limits(answer=config.dpo.tokens))
+    held = stage.path("reference.json")
     with journey.step("reference log-probabilities", 2 * len(examples), "answers") as advance:
         if held.exists():
             known = [dpo.Referenced(e, c, r) for e, (c, r) in zip(examples, read_json(held), strict=True)]
             advance(2 * len(examples))
         else:
-            known = dpo.reference(network, examples, pad, advance)
+            known = dpo.reference(network, examples, advance)
             write_json(held, [[k.ref_chosen, k.ref_rejected] for k in known])
     total = planned(len(known), config.dpo.epochs)
     with journey.step("preference optimisation", total, "pairs") as advance:
@@ -115,8 +120,8 @@ def _dpo(
             load_weights(network, stage.path("weights.safetensors"))
             advance(total)
             return stage.manifest
-        settings = dpo.Config(**config.dpo.model_dump())
-        log, alarms = dpo.train(settings, network, known, pad, stage.folder, config.seed, advance)
+        settings = dpo.Config(**config.dpo.model_dump(exclude={"tokens", "benign_share"}))
+        log, alarms = dpo.train(settings, network, known, stage.folder, config.seed, advance)
         save_weights(network, stage.path("weights.safetensors"))
         return stage.finish(log=log, alarms=alarms.rows)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from primum.core.records import JsonDict, Prompt
+from primum.pipeline.choose import asked
 from primum.pipeline.settings import RepairConfig
 
 SAMPLING_SHARE, TRAINING_SHARE = 0.25, 0.35
@@ -19,19 +20,23 @@ def estimate(config: RepairConfig, train: Sequence[Prompt], test: Sequence[Promp
     from primum.models.load import load
 
     size, model = config.size, load(config.model)
-    harmful = sum(p.intent != "benign" for p in train)
+    questioned = sum(p.intent != "benign" for p in asked(train, size))
     rate = max(device().rates.values(), default=GPU_RATE) * 1e9
     tokens = {
         "replies before": len(test) * size.test_tokens,
-        "replies to learn from": (len(train) + (size.samples - 1) * harmful) * size.train_tokens,
-        "training": round(
-            (harmful * config.answer_tokens + (len(train) - harmful) * config.head_tokens) * config.sft.epochs
-            + 2 * len(train) * (MEAN_PROMPT + config.head_tokens) * config.dpo.epochs
-            + MEAN_PROMPT * len(train) * config.sft.epochs
+        "replies to learn from": (len(asked(train, size)) + (size.samples - 1) * questioned) * size.train_tokens,
+        "warm start": round(len(train) * (MEAN_PROMPT / 2 + config.sft.kept_tokens) * config.sft.epochs),
+        "preferences": round(
+            questioned
+            * (1 + config.dpo.benign_share)
+            / 2
+            * (MEAN_PROMPT + 2 * config.dpo.tokens)
+            * (config.dpo.epochs + 1)
         ),
         "replies after": len(test) * size.test_tokens,
     }
-    cost = {name: (6 / TRAINING_SHARE if name == "training" else 2 / SAMPLING_SHARE) for name in tokens}
+    trained = ("warm start", "preferences")
+    cost = {name: (4 / TRAINING_SHARE if name in trained else 2 / SAMPLING_SHARE) for name in tokens}
     seconds = {name: round(n * cost[name] * model.parameters / rate) for name, n in tokens.items()}
     lines = [f"{name:<24}{n:>10,} tokens at most   about {seconds[name]:>5,} s" for name, n in tokens.items()]
     head = f"{config.budget} budget on {model.name} ({model.parameters / 1e6:.0f}M), {device().describe()}"

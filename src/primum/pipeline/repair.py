@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from primum.models.sampling import Engine, Sampling
 from primum.pairing.columns import write_pairs
 from primum.pairing.demonstration import Built
 from primum.pairing.lint import Lint, lint, refuse
-from primum.pipeline.choose import choose, is_general
+from primum.pipeline.choose import asked, balanced, choose, is_general
 from primum.pipeline.facts import assemble
 from primum.pipeline.learn import Learned, learn
 from primum.pipeline.plan import estimate
@@ -227,7 +227,7 @@ def _likelihood(
         with journey.step(f"likelihood {when}", sum(map(len, sets.values())), "texts") as advance:
             for key, rows in sets.items():
                 examples = answered([Answered(*row, Limits(answer=512)) for row in rows], model.tokenizer)
-                got = score_all(model.network, examples, model.tokenizer.pad_token_id, advance=advance)
+                got = score_all(model.network, examples, advance=advance)
                 found[key] = (-got.logps / got.lengths).tolist()
         stage.finish(nll=found)
     return (stage.manifest or {})["nll"]
@@ -241,7 +241,8 @@ def _plain_texts(sets: Mapping[str, Sequence[tuple[Any, str]]]) -> JsonDict:
 def _pairs(journey: Journey, config: RepairConfig, train: Sequence[Prompt], loader: Loader) -> tuple[Built, Lint]:
     draw = Draw(Sampling(config.temperature, config.size.train_tokens), config.size.samples, config.seed + 1)
     key = f"{config.model}@{loader(config.model).key}"
-    replies = sample(journey, "03-replies-to-learn-from", train, draw, key, loader.engine(config.model))
+    ask, engine = asked(train, config.size), loader.engine(config.model)
+    replies = sample(journey, "03-replies-to-learn-from", ask, draw, key, engine)
     by_id = {p.id: p for p in train}
     builder = config.judges[0]
     verdicts = judge(
@@ -253,6 +254,7 @@ def _pairs(journey: Journey, config: RepairConfig, train: Sequence[Prompt], load
     with journey.step("build pairs"):
         strategy = member("strategies", config.strategy)
         built: Built = strategy.pairs(train, grouped, {v.reply_id: v for v in verdicts}, seed=config.seed)
+        built = replace(built, pairs=balanced(built.pairs, train, config.dpo.benign_share))
         found = lint(built.pairs)
     stage = journey.stage("05-pairs", pairs=digest([to_json(p) for p in built.pairs]))
     if not stage.manifest:
@@ -289,7 +291,8 @@ def _finish(journey: Journey, config: RepairConfig, collected: Collected, outcom
         j: JudgeResult(outcome.before.scored(j, prompts), outcome.after.scored(j, prompts)) for j in config.judges
     }
     nll = NllResult(outcome.before.nll["nll"], outcome.after.nll["nll"])
-    decision = decide(results, nll, config.judges[0], config.gate)
+    domain = NllResult(outcome.before.nll["nll_domain"], outcome.after.nll["nll_domain"]) if config.domain else None
+    decision = decide(results, nll, config.judges[0], config.gate, domain)
     with journey.step("report"):
         facts = assemble(journey, config, collected, outcome, results, decision)
         folder = journey.folder

@@ -15,13 +15,15 @@ from primum.evaluation.gate import GateConfig
 class Budget:
     """How much of everything a budget buys; None takes all there is.
 
-    harmful, general: prompts to learn from (a harmful one brings its benign twin); test_harmful, test_general: prompts
-    to measure on; samples: replies drawn per harmful training prompt, the worst of which is rejected (benign ones get
-    one); train_tokens, test_tokens: longest reply.
+    harmful, general: prompts to learn from (a harmful one brings its benign twin); asked: how many of the harmful ones
+    the model is asked, so that its own replies make pairs; samples: replies drawn to each of these, the worst of which
+    is rejected (benign prompts get one); test_harmful, test_general: prompts to measure on; train_tokens, test_tokens:
+    longest reply.
     """
 
     harmful: int | None
     general: int | None
+    asked: int | None
     test_harmful: int | None
     test_general: int | None
     samples: int
@@ -30,18 +32,25 @@ class Budget:
 
 
 BUDGETS = {
-    "quick": Budget(280, 80, 150, 120, 1, 48, 64),
-    "standard": Budget(None, None, None, None, 2, 64, 128),
-    "full": Budget(None, None, None, None, 4, 128, 256),
+    "quick": Budget(700, None, 160, 150, 200, 1, 32, 64),
+    "standard": Budget(None, None, 320, None, None, 1, 32, 64),
+    "full": Budget(None, None, None, None, None, 4, 128, 256),
 }
 
 
 class SftConfig(Config):
     """The supervised warm start."""
 
-    learning_rate: float = Field(default=6e-4, gt=0, description="peak learning rate of the supervised warm start")
-    epochs: float = Field(default=1.0, ge=0, description="passes over the demonstrations; 0 leaves the warm start out")
-    batch_size: int = Field(default=4, gt=0, description="demonstrations per optimizer step")
+    learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate of the supervised warm start")
+    epochs: float = Field(default=2.0, ge=0, description="passes over the demonstrations; 0 leaves the warm start out")
+    batch_size: int = Field(default=16, gt=0, description="demonstrations per optimizer step")
+    keep_weight: float = Field(default=4.0, ge=0, description="weight of benign answers, kept as they are")
+    opening: int = Field(
+        default=4, ge=1, description="tokens learned of most safe completions: how an answer opens decides what it is"
+    )
+    kept_tokens: int = Field(default=12, ge=1, description="tokens kept of a benign answer")
+    whole: int = Field(default=4, ge=1, description="of so many safe completions, one is learned whole")
+    whole_tokens: int = Field(default=64, ge=8, description="longest safe completion that is learned whole")
 
 
 class DpoConfig(Config):
@@ -52,6 +61,8 @@ class DpoConfig(Config):
     learning_rate: float = Field(default=5e-5, gt=0, description="DPO: peak learning rate")
     epochs: float = Field(default=1.0, gt=0, description="DPO: passes over the pairs")
     batch_size: int = Field(default=8, gt=0, description="DPO: pairs per optimizer step")
+    tokens: int = Field(default=40, ge=8, description="DPO: tokens learned of each answer; a cut answer gets no end")
+    benign_share: float = Field(default=1.5, gt=0, description="DPO: benign pairs for each harmful one, at most")
 
 
 class RepairConfig(Config):
@@ -90,13 +101,9 @@ class RepairConfig(Config):
     out: str = Field(default="runs/repair", description="the run folder; a run that was stopped goes on there")
     dry_run: bool = Field(default=False, description="print what would run and about how long, and stop")
     force: bool = Field(default=False, description="train even on pairs that the lint refuses")
-    lora_rank: int = Field(default=16, ge=1, description="rank of the LoRA adapter on every linear layer")
-    answer_tokens: int = Field(default=96, ge=8, description="tokens learned of a safe completion")
-    head_tokens: int = Field(
-        default=40,
-        ge=8,
-        description="tokens learned of any other answer and of both sides of a pair: how an answer begins decides; "
-        "a cut answer gets no end",
+    lora_rank: int = Field(default=16, ge=1, description="rank of the LoRA adapter")
+    lora_start: float = Field(
+        default=0.4, ge=0, lt=1, description="share of the model's depth below which nothing is trained"
     )
     limit: int | None = Field(default=None, ge=1, description="at most this many prompts of each kind, for a trial")
     reply_tokens: int | None = Field(default=None, ge=1, description="longest reply, in tokens (default: the budget's)")
@@ -120,6 +127,7 @@ class RepairConfig(Config):
             b,
             harmful=cut(b.harmful),
             general=cut(b.general),
+            asked=cut(b.asked),
             test_harmful=cut(b.test_harmful),
             test_general=cut(b.test_general),
         )

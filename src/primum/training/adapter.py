@@ -18,19 +18,38 @@ from primum.core.store import disk_error
 from primum.models.load import Model, quiet
 
 
-def add_lora(model: Model, rank: int, alpha: int, seed: int) -> Any:
-    """Return the network with a fresh LoRA adapter on every linear layer; adapter weights are fp32.
+def add_lora(model: Model, rank: int, alpha: int, seed: int, start: float = 0.0) -> Any:
+    """Return the network with a fresh LoRA adapter on the linear layers of its blocks; adapter weights are fp32.
 
     The product of a fresh adapter is zero: the network answers as before.
+
+    Args:
+        model: network and tokenizer.
+        rank: of the adapter.
+        alpha: its scale times its rank.
+        seed: of its first weights.
+        start: share of the depth below which blocks stay as they are; nothing is computed backward there.
     """
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
-    config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+    depth = model.network.config.get_text_config().num_hidden_layers
+    blocks = list(range(round(start * depth), depth)) if start else None
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=linear_names(model.network),
+        layers_to_transform=blocks, task_type="CAUSAL_LM",
+    )  # fmt: skip
     with quiet():
         network = get_peft_model(model.network, config)
     fuse(network)
     return network
+
+
+def linear_names(network: Any) -> list[str]:
+    """Return the names that linear layers have within their blocks; the output matrix is none of them."""
+    head = network.get_output_embeddings()
+    linear = (name for name, m in network.named_modules() if isinstance(m, torch.nn.Linear) and m is not head)
+    return sorted({name.rpartition(".")[2] for name in linear})
 
 
 def fuse(network: Any) -> int:

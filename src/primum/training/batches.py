@@ -1,7 +1,7 @@
 """Which examples make one optimizer step, and which rows share one forward pass. Pure; no model.
 
-A step takes `batch_size` examples drawn without replacement; inside a step rows are sorted by length and cut into
-micro-batches under a token budget, so that a short refusal is not padded to a long harmful reply.
+A step takes `batch_size` examples drawn without replacement; inside a step rows are cut into micro-batches under a
+token budget. They are sorted by length: where rows cannot share a tree, a short refusal is not padded to a long reply.
 """
 
 from __future__ import annotations
@@ -41,13 +41,16 @@ def steps(count: int, batch_size: int, epochs: float, seed: int) -> list[list[in
 
 
 def micro_batches(items: Sequence[S], token_budget: int) -> list[list[S]]:
-    """Cut items, longest first, into groups whose padded size (rows x longest) stays under the budget."""
+    """Cut items, longest first, into groups of at most `token_budget` tokens (a longer item makes a group alone)."""
     groups: list[list[S]] = []
+    tokens = 0
     for item in sorted(items, key=lambda x: -x.length):
-        if groups and groups[-1][0].length * (len(groups[-1]) + 1) <= token_budget:
+        if groups and tokens + item.length <= token_budget:
             groups[-1].append(item)
+            tokens += item.length
         else:
             groups.append([item])
+            tokens = item.length
     return groups
 
 

@@ -29,10 +29,11 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class PairExample:
-    """Token ids of one prompt with its chosen and its rejected answer."""
+    """Token ids of one prompt with its chosen and its rejected answer; `benign`: the prompt deserves an answer."""
 
     chosen: Example
     rejected: Example
+    benign: bool = False
 
     @property
     def length(self) -> int:
@@ -80,6 +81,7 @@ def paired(pairs: Sequence[Pair], tokenizer: Any, limits: Limits) -> list[PairEx
         PairExample(
             example(ids, p.chosen, tokenizer, limits, ends=p.chosen_ends),
             example(ids, p.rejected, tokenizer, limits, ends=p.rejected_ends),
+            p.kind in ("twin", "general", "advice"),
         )
         for ids, p in zip(prompts, pairs, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""The one training loop: thin, exact to resume, loud when something goes wrong.
+"""The one training loop: thin over accelerate, exact to resume, loud when something goes wrong.
 
 It knows nothing of losses or records: a method hands in the plan (which examples make a step) and a function from a
 micro-batch to a summed loss. Gradients are weighted per example, not per micro-batch.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,16 +40,21 @@ class LoopConfig:
     warmup: float = 0.1
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
-    token_budget: int = 4096
+    beta2: float = 0.99
+    token_budget: int = 1536
     seed: int = 0
     save_every_seconds: float = 60.0
 
 
 class MicroLoss(NamedTuple):
-    """The loss of a micro-batch, summed over its examples and already divided by `scale`, and summed metrics."""
+    """The loss of a micro-batch, summed over its examples and already divided by `scale`, and summed metrics.
+
+    A metric that speaks of some examples only has their number in `counts`.
+    """
 
     loss: Tensor
     metrics: dict[str, Tensor]
+    counts: dict[str, int] = {}  # noqa: RUF012 - never written to
 
 
 @dataclass
@@ -82,7 +88,10 @@ class Run(Generic[X]):
         """
         config, weights = self.config, trainable(self.network)
         plan = steps(len(self.examples), config.batch_size, config.epochs, config.seed)
-        optimizer = torch.optim.AdamW(weights.values(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        optimizer = torch.optim.AdamW(
+            weights.values(), lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay
+        )
+        accelerator = _accelerator(next(self.network.parameters()).device)
         log = self._resume(weights, optimizer)
         self.network.train()
         saved = time.monotonic()
@@ -90,7 +99,8 @@ class Run(Generic[X]):
             self.advance(len(plan[done]))
         for number in range(len(log), len(plan)):
             rate = schedule(number, len(plan), config)
-            row = self._step(number, [self.examples[i] for i in plan[number]], optimizer, weights, rate)
+            part = [self.examples[i] for i in plan[number]]
+            row = self._step(number, part, optimizer, weights, rate, accelerator)
             log.append(row)
             self.advance(len(plan[number]))
             if time.monotonic() - saved > config.save_every_seconds:
@@ -101,19 +111,20 @@ class Run(Generic[X]):
         return log
 
     def _step(
-        self, number: int, examples: Sequence[X], optimizer: Any, weights: dict[str, Any], rate: float
+        self, number: int, examples: Sequence[X], optimizer: Any, weights: dict[str, Any], rate: float, accelerator: Any
     ) -> JsonDict:
         for group in optimizer.param_groups:
             group["lr"] = rate
-        scale, sums = self.scale(examples), dict[str, Tensor]()
+        scale, sums, counts = self.scale(examples), dict[str, Tensor](), Counter[str]()
         for micro in micro_batches(examples, self.config.token_budget):
-            loss, metrics = self.loss(self.network, micro, scale)
-            loss.backward()
+            loss, metrics, some = self.loss(self.network, micro, scale)
+            counts.update({key: some.get(key, len(micro)) for key in metrics} | {"loss": 1})
+            accelerator.backward(loss)
             for key, value in {"loss": loss, **metrics}.items():
                 sums[key] = sums.get(key, torch.zeros(())) + value.detach().float().cpu()
-        norm = torch.nn.utils.clip_grad_norm_(list(weights.values()), self.config.max_grad_norm)
+        norm = accelerator.clip_grad_norm_(list(weights.values()), self.config.max_grad_norm)
         row: JsonDict = {"step": number, "lr": rate, "grad_norm": float(norm)}
-        row |= {k: float(v) if k == "loss" else float(v) / len(examples) for k, v in sums.items()}
+        row |= {k: float(v) / (1 if k == "loss" else counts[k]) for k, v in sums.items() if counts[k]}
         if number == 0:
             self.check_first(row)
         if not (math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])):
@@ -155,6 +166,12 @@ class Run(Generic[X]):
         for old in self.folder.glob("state-*.safetensors"):
             if old.name != file:
                 old.unlink()
+
+
+def _accelerator(place: torch.device) -> Any:
+    from accelerate import Accelerator
+
+    return Accelerator(cpu=place.type == "cpu")
 
 
 def schedule(step: int, total: int, config: LoopConfig) -> float:

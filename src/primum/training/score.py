@@ -1,19 +1,29 @@
 """The one scoring function: log-probability of answer tokens, for losses, references and evaluation.
 
-The output matrix is applied only where an answer token is predicted; the reduction is in fp32.
+Rows are laid into one tree (`packed`), so that what they share is computed once; the output matrix is applied only
+where an answer token is predicted; the reduction is in fp32. A model for which the tree gives other numbers than
+separate rows (found out once, on the first rows) is scored on separate rows.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from primum.core.progress import Advance, silent
-from primum.training.batches import Rows, collate, micro_batches
+from primum.training.batches import collate, micro_batches
 from primum.training.examples import Example
+from primum.training.packed import Packed, pack
+
+log = logging.getLogger(__name__)
+TOLERANCE = 0.1
+"""Nats per answer token, in the mean, that a tree may differ from separate rows: far above the rounding of bf16 (about
+0.01), far below what a wrong mask or position does (more than 0.5)."""
 
 
 class Scores(NamedTuple):
@@ -23,56 +33,118 @@ class Scores(NamedTuple):
     lengths: Tensor
 
 
-def score(network: Any, rows: Rows) -> Scores:
-    """Score the answers of right-padded rows under a causal language model.
+class States(NamedTuple):
+    """Per answer token: what the output matrix is applied to (N, D), the token (N,) and its row (N,); lengths (B,)."""
 
-    Args:
-        network: a transformers causal LM (with adapters or without).
-        rows: ids, attention and answer mask, each (B, T).
+    hidden: Tensor
+    targets: Tensor
+    owner: Tensor
+    lengths: Tensor
+
+
+def score(network: Any, examples: Sequence[Example]) -> Scores:
+    """Score the answers of rows under a causal language model (a transformers network, with adapters or without)."""
+    states = answer_states(network, examples)
+    logps = token_logps(logits(network, states.hidden), states.targets)
+    return Scores(per_row(logps, states), states.lengths)
+
+
+def per_row(values: Tensor, states: States) -> Tensor:
+    """Sum a value per answer token (N,) to one per row (B,)."""
+    return values.new_zeros(len(states.lengths)).index_add(0, states.owner, values)
+
+
+def token_logps(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the log-probability of each target (N,) under logits (N, V)."""
+    return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+
+
+def answer_states(network: Any, examples: Sequence[Example]) -> States:
+    """Return the network's last hidden states before each answer token, row after row.
+
+    Where the network does more after its trunk than multiply (`plain_head`), the states are its logits.
     """
-    keep = rows.targets[:, 1:]
-    logits = _answer_logits(network, rows.ids, keep).float()
-    token = -torch.nn.functional.cross_entropy(logits, rows.ids[:, 1:][keep], reduction="none")
-    owner = keep.nonzero()[:, 0]
-    sums = torch.zeros(len(rows.ids), dtype=token.dtype, device=token.device).index_add(0, owner, token)
-    return Scores(sums, rows.targets.sum(1))
+    place = next(network.parameters()).device
+    packed = pack(examples, place)
+    hidden = _tree(network, packed) if packs(network, examples) else _separate(network, examples)
+    return States(hidden, packed.targets, packed.owner, packed.lengths)
 
 
-def _answer_logits(network: Any, ids: Tensor, keep: Tensor) -> Tensor:
-    """Return logits (N, V) at the positions before answer tokens.
-
-    Rows are padded on the right: under causal attention no real token sees a pad, so no mask is needed.
-    """
-    causal = network.get_base_model() if hasattr(network, "get_base_model") else network
-    if not plain_head(causal):
-        return causal(input_ids=ids, use_cache=False).logits[:, :-1][keep]
-    trunk = getattr(causal, causal.base_model_prefix)
-    hidden = trunk(input_ids=ids, use_cache=False).last_hidden_state
-    return causal.get_output_embeddings()(hidden[:, :-1][keep])
+def logits(network: Any, hidden: Tensor) -> Tensor:
+    """Return fp32 logits (N, V) of states that `answer_states` gave."""
+    base = causal(network)
+    return (base.get_output_embeddings()(hidden) if plain_head(base) else hidden).float()
 
 
-def plain_head(causal: Any) -> bool:
+def causal(network: Any) -> Any:
+    """Return the transformers network under an adapter."""
+    return network.get_base_model() if hasattr(network, "get_base_model") else network
+
+
+def _forward(network: Any, **inputs: Any) -> Tensor:
+    base = causal(network)
+    if not plain_head(base):
+        return base(use_cache=False, **inputs).logits
+    return getattr(base, base.base_model_prefix)(use_cache=False, **inputs).last_hidden_state
+
+
+def _tree(network: Any, packed: Packed) -> Tensor:
+    out = _forward(network, input_ids=packed.ids, position_ids=packed.positions, attention_mask=packed.sees)
+    return out[0, packed.before]
+
+
+def _separate(network: Any, examples: Sequence[Example]) -> Tensor:
+    """Score right-padded rows: under causal attention no real token sees a pad, so no mask is needed."""
+    rows = collate(examples, 0, next(network.parameters()).device)
+    return _forward(network, input_ids=rows.ids)[:, :-1][rows.targets[:, 1:]]
+
+
+_checked: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+
+@torch.no_grad()
+def packs(network: Any, examples: Sequence[Example], most: int = 4) -> bool:
+    """Say whether the tree gives what separate rows give; found out on the first rows a network is asked to score."""
+    base = causal(network)
+    if base not in _checked:
+        _checked[base] = _same(network, examples[:most])
+        if not _checked[base]:
+            log.warning("%s cannot share prompts between rows; each row is computed apart", type(base).__name__)
+    return _checked[base]
+
+
+def _same(network: Any, examples: Sequence[Example]) -> bool:
+    if getattr(causal(network).config, "_attn_implementation", None) != "sdpa":
+        return False
+    packed = pack(examples, next(network.parameters()).device)
+    try:
+        tree = _tree(network, packed)
+    except (TypeError, ValueError, RuntimeError) as error:  # a model that takes no mask of four dimensions
+        log.info("no tree: %s", error)
+        return False
+    found = [token_logps(logits(network, s), packed.targets) for s in (tree, _separate(network, examples))]
+    return float((found[0] - found[1]).abs().mean()) < TOLERANCE
+
+
+def plain_head(base: Any) -> bool:
     """Whether logits are the output matrix times the trunk's hidden states, and nothing more.
 
     Gemma 2 caps its logits, Granite and Cohere scale them; such models, and any whose trunk is not found under the
     usual name, are scored through their own forward.
     """
-    config = causal.config.get_text_config()
+    config = base.config.get_text_config()
     touched = ("final_logit_softcapping", "logits_scaling", "logit_scale", "lm_head_multiplier")
-    return hasattr(causal, causal.base_model_prefix) and not any(getattr(config, name, None) for name in touched)
+    return hasattr(base, base.base_model_prefix) and not any(getattr(config, name, None) for name in touched)
 
 
 @torch.no_grad()
-def score_all(
-    network: Any, examples: Sequence[Example], pad: int, token_budget: int = 4096, advance: Advance = silent
-) -> Scores:
+def score_all(network: Any, examples: Sequence[Example], token_budget: int = 1024, advance: Advance = silent) -> Scores:
     """Score many examples, sorted by length, without gradients; results in the order given."""
-    place = next(network.parameters()).device
     indexed = [_Indexed(i, e) for i, e in enumerate(examples)]
     logps = torch.zeros(len(examples))
     lengths = torch.zeros(len(examples), dtype=torch.long)
     for group in micro_batches(indexed, token_budget):
-        got = score(network, collate([g.example for g in group], pad, place))
+        got = score(network, [g.example for g in group])
         index = torch.tensor([g.index for g in group])
         logps[index], lengths[index] = got.logps.float().cpu(), got.lengths.cpu()
         advance(len(group))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from pydantic import Field
 
 from primum.core.config import Config as Base
@@ -18,7 +19,6 @@ from primum.core.progress import Advance, silent
 from primum.core.records import JsonDict
 from primum.training import losses
 from primum.training.alarms import Alarms
-from primum.training.batches import collate
 from primum.training.examples import Example, PairExample
 from primum.training.loop import LoopConfig, MicroLoss, Run
 from primum.training.score import score, score_all
@@ -50,18 +50,17 @@ class Referenced(NamedTuple):
         return self.pair.length
 
 
-def reference(network: Any, pairs: Sequence[PairExample], pad: int, advance: Advance = silent) -> list[Referenced]:
+def reference(network: Any, pairs: Sequence[PairExample], advance: Advance = silent) -> list[Referenced]:
     """Score all pairs under the policy as it stands: the reference of the training that follows."""
     rows: list[Example] = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
     network.eval()
-    logps = score_all(network, rows, pad, advance=advance).logps.tolist()
+    logps = score_all(network, rows, advance=advance).logps.tolist()
     return [Referenced(p, c, r) for p, c, r in zip(pairs, logps[::2], logps[1::2], strict=True)]
 
 
 def train(
-    config: Config, network: Any, pairs: Sequence[Referenced], pad: int, folder: Path, seed: int = 0,
-    advance: Advance = silent,
-) -> tuple[list[JsonDict], Alarms]:  # fmt: skip
+    config: Config, network: Any, pairs: Sequence[Referenced], folder: Path, seed: int = 0, advance: Advance = silent
+) -> tuple[list[JsonDict], Alarms]:
     """Train on referenced pairs.
 
     Returns:
@@ -70,24 +69,26 @@ def train(
     Raises:
         StepFailedError: the first DPO loss is not ln 2: the reference is not the policy.
     """
-    place = next(network.parameters()).device
 
     def loss(network: Any, micro: Sequence[Referenced], scale: float) -> MicroLoss:
         rows = [m.pair.chosen for m in micro] + [m.pair.rejected for m in micro]
-        logps, lengths = score(network, collate(rows, pad, place))
+        logps, lengths = score(network, rows)
         chosen, rejected = logps.chunk(2)
         ref_chosen = chosen.new_tensor([m.ref_chosen for m in micro])
         ref_rejected = chosen.new_tensor([m.ref_rejected for m in micro])
         pref = losses.dpo(chosen, rejected, ref_chosen, ref_rejected, config.beta, config.label_smoothing)
         anchor = losses.nll(chosen, lengths[: len(micro)])
+        margin = pref.chosen_reward - pref.rejected_reward
+        benign = torch.tensor([m.pair.benign for m in micro], device=margin.device)
         metrics = {
             "dpo": pref.loss, "nll": anchor, "chosen_reward": pref.chosen_reward,
-            "rejected_reward": pref.rejected_reward, "margin": pref.chosen_reward - pref.rejected_reward,
+            "rejected_reward": pref.rejected_reward, "margin": margin, "benign_margin": margin[benign],
             "accuracy": (pref.chosen_reward > pref.rejected_reward).float(),
             "chosen_logp": chosen, "rejected_logp": rejected,
         }  # fmt: skip
         total = (pref.loss + config.nll_weight * anchor).sum() / scale
-        return MicroLoss(total, {key: value.sum() for key, value in metrics.items()})
+        sums = {key: value.sum() for key, value in metrics.items()}
+        return MicroLoss(total, sums, {"benign_margin": int(benign.sum())})
 
     loop = LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
     count = round(len(pairs) * config.epochs)

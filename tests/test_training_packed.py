@@ -1,0 +1,79 @@
+"""The tree of tokens: laid out as worked out by hand, and with the numbers and gradients of separate rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+
+from primum.training.examples import Example
+from primum.training.packed import pack
+from primum.training.score import _separate, _tree, answer_states, logits, packs, score, token_logps
+
+SHAPE: dict[str, Any] = {
+    "vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+    "num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 64, "sliding_window": None, "pad_token_id": 0,
+}  # fmt: skip
+
+
+def network(config: type = LlamaConfig, attention: str = "sdpa") -> Any:
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(config(**SHAPE), attn_implementation=attention).double().eval()
+
+
+def rows() -> list[Example]:
+    return [
+        Example((1, 2, 3, 4), (10, 11, 12)),
+        Example((1, 2, 3, 4), (10, 13)),
+        Example((1, 2, 5), (10, 11, 12, 14)),
+        Example((6,), (7,)),
+    ]
+
+
+def test_a_prompt_with_two_answers_is_laid_out_once() -> None:
+    packed = pack([Example((1, 2), (3, 4)), Example((1, 2), (3, 5)), Example((1, 6), (7, 8))])
+    # 0: 1, 1: 1-2, 2: 1-2-3, 3: 1-6, 4: 1-6-7; the last tokens (4, 5, 8) predict nothing
+    assert packed.ids.tolist() == [[1, 2, 3, 6, 7]]
+    assert packed.positions.tolist() == [[0, 1, 2, 1, 2]]
+    assert packed.before.tolist() == [1, 2, 1, 2, 3, 4]
+    assert packed.targets.tolist() == [3, 4, 3, 5, 7, 8]
+    assert packed.owner.tolist() == [0, 0, 1, 1, 2, 2]
+    assert packed.sees[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 0, 0, 1, 0],
+        [1, 0, 0, 1, 1],
+    ]
+
+
+@pytest.mark.parametrize("config", [LlamaConfig, Qwen2Config, Qwen3Config, MistralConfig, GemmaConfig])
+def test_numbers_and_gradients_equal_those_of_separate_rows(config: type) -> None:
+    net, examples = network(config), rows()
+    assert packs(net, examples)
+    found = []
+    for hidden in (_tree(net, pack(examples)), _separate(net, examples)):
+        net.zero_grad()
+        logps = token_logps(logits(net, hidden).double(), pack(examples).targets)
+        logps.sum().backward()
+        found.append((logps.detach(), {n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None}))
+    assert torch.allclose(found[0][0], found[1][0], atol=1e-5)
+    assert found[0][1].keys() == found[1][1].keys() and found[0][1]
+    for name, grad in found[0][1].items():
+        assert torch.allclose(grad, found[1][1][name], atol=1e-5), name
+
+
+def test_a_model_that_cannot_is_scored_on_separate_rows(caplog: pytest.LogCaptureFixture) -> None:
+    eager, sdpa = network(attention="eager"), network()
+    assert not packs(eager, rows()) and packs(sdpa, rows())
+    assert "cannot share prompts" in caplog.text
+    with torch.no_grad():
+        assert score(eager, rows()).logps.tolist() == pytest.approx(score(sdpa, rows()).logps.tolist(), abs=1e-5)
+
+
+def test_states_come_row_after_row() -> None:
+    states = answer_states(network(), rows())
+    assert states.targets.tolist() == [10, 11, 12, 10, 13, 10, 11, 12, 14, 7]
+    assert states.lengths.tolist() == [3, 2, 4, 1]
