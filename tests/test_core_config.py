@@ -30,7 +30,9 @@ def test_no_flags_are_the_models_defaults():
 
 
 def test_every_kind_of_flag_is_read():
-    given = parse("stew", "--portions", "2", "--heat", "high", "--salt", "1.5", "--herbs", "sage", "bay", "--dry-run")
+    given = parse(
+        "stew", "--portions", "2", "--heat", "high", "--salt", "1.5", "--herbs", "sage", "--herbs", "bay", "--dry-run"
+    )
     assert given == Cooking(dish="stew", portions=2, heat="high", salt=1.5, herbs=("sage", "bay"), dry_run=True)
     assert parse("--no-dry-run").dry_run is False
 
@@ -60,3 +62,8 @@ def test_a_value_that_does_not_fit_names_its_key_and_what_was_given():
 def test_configuration_is_frozen():
     with pytest.raises(ValidationError):
         Cooking().portions = 5
+
+
+def test_a_list_does_not_swallow_the_positional_behind_it():
+    got = parse("--herbs", "dill", "--herbs", "mint", "stew")
+    assert (got.dish, got.herbs) == ("stew", ("dill", "mint"))

@@ -67,7 +67,9 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Config]) -> None:
         options: dict[str, Any] = {"help": _help_line(info), "default": argparse.SUPPRESS}
         kind = _inner(info.annotation)
         if get_origin(kind) is tuple:
-            options.update(nargs="+", type=_scalar(get_args(kind)[0]))
+            # one value a flag: with several, the flag would swallow the model's name that stands behind it
+            options.update(action="append", type=_scalar(get_args(kind)[0]), metavar=name.upper())
+            options["help"] += "; give it again for more"
         elif kind is bool:
             options.update(action=argparse.BooleanOptionalAction)
         elif get_origin(kind) is Literal:

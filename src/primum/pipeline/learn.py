@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from primum.models.load import Model
 
 
+COLDEST = 0.1
+"""Greedy decoding is treated as this temperature where benign answers are kept."""
+
+
 @dataclass(frozen=True)
 class Learned:
     """What training left behind: two folders, and what its log says."""
@@ -41,6 +45,7 @@ def learn(
     """
     adapter, checkpoint = journey.folder / "adapter", journey.folder / "checkpoint"
     shared = {"model": model.key, "rank": config.lora_rank, "start": config.lora_start, "seed": config.seed}
+    shared["temperature"] = config.temperature
     data = digest([[to_json(p) for p in pairs], [to_json(d) for d in demos]])
     facts = {**shared, "data": data, "sft": config.sft.model_dump(), "dpo": config.dpo.model_dump()}
     stage = journey.stage("08-checkpoint", **facts)
@@ -82,7 +87,8 @@ def _sft(
         examples = answered(rows, model.tokenizer)
         learned = [sft.Kept(e) for e, d in zip(examples, demos, strict=True) if d.kind == "harmful"]
         kept = sft.keep(network, [e for e, d in zip(examples, demos, strict=True) if d.kind != "harmful"])
-        settings = sft.Config(**config.sft.model_dump(exclude={"kept_tokens", "whole", "whole_tokens"}))
+        given = config.sft.model_dump(exclude={"kept_tokens", "whole", "whole_tokens"})
+        settings = sft.Config(**given, temperature=max(config.temperature, COLDEST))
         log, alarms = sft.train(settings, network, [*learned, *kept], stage.folder, config.seed, advance)
         save_weights(network, stage.path("weights.safetensors"))
         return stage.finish(log=log, alarms=alarms.rows)

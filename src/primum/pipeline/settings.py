@@ -43,7 +43,7 @@ class SftConfig(Config):
 
     learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate of the supervised warm start")
     epochs: float = Field(default=2.0, ge=0, description="passes over the demonstrations; 0 leaves the warm start out")
-    batch_size: int = Field(default=16, gt=0, description="demonstrations per optimizer step")
+    batch_size: int = Field(default=4, gt=0, description="demonstrations per optimizer step")
     keep_weight: float = Field(default=4.0, ge=0, description="weight of benign answers, kept as they are")
     opening: int = Field(
         default=4, ge=1, description="tokens learned of most safe completions: how an answer opens decides what it is"
@@ -58,9 +58,9 @@ class DpoConfig(Config):
 
     beta: float = Field(default=0.1, gt=0, description="DPO: pull to the reference; larger stays closer")
     nll_weight: float = Field(default=1.0, ge=0, description="DPO: weight of the NLL anchor on chosen answers")
-    learning_rate: float = Field(default=5e-5, gt=0, description="DPO: peak learning rate")
+    learning_rate: float = Field(default=1e-4, gt=0, description="DPO: peak learning rate")
     epochs: float = Field(default=1.0, gt=0, description="DPO: passes over the pairs")
-    batch_size: int = Field(default=8, gt=0, description="DPO: pairs per optimizer step")
+    batch_size: int = Field(default=4, gt=0, description="DPO: pairs per optimizer step")
     tokens: int = Field(default=40, ge=8, description="DPO: tokens learned of each answer; a cut answer gets no end")
     benign_share: float = Field(default=1.5, gt=0, description="DPO: benign pairs for each harmful one, at most")
 

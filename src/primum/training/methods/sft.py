@@ -2,8 +2,9 @@
 
 A demonstration is learned by its likelihood. An answer that the model gave itself is kept: the loss is the divergence
 from what the model said before training, token by token (a distillation of the model into itself, as in context
-distillation, arXiv:2112.00861, section 2.1). To learn one's own samples instead would sharpen the model: they are
-drawn at a low temperature.
+distillation, arXiv:2112.00861, section 2.1), at the temperature at which answers are drawn. There the one token that
+opens most refusals beats the many that open answers long before it holds half of the mass; at a temperature of 1
+nothing of that would be seen. To learn one's own samples instead would sharpen the model.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Config(Base):
     epochs: float = Field(3.0, gt=0, description="passes over the demonstrations")
     batch_size: int = Field(16, gt=0, description="demonstrations per optimizer step")
     keep_weight: float = Field(4.0, ge=0, description="weight of the answers that are kept, against those learned")
+    temperature: float = Field(0.4, gt=0, description="answers are kept as they are drawn at this temperature")
     opening: int = Field(4, ge=1, description="tokens that open an answer: they count as one, all others as another")
     rest_weight: float = Field(0.5, ge=0, description="weight of all other tokens of an answer")
 
@@ -93,7 +95,8 @@ def train(
         values[~kept] = -token_logps(out[~kept], states.targets[~kept])
         if kept.any():
             held = torch.cat([row.states for row in micro if row.states is not None])
-            values[kept] = divergence(logits(network, held), out[kept])
+            t = config.temperature
+            values[kept] = t * divergence(logits(network, held) / t, out[kept] / t)
         each = weighed(values, states, config.opening, config.rest_weight)
         is_kept = torch.tensor([row.states is not None for row in micro], device=out.device)
         total = torch.where(is_kept, config.keep_weight * each, each).sum() / scale
