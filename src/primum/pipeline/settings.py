@@ -42,7 +42,7 @@ class SftConfig(Config):
     """The supervised warm start."""
 
     learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate of the supervised warm start")
-    epochs: float = Field(default=2.0, ge=0, description="passes over the demonstrations; 0 leaves the warm start out")
+    epochs: float = Field(default=1.8, ge=0, description="passes over the demonstrations; 0 leaves the warm start out")
     batch_size: int = Field(default=4, gt=0, description="demonstrations per optimizer step")
     keep_weight: float = Field(default=4.0, ge=0, description="weight of benign answers, kept as they are")
     opening: int = Field(
