@@ -15,11 +15,10 @@ from primum.models.chat import encode, encode_answer
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Token ids of one prompt and one answer of it; `weight` scales its loss."""
+    """Token ids of one prompt and one answer of it."""
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
-    weight: float = 1.0
 
     @property
     def length(self) -> int:
