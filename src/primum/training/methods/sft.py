@@ -90,7 +90,8 @@ def train(
     def loss(network: Any, micro: Sequence[Kept], scale: float) -> MicroLoss:
         states = answer_states(network, [row.example for row in micro])
         out = logits(network, states.hidden)
-        kept = torch.tensor([row.states is not None for row in micro], device=out.device)[states.owner]
+        is_kept = torch.tensor([row.states is not None for row in micro], device=out.device)
+        kept = is_kept[states.owner]
         values = out.new_zeros(len(out))
         values[~kept] = -token_logps(out[~kept], states.targets[~kept])
         if kept.any():
@@ -98,7 +99,6 @@ def train(
             t = config.temperature
             values[kept] = t * divergence(logits(network, held) / t, out[kept] / t)
         each = weighed(values, states, config.opening, config.rest_weight)
-        is_kept = torch.tensor([row.states is not None for row in micro], device=out.device)
         total = torch.where(is_kept, config.keep_weight * each, each).sum() / scale
         parts = {"nll": each.detach()[~is_kept].sum(), "divergence": each.detach()[is_kept].sum()}
         return MicroLoss(total, parts, {"nll": int((~is_kept).sum()), "divergence": int(is_kept.sum())})
