@@ -167,7 +167,7 @@ def test_crescendo_takes_a_refused_turn_back():
 
 
 def test_prefill_depths_are_counted_in_words():
-    assert prefill.opening("Open it?", 5) == "Sure, I can help you"
+    assert prefill.opening(5) == "Sure, I can help you"
     steps, _ = talk(load("prefill"), "Open it?", refuse)
     openings = [said(step)[-1] for step in steps]
     assert [len(one.content.split()) for one in openings] == [5, 10, 20, 40]

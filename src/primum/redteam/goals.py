@@ -60,7 +60,8 @@ def _load(source: str) -> Iterable[Prompt]:
         held_out = tuple(c.id for c in policy().categories.values() if c.held_out)
         return [p for p in collect([Source(EMBEDDED)], held_out=held_out, seed=0).prompts if p.split == "test"]
     if source in names("benchmarks") and not Path(source).exists():
-        return member("benchmarks", source).items()
+        asked = [getattr(item, "prompt", item) for item in member("benchmarks", source).items()]
+        return [prompt for prompt in asked if isinstance(prompt, Prompt)]
     return load(source)
 
 

@@ -186,6 +186,10 @@ def difference(first: Mapping[str, float], second: Mapping[str, float]) -> JsonD
     if not both:
         return None
     value, low, high = paired_mean(both)
+    if len(both) > 1 and low == high:
+        # no goal differs from another: that is no certainty, so take the width that pairs without any change have
+        half = bonett_price(0, 0, len(both)).high
+        low, high = max(-1.0, value - half), min(1.0, value + half)
     return {"difference": value, "low": finite(low), "high": finite(high), "n": len(both)}
 
 

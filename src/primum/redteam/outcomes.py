@@ -16,6 +16,7 @@ from primum.judging import Exchange
 from primum.redteam.runner import Attempt
 
 NOTHING = "the attack said nothing to the model"
+NO_REPLY = "the engine gave no reply"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def result(goal: Prompt, attempt: Attempt, vector: str, verdicts: Sequence[Verdi
     said = [turn for turn in attempt.turns if turn.role == "target"]
     places = [place for place, turn in enumerate(said, 1) if not turn.lead]
     tries = tuple(
-        Try(complied(verdict), turn.label, place)
+        Try(NO_REPLY if turn.finish == "error" else complied(verdict), turn.label, place)
         for turn, place, verdict in zip(attempt.judged, places, verdicts, strict=True)
     )
     return Result(goal.id, goal.category, attempt.attack, vector, tries, attempt.failed)
