@@ -119,6 +119,7 @@ def test_old_failures_campaign_and_held_out_vectors_are_reported(runs):
     assert old["value"] == sum(row["outcome"] is False for row in now) / 20
     assert 0 < old["value"] < 1
     assert [row["goal"] for row in now] == [row["goal"] for row in rows]
+    assert strong["against"]["differs"] == []
     assert strong["campaign"]["rate"]["value"] == 1.0
     assert strong["results"]["rules"]["held_out"]["vectors"] == ["prefill"]
     text = (folder / "strong" / "report.html").read_text()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from primum import __version__
 from primum.core.records import JsonDict, to_json
+from primum.core.store import read_json
 from primum.pipeline.facts import PARTS, about_judge
 from primum.pipeline.steps import Journey
 from primum.redteam import against, campaign, measure
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from primum.pipeline.redteam import Found, RedteamConfig
 
 KIND = "redteam"
+SAME = ("seed", "tries", "temperature", "reply_tokens", "budget", "system", "attacker")
+"""Settings in which two runs should be alike to be compared."""
 SHOWN = 2
 """Transcripts shown of each attack."""
 STRONGEST = 6
@@ -80,8 +83,16 @@ def _against(config: RedteamConfig, results: Mapping[str, Sequence[Any]]) -> Jso
     if not config.against:
         return None
     old = against.earlier(Path(config.against))
+    path = Path(config.against) / "settings.json"
+    before, now = read_json(path) if path.is_file() else {}, config.model_dump(mode="json")
+    differs = [name for name in SAME if name in before and before[name] != now[name]]
     judged = {judge: against.mitigated(old[judge], ours) for judge, ours in results.items() if judge in old}
-    return {"run": config.against, "judges": judged, "not_judged_before": sorted(set(results) - set(old))}
+    return {
+        "run": config.against,
+        "judges": judged,
+        "not_judged_before": sorted(set(results) - set(old)),
+        "differs": differs,
+    }
 
 
 def _campaign(config: RedteamConfig) -> JsonDict | None:

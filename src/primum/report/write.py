@@ -13,7 +13,7 @@ from primum.report.redteam import page as redteam_page
 from primum.report.words import Facts
 
 FACTS, PAGE = "report.json", "report.html"
-CURE = "name the --out folder of a run that has ended; the same command resumes one that broke"
+CURE = "name the --out folder of primum repair or redteam, after it has ended; the same command resumes one that broke"
 
 
 def write_report(folder: Path, facts: Facts) -> Path:
