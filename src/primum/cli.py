@@ -53,6 +53,18 @@ VERBS = {
             "primum repair --config repair.yaml --seed 1 --json > result.json",
         ),
     ),
+    "redteam": Verb(
+        "attack a model with every attack of the catalogue, and report which ones get through",
+        "primum.pipeline.redteam:run_verb",
+        "primum.pipeline.redteam:RedteamConfig",
+        (
+            "primum redteam",
+            "primum redteam ./my-model --goals asked.jsonl --vectors psychological --vectors logic",
+            "primum redteam runs/repair/checkpoint --against runs/redteam --out runs/redteam-after",
+            "primum redteam --attacks crescendo --attacks prefill --limit 20 --json > result.json",
+            "primum redteam --no-machine --campaign sessions.csv",
+        ),
+    ),
     "report": Verb(
         "write a run's page again from its report.json",
         "primum.verbs.report:run_verb",
