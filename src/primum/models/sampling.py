@@ -41,13 +41,16 @@ class Generated:
 
 
 class Engine(Protocol):
-    """A batch of conversations in, one reply each out, in the same order; the same seed gives the same replies."""
+    """A batch of conversations in, one reply each out, in the same order; the same seed gives the same replies.
+
+    One seed for all, or one for each conversation.
+    """
 
     @property
     def model_name(self) -> str:
         """The name and weights of the model that answers."""
         ...
 
-    def __call__(self, batch: Sequence[Messages], sampling: Sampling, seed: int) -> list[Generated]:
+    def __call__(self, batch: Sequence[Messages], sampling: Sampling, seed: int | Sequence[int]) -> list[Generated]:
         """Generate one reply per conversation."""
         ...

@@ -1,15 +1,18 @@
-"""Replies by transformers on any device: batched, sorted by length, finished rows leave the batch.
+"""Replies by transformers on any device: a slot a conversation, refilled as soon as its reply has ended.
 
-`generate` keeps a finished row in the batch until the slowest one ends; safety replies differ much in length
-(a refusal is short), so the loop here drops finished rows and their cache. Greedy decoding gives the same tokens.
+`generate` keeps a finished row in the batch until the slowest one ends; safety replies differ much in length (a refusal
+is short), so the loop here takes the next conversation instead. A prompt that is asked for several replies is computed
+once. Greedy decoding gives the tokens of `generate`; a sampled reply depends on its own seed, not on its batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from transformers import DynamicCache
 
@@ -17,10 +20,12 @@ from primum.core.errors import UsageError
 from primum.core.progress import Advance, silent
 from primum.core.records import Messages
 from primum.models.chat import encode, end_of_turn
+from primum.models.draw import draw, reply_seed, uniforms
 from primum.models.load import Model
 from primum.models.sampling import Generated, Sampling
+from primum.models.slots import Slots, fits
 
-about = "transformers, batched, on CPU or GPU"
+about = "transformers, refilled batches, on CPU or GPU"
 
 
 @dataclass
@@ -29,7 +34,8 @@ class HFEngine:
 
     Args:
         model: the model and its tokenizer.
-        batch_size: rows decoded together.
+        batch_size: conversations decoded together.
+        advance: told of replies that ended.
     """
 
     model: Model
@@ -41,25 +47,50 @@ class HFEngine:
         """The name and weights of the model that answers."""
         return f"{self.model.name}@{self.model.hash}"
 
-    def __call__(self, batch: Sequence[Messages], sampling: Sampling, seed: int) -> list[Generated]:
-        """Generate one reply per conversation, in the order given; longest prompts are decoded first."""
+    def __call__(self, batch: Sequence[Messages], sampling: Sampling, seed: int | Sequence[int]) -> list[Generated]:
+        """Generate one reply per conversation, in the order given; longest prompts are decoded first.
+
+        A conversation that stands in the batch k times gets k samples. With one seed for all, the i-th sample of a
+        conversation is the same in every batch; with a seed for each, it is the seed's.
+        """
         limit = room(self.model, sampling.max_new_tokens)
         rows = encode(batch, self.model.tokenizer, limit)
-        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-        replies: dict[int, Generated] = {}
-        for start in range(0, len(order), self.batch_size):
-            part = order[start : start + self.batch_size]
-            random = torch.Generator(device=self.model.place).manual_seed(seed * 1_000_003 + start)
-            tokens = decode(self.model, [rows[i] for i in part], sampling, random)
-            for i, new in zip(part, tokens, strict=True):
-                replies[i] = self._reply(rows[i], new)
-            self.advance(len(part))
-        return [replies[i] for i in range(len(rows))]
+        seeds = reply_seeds(batch, seed) if isinstance(seed, int) else list(seed)
+        tasks = [Task(i, tuple(row), uniforms(s, sampling.max_new_tokens))
+                 for i, (row, s) in enumerate(zip(rows, seeds, strict=True))]  # fmt: skip
+        replies = decode_tasks(self.model, tasks, sampling, self.batch_size, self.advance)
+        return [self._reply(row, replies[i]) for i, row in enumerate(rows)]
 
     def _reply(self, prompt: list[int], new: list[int]) -> Generated:
         ended = bool(new) and new[-1] in stop_ids(self.model)
         text = self.model.tokenizer.decode(new, skip_special_tokens=True).strip()
         return Generated(text, "stop" if ended else "length", len(prompt), len(new))
+
+
+class Task(NamedTuple):
+    """One reply to draw: its place in the batch, its prompt, and a uniform number for each of its tokens."""
+
+    index: int
+    prompt: tuple[int, ...]
+    points: np.ndarray
+
+
+@dataclass
+class Row:
+    """A task under way."""
+
+    task: Task
+    new: list[int] = field(default_factory=list[int])
+
+
+def reply_seeds(batch: Sequence[Messages], seed: int) -> list[int]:
+    """Return a seed for each conversation: by its words, and by how often it stood in the batch before."""
+    seen: Counter[Messages] = Counter()
+    seeds: list[int] = []
+    for messages in batch:
+        seeds.append(reply_seed(seed, messages, seen[messages]))
+        seen[messages] += 1
+    return seeds
 
 
 def room(model: Model, new_tokens: int) -> int | None:
@@ -84,9 +115,8 @@ def stop_ids(model: Model) -> set[int]:
     return {i for i in (*ids, model.tokenizer.eos_token_id, end_of_turn(model.tokenizer)) if i is not None}
 
 
-@torch.inference_mode()
 def decode(model: Model, rows: list[list[int]], sampling: Sampling, random: torch.Generator) -> list[list[int]]:
-    """Decode new tokens for left-padded rows until each ends or has `max_new_tokens`.
+    """Decode new tokens for prompts, all together, until each ends or has `max_new_tokens`.
 
     Args:
         model: network and tokenizer.
@@ -97,71 +127,94 @@ def decode(model: Model, rows: list[list[int]], sampling: Sampling, random: torc
     Returns:
         New token ids per row, the stop token included where it came.
     """
-    place, width = model.place, max(map(len, rows))
+    points = torch.rand(len(rows), sampling.max_new_tokens, generator=random, device=random.device).cpu().numpy()
+    tasks = [Task(i, tuple(row), points[i]) for i, row in enumerate(rows)]
+    found = decode_tasks(model, tasks, sampling, max(1, len(rows)))
+    return [found[i] for i in range(len(rows))]
+
+
+@torch.inference_mode()
+def decode_tasks(
+    model: Model, tasks: Sequence[Task], sampling: Sampling, batch_size: int, advance: Advance = silent
+) -> dict[int, list[int]]:
+    """Decode every task, longest prompt first, at most `batch_size` at a time; return new tokens by `Task.index`."""
+    waiting = deque(sorted(tasks, key=lambda task: (-len(task.prompt), task.prompt)))
+    if not waiting:
+        return {}
+    run = _in_slots if fits(model.network) else _in_batches
+    found: dict[int, list[int]] = {}
+
+    def ended(row: Row) -> None:
+        found[row.task.index] = row.new
+        advance(1)
+
+    run(model, waiting, sampling, min(batch_size, len(waiting)), ended)
+    return found
+
+
+def _in_slots(model: Model, waiting: deque[Task], sampling: Sampling, size: int, ended: Callable[[Row], None]) -> None:
+    slots, rows = Slots(model.network, size), list[Row]()
+    stops, least = stop_ids(model), max(1, size // 8)  # refilling a few at a time keeps prompts' products large
+    while waiting or rows:
+        if waiting and size - len(rows) >= min(least, len(waiting)):
+            new = [waiting.popleft() for _ in range(min(size - len(rows), len(waiting)))]
+            slots.add([task.prompt[:-1] for task in new])
+            rows += map(Row, new)
+        logits = slots.step([row.new[-1] if row.new else row.task.prompt[-1] for row in rows])
+        _extend(rows, logits, sampling)
+        for at in reversed(range(len(rows))):
+            if _done(rows[at], stops, sampling):
+                ended(rows[at])
+                slots.drop(at)
+                rows[at] = rows[-1]
+                rows.pop()
+
+
+def _extend(rows: Sequence[Row], logits: torch.Tensor, sampling: Sampling) -> None:
+    points = torch.tensor([row.task.points[len(row.new)] for row in rows], device=logits.device)
+    for row, token in zip(rows, draw(logits, sampling, points).tolist(), strict=True):
+        row.new.append(token)
+
+
+def _done(row: Row, stops: set[int], sampling: Sampling) -> bool:
+    return row.new[-1] in stops or len(row.new) == sampling.max_new_tokens
+
+
+def _in_batches(
+    model: Model, waiting: deque[Task], sampling: Sampling, size: int, ended: Callable[[Row], None]
+) -> None:
+    """Decode with the network's own cache (sliding windows, states): finished rows leave, none is refilled."""
+    while waiting:
+        rows = [Row(waiting.popleft()) for _ in range(min(size, len(waiting)))]
+        _batch(model, rows, sampling, ended)
+
+
+def _batch(model: Model, rows: list[Row], sampling: Sampling, ended: Callable[[Row], None]) -> None:
+    place, width = model.place, max(len(row.task.prompt) for row in rows)
     pad = cast(int, model.tokenizer.pad_token_id)
-    tokens = torch.tensor([[pad] * (width - len(r)) + r for r in rows], device=place)
-    mask = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rows], device=place)
+    empty = [width - len(row.task.prompt) for row in rows]
+    tokens = torch.tensor([[pad] * n + [*row.task.prompt] for n, row in zip(empty, rows, strict=True)], device=place)
+    mask = torch.tensor([[0] * n + [1] * (width - n) for n in empty], device=place)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    cache, alive, stops = DynamicCache(), list(range(len(rows))), stop_ids(model)
-    new: list[list[int]] = [[] for _ in rows]
-    for _ in range(sampling.max_new_tokens):
+    cache, stops = DynamicCache(config=model.network.config), stop_ids(model)
+    while rows:
         logits = model.network(
             input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache,
             use_cache=True, logits_to_keep=1,
         ).logits[:, -1]  # fmt: skip
-        drawn = draw(logits, sampling, random)
-        for row, token in zip(alive, drawn.tolist(), strict=True):
-            new[row].append(token)
-        keep = [k for k, row in enumerate(alive) if new[row][-1] not in stops]
-        if not keep:
-            break
-        if len(keep) < len(alive):
-            drawn, mask, positions = _select(keep, cache, drawn, mask, positions)
-            alive = [alive[k] for k in keep]
-        tokens = drawn[:, None]
+        _extend(rows, logits, sampling)
+        keep = [k for k, row in enumerate(rows) if not _done(row, stops, sampling)]
+        for k in set(range(len(rows))) - set(keep):
+            ended(rows[k])
+        if len(keep) < len(rows):
+            mask, positions = _select(keep, cache, mask, positions)
+            rows = [rows[k] for k in keep]
+        tokens = torch.tensor([[row.new[-1]] for row in rows], device=place)
         positions = positions[:, -1:] + 1
-        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
-    return new
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
 
 
 def _select(keep: list[int], cache: Any, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    index = torch.tensor(keep, device=tensors[0].device)
+    index = torch.tensor(keep, dtype=torch.long, device=tensors[0].device)
     cache.batch_select_indices(index)
     return tuple(tensor[index] for tensor in tensors)
-
-
-def draw(logits: torch.Tensor, sampling: Sampling, random: torch.Generator) -> torch.Tensor:
-    """Draw one token per row of logits (B, V); greedy at temperature 0. Nucleus as in arXiv:1904.09751."""
-    if sampling.temperature == 0:
-        return logits.argmax(-1)
-    scaled = logits.float() / sampling.temperature
-    if sampling.top_k:
-        floor = scaled.topk(sampling.top_k).values[:, -1:]
-        scaled = scaled.masked_fill(scaled < floor, float("-inf"))
-    if sampling.top_p < 1:
-        ordered, index = scaled.sort(descending=True)
-        before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
-        scaled = scaled.scatter(-1, index, ordered.masked_fill(before >= sampling.top_p, float("-inf")))
-    return _inverse_cdf(scaled, random)
-
-
-def _inverse_cdf(logits: torch.Tensor, random: torch.Generator, block: int = 256) -> torch.Tensor:
-    """Draw by one uniform number a row: first the block of tokens it falls into, then the token.
-
-    torch.multinomial draws a number per token of the vocabulary, and a running sum over all tokens is its slowest part.
-    """
-    rows, size = logits.shape
-    weights = (logits - logits.amax(1, keepdim=True)).exp()
-    weights = torch.nn.functional.pad(weights, (0, -size % block)).view(rows, -1, block)
-    blocks = weights.sum(-1).cumsum(-1)
-    point = torch.rand(rows, 1, generator=random, device=logits.device) * blocks[:, -1:]
-    at = torch.minimum(torch.searchsorted(blocks, point, right=True), _last(blocks))
-    before = torch.where(at > 0, blocks.gather(1, (at - 1).clamp(min=0)), 0)
-    inside = weights[torch.arange(rows, device=at.device), at[:, 0]].cumsum(-1)
-    token = torch.minimum(torch.searchsorted(inside, point - before, right=True), _last(inside))
-    return (at * block + token)[:, 0]
-
-
-def _last(sums: torch.Tensor) -> torch.Tensor:
-    """Return where running sums (B, N) reach their end (B, 1): rounding may point past the last that has any weight."""
-    return (sums < sums[:, -1:]).sum(-1, keepdim=True)
