@@ -11,11 +11,11 @@ from transformers import AutoTokenizer, Gemma2Config, LlamaConfig, MistralConfig
 from transformers.models.auto import AutoModelForCausalLM
 
 from primum.core.records import user
-from primum.models.draw import HEAD, draw, reply_seed, uniforms
+from primum.models.draw import HEAD, draw, uniforms
 from primum.models.embedded import embedded_folder
-from primum.models.engines.hf import HFEngine, Task, decode_tasks
+from primum.models.engines.hf import HFEngine, Task, Waiting, decoded
 from primum.models.load import Model, quiet
-from primum.models.sampling import Sampling
+from primum.models.sampling import Request, Sampling, reply_seed
 from primum.models.slots import Slots, fits
 
 SIZES = {
@@ -42,6 +42,10 @@ def prompts() -> list[tuple[int, ...]]:
     random = np.random.default_rng(0)
     fresh = [tuple(map(int, random.integers(100, 40000, n))) for n in (3, 9, 14, 1)]
     return [*fresh, fresh[1], fresh[1][:6] + fresh[0], fresh[1][:8]]
+
+
+def decode_tasks(model: Model, tasks: list[Task], sampling: Sampling, batch_size: int) -> dict[int, list[int]]:
+    return {row.task.index: row.new for row in decoded(model, Waiting(tasks, len(tasks)), sampling, batch_size)}
 
 
 def by_generate(model: Model, row: tuple[int, ...], count: int) -> list[int]:
@@ -83,6 +87,21 @@ def test_a_sample_depends_on_its_seed_and_not_on_its_batch(kind: Any) -> None:
     assert [whole[i].text for i in range(5)] == [other[i].text for i in (0, 3, 2, 1, 4)]
     assert part[0].text == whole[1].text
     assert len({whole[i].text for i in (0, 2, 4)}) == 3
+
+
+def test_a_stream_draws_requests_as_it_has_room() -> None:
+    model, drawn = tiny(LlamaConfig), list[int]()
+
+    def requests() -> Any:
+        for i in range(400):
+            drawn.append(i)
+            yield Request(i, (user(f"Say {i}"),), i)
+
+    replies = HFEngine(model, batch_size=4).stream(requests(), Sampling(1.0, 2))
+    first = next(replies)
+    assert len(drawn) <= 64  # what the tokenizer takes at a time, of 400
+    indices = [first[0], *(i for i, _ in replies)]
+    assert sorted(indices) == list(range(400))
 
 
 def test_several_samples_of_a_prompt_compute_it_once() -> None:
@@ -132,4 +151,4 @@ def test_a_nucleus_is_drawn_from_and_nothing_else(size: int) -> None:
 def test_uniform_numbers_repeat_and_cover_the_unit_interval() -> None:
     first, again, other = uniforms(7, 4000), uniforms(7, 4000), uniforms(8, 4000)
     assert (first == again).all() and not (first == other).any()
-    assert 0 <= first.min() and first.max() < 1 and abs(float(first.mean()) - 0.5) < 5 * (1 / 12 / 4000) ** 0.5
+    assert first.min() >= 0 and first.max() < 1 and abs(float(first.mean()) - 0.5) < 5 * (1 / 12 / 4000) ** 0.5

@@ -5,16 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from primum.core.records import Messages, digest
 from primum.models.sampling import Sampling
 
 HEAD = 256
 """Tokens looked at first for a nucleus; rows whose nucleus is larger are sorted whole."""
-
-
-def reply_seed(seed: int, messages: Messages, sample: int) -> int:
-    """Return the seed of one reply: the same for a prompt's k-th sample, in whatever batch it is drawn."""
-    return int(digest([seed, [[m.role, m.content] for m in messages], sample]), 16)
 
 
 def uniforms(seed: int, count: int) -> np.ndarray:

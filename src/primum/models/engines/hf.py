@@ -7,9 +7,9 @@ once. Greedy decoding gives the tokens of `generate`; a sampled reply depends on
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -20,12 +20,23 @@ from primum.core.errors import UsageError
 from primum.core.progress import Advance, silent
 from primum.core.records import Messages
 from primum.models.chat import encode, end_of_turn
-from primum.models.draw import draw, reply_seed, uniforms
-from primum.models.load import Model
-from primum.models.sampling import Generated, Sampling
+from primum.models.draw import draw, uniforms
+from primum.models.load import Model, load
+from primum.models.sampling import Generated, Opening, Request, Sampling, reply_seeds
 from primum.models.slots import Slots, fits
 
 about = "transformers, refilled batches, on CPU or GPU"
+rank = 10
+
+
+def why_not(opening: Opening) -> str | None:
+    """Return why this engine cannot run the model here: never known before it is loaded."""
+    del opening
+
+
+def open_engine(opening: Opening) -> HFEngine:
+    """Load a model in the format that is fastest here (fp32 where `exact`)."""
+    return HFEngine(load(opening.model, torch.float32 if opening.exact else None), opening.batch_size)
 
 
 @dataclass
@@ -53,15 +64,28 @@ class HFEngine:
         A conversation that stands in the batch k times gets k samples. With one seed for all, the i-th sample of a
         conversation is the same in every batch; with a seed for each, it is the seed's.
         """
-        limit = room(self.model, sampling.max_new_tokens)
-        rows = encode(batch, self.model.tokenizer, limit)
-        seeds = reply_seeds(batch, seed) if isinstance(seed, int) else list(seed)
-        tasks = [Task(i, tuple(row), uniforms(s, sampling.max_new_tokens))
-                 for i, (row, s) in enumerate(zip(rows, seeds, strict=True))]  # fmt: skip
-        replies = decode_tasks(self.model, tasks, sampling, self.batch_size, self.advance)
-        return [self._reply(row, replies[i]) for i, row in enumerate(rows)]
+        requests = [Request(i, m, s) for i, (m, s) in enumerate(zip(batch, reply_seeds(batch, seed), strict=True))]
+        found = dict(self._run(requests, sampling, len(requests)))
+        return [found[i] for i in range(len(batch))]
 
-    def _reply(self, prompt: list[int], new: list[int]) -> Generated:
+    def stream(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[tuple[int, Generated]]:
+        """Yield (request index, reply) as replies end; looks a few batches ahead to find conversations alike."""
+        return self._run(requests, sampling, 4 * self.batch_size)
+
+    def _run(self, requests: Iterable[Request], sampling: Sampling, ahead: int) -> Iterator[tuple[int, Generated]]:
+        waiting = Waiting(self._tasks(requests, sampling), ahead)
+        for row in decoded(self.model, waiting, sampling, self.batch_size):
+            self.advance(1)
+            yield row.task.index, self._reply(row.task.prompt, row.new)
+
+    def _tasks(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Task]:
+        limit, source = room(self.model, sampling.max_new_tokens), iter(requests)
+        while part := list(islice(source, 64)):  # the tokenizer is several times faster on many texts
+            rows = encode([request.messages for request in part], self.model.tokenizer, limit)
+            for request, row in zip(part, rows, strict=True):
+                yield Task(request.index, tuple(row), uniforms(request.seed, sampling.max_new_tokens))
+
+    def _reply(self, prompt: Sequence[int], new: list[int]) -> Generated:
         ended = bool(new) and new[-1] in stop_ids(self.model)
         text = self.model.tokenizer.decode(new, skip_special_tokens=True).strip()
         return Generated(text, "stop" if ended else "length", len(prompt), len(new))
@@ -83,14 +107,28 @@ class Row:
     new: list[int] = field(default_factory=list[int])
 
 
-def reply_seeds(batch: Sequence[Messages], seed: int) -> list[int]:
-    """Return a seed for each conversation: by its words, and by how often it stood in the batch before."""
-    seen: Counter[Messages] = Counter()
-    seeds: list[int] = []
-    for messages in batch:
-        seeds.append(reply_seed(seed, messages, seen[messages]))
-        seen[messages] += 1
-    return seeds
+class Waiting:
+    """Tasks that wait for a slot, longest prompt first among the next `ahead`; the rest is drawn when it is needed."""
+
+    def __init__(self, tasks: Iterable[Task], ahead: int) -> None:
+        self._source, self._ahead = iter(tasks), max(1, ahead)
+        self._held: list[Task] = []
+        self._fill()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def pop(self, count: int) -> list[Task]:
+        """Take up to `count` tasks."""
+        taken, self._held = self._held[:count], self._held[count:]
+        if len(self._held) < self._ahead // 2:
+            self._fill()
+        return taken
+
+    def _fill(self) -> None:
+        new = list(islice(self._source, self._ahead - len(self._held)))
+        if new:
+            self._held = sorted([*self._held, *new], key=lambda task: (-len(task.prompt), task.prompt))
 
 
 def room(model: Model, new_tokens: int) -> int | None:
@@ -129,42 +167,30 @@ def decode(model: Model, rows: list[list[int]], sampling: Sampling, random: torc
     """
     points = torch.rand(len(rows), sampling.max_new_tokens, generator=random, device=random.device).cpu().numpy()
     tasks = [Task(i, tuple(row), points[i]) for i, row in enumerate(rows)]
-    found = decode_tasks(model, tasks, sampling, max(1, len(rows)))
+    found = {row.task.index: row.new for row in decoded(model, Waiting(tasks, len(tasks)), sampling, len(tasks))}
     return [found[i] for i in range(len(rows))]
 
 
 @torch.inference_mode()
-def decode_tasks(
-    model: Model, tasks: Sequence[Task], sampling: Sampling, batch_size: int, advance: Advance = silent
-) -> dict[int, list[int]]:
-    """Decode every task, longest prompt first, at most `batch_size` at a time; return new tokens by `Task.index`."""
-    waiting = deque(sorted(tasks, key=lambda task: (-len(task.prompt), task.prompt)))
-    if not waiting:
-        return {}
+def decoded(model: Model, waiting: Waiting, sampling: Sampling, batch_size: int) -> Iterator[Row]:
+    """Decode every waiting task, at most `batch_size` at a time; yield each row when it has ended."""
     run = _in_slots if fits(model.network) else _in_batches
-    found: dict[int, list[int]] = {}
-
-    def ended(row: Row) -> None:
-        found[row.task.index] = row.new
-        advance(1)
-
-    run(model, waiting, sampling, min(batch_size, len(waiting)), ended)
-    return found
+    yield from run(model, waiting, sampling, max(1, min(batch_size, len(waiting))))
 
 
-def _in_slots(model: Model, waiting: deque[Task], sampling: Sampling, size: int, ended: Callable[[Row], None]) -> None:
+def _in_slots(model: Model, waiting: Waiting, sampling: Sampling, size: int) -> Iterator[Row]:
     slots, rows = Slots(model.network, size), list[Row]()
     stops, least = stop_ids(model), max(1, size // 8)  # refilling a few at a time keeps prompts' products large
     while waiting or rows:
         if waiting and size - len(rows) >= min(least, len(waiting)):
-            new = [waiting.popleft() for _ in range(min(size - len(rows), len(waiting)))]
+            new = waiting.pop(size - len(rows))
             slots.add([task.prompt[:-1] for task in new])
             rows += map(Row, new)
         logits = slots.step([row.new[-1] if row.new else row.task.prompt[-1] for row in rows])
         _extend(rows, logits, sampling)
         for at in reversed(range(len(rows))):
             if _done(rows[at], stops, sampling):
-                ended(rows[at])
+                yield rows[at]
                 slots.drop(at)
                 rows[at] = rows[-1]
                 rows.pop()
@@ -180,16 +206,13 @@ def _done(row: Row, stops: set[int], sampling: Sampling) -> bool:
     return row.new[-1] in stops or len(row.new) == sampling.max_new_tokens
 
 
-def _in_batches(
-    model: Model, waiting: deque[Task], sampling: Sampling, size: int, ended: Callable[[Row], None]
-) -> None:
+def _in_batches(model: Model, waiting: Waiting, sampling: Sampling, size: int) -> Iterator[Row]:
     """Decode with the network's own cache (sliding windows, states): finished rows leave, none is refilled."""
     while waiting:
-        rows = [Row(waiting.popleft()) for _ in range(min(size, len(waiting)))]
-        _batch(model, rows, sampling, ended)
+        yield from _batch(model, [Row(task) for task in waiting.pop(size)], sampling)
 
 
-def _batch(model: Model, rows: list[Row], sampling: Sampling, ended: Callable[[Row], None]) -> None:
+def _batch(model: Model, rows: list[Row], sampling: Sampling) -> Iterator[Row]:
     place, width = model.place, max(len(row.task.prompt) for row in rows)
     pad = cast(int, model.tokenizer.pad_token_id)
     empty = [width - len(row.task.prompt) for row in rows]
@@ -205,7 +228,7 @@ def _batch(model: Model, rows: list[Row], sampling: Sampling, ended: Callable[[R
         _extend(rows, logits, sampling)
         keep = [k for k, row in enumerate(rows) if not _done(row, stops, sampling)]
         for k in set(range(len(rows))) - set(keep):
-            ended(rows[k])
+            yield rows[k]
         if len(keep) < len(rows):
             mask, positions = _select(keep, cache, mask, positions)
             rows = [rows[k] for k in keep]
