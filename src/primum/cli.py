@@ -53,6 +53,17 @@ VERBS = {
             "primum repair --config repair.yaml --seed 1 --json > result.json",
         ),
     ),
+    "audit": Verb(
+        "look at a corpus before a model learns it: personal information, sources, pronouns, identity terms, language",
+        "primum.pipeline.audit:run_verb",
+        "primum.pipeline.audit:AuditConfig",
+        (
+            "primum audit corpus.jsonl --out runs/audit",
+            "primum audit data/ --ledger sources.yaml --json > audit.json",
+            "primum audit train.jsonl --steps risk --drop",
+            "primum audit crawl.warc.gz --steps duplicates --steps toxicity --mask",
+        ),
+    ),
     "report": Verb(
         "write a run's page again from its report.json",
         "primum.verbs.report:run_verb",
