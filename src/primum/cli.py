@@ -63,6 +63,15 @@ VERBS = {
             "primum redteam runs/repair/checkpoint --against runs/redteam --out runs/redteam-after",
             "primum redteam --attacks crescendo --attacks prefill --limit 20 --json > result.json",
             "primum redteam --no-machine --campaign sessions.csv",
+    "audit": Verb(
+        "look at a corpus before a model learns it: personal information, sources, pronouns, identity terms, language",
+        "primum.pipeline.audit:run_verb",
+        "primum.pipeline.audit:AuditConfig",
+        (
+            "primum audit corpus.jsonl --out runs/audit",
+            "primum audit data/ --ledger sources.yaml --json > audit.json",
+            "primum audit train.jsonl --steps risk --drop",
+            "primum audit crawl.warc.gz --steps duplicates --steps toxicity --mask",
         ),
     ),
     "report": Verb(
