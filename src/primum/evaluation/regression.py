@@ -259,6 +259,7 @@ def _text(check: Check, one: Asked) -> str:
 def _shown(value: float | None, unit: str) -> str:
     if value is None or not math.isfinite(value):
         return "unknown"
+    value += 0.0  # -0.0 reads as if something had changed
     return f"{100 * value:+.1f} points" if unit == "share" else f"{value:+.4g}"
 
 
@@ -266,8 +267,8 @@ def _needed(one: Asked) -> int | None:
     """Return how many items would pass such a change: the spread seen, at 80% power."""
     gap = one.margin - one.worse.value
     n = len(one.pairs.first)
-    if one.pairs.binary and one.pairs.independent:
-        discordant = sum(change != 0 for change in one.pairs.changes)
+    discordant = sum(change != 0 for change in one.pairs.changes)
+    if not discordant or (one.pairs.binary and one.pairs.independent):
         return max(LEAST, needed_pairs((discordant + 2) / (n + 2), gap, 1 - ALPHA))
     spread = _spread(one.pairs)
     return max(LEAST, needed_pairs(spread * n, gap, 1 - ALPHA)) if spread else LEAST

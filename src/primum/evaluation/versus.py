@@ -202,7 +202,7 @@ def smallest(pairs: Pairs, discordant: int) -> float | None:
     """
     n = len(pairs.first)
     by_cluster = cluster_mde(pairs.changes, pairs.clusters)
-    if not pairs.binary:
+    if discordant and not pairs.binary:
         return by_cluster
     by_item = mde((discordant + 2) / (n + 2), n)
     return by_item if pairs.independent else max(by_item, by_cluster or 0.0)

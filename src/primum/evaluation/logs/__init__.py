@@ -1,7 +1,8 @@
 """Results of whatever tool measured, as the same tables: what is read decides how, not what it is called.
 
 A folder of `primum evaluate`; Inspect AI's .eval or .json; lm-evaluation-harness's samples_*.jsonl, or its output
-folder; garak's report.jsonl; PyRIT's SQLite file; promptfoo's results.json. None of these tools need be installed. Logs are data: nothing in them is evaluated, fetched, or used as a path.
+folder; garak's report.jsonl; PyRIT's SQLite file; promptfoo's results.json. None of these tools need be installed.
+Logs are data: nothing in them is evaluated, fetched, or used as a path.
 """
 
 from __future__ import annotations

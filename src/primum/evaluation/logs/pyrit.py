@@ -1,8 +1,8 @@
 """PyRIT's memory: its SQLite file (tables AttackResultEntries, PromptMemoryEntries, ScoreEntries), opened read-only.
 
 Where attacks were run, an item is an objective and `success` says whether it was reached; an attack that PyRIT could
-not decide is unscored (PyRIT itself counts it with the failures). Where only scores were made, an item is a scored reply
-and each true/false or numeric score is a metric of its scorer.
+not decide is unscored (PyRIT itself counts it with the failures). Where only scores were made, an item is a scored
+reply, and each true/false or numeric score is a metric of its scorer.
 """
 
 from __future__ import annotations
