@@ -63,6 +63,8 @@ VERBS = {
             "primum redteam runs/repair/checkpoint --against runs/redteam --out runs/redteam-after",
             "primum redteam --attacks crescendo --attacks prefill --limit 20 --json > result.json",
             "primum redteam --no-machine --campaign sessions.csv",
+        ),
+    ),
     "audit": Verb(
         "look at a corpus before a model learns it: personal information, sources, pronouns, identity terms, language",
         "primum.pipeline.audit:run_verb",
@@ -72,6 +74,36 @@ VERBS = {
             "primum audit data/ --ledger sources.yaml --json > audit.json",
             "primum audit train.jsonl --steps risk --drop",
             "primum audit crawl.warc.gz --steps duplicates --steps toxicity --mask",
+        ),
+    ),
+    "evaluate": Verb(
+        "measure a model on benchmarks, with intervals (the embedded model where none is named)",
+        "primum.pipeline.evaluate:run_verb",
+        "primum.pipeline.evaluate:EvaluateConfig",
+        (
+            "primum evaluate --benchmark truthfulqa --limit 100",
+            "primum evaluate ./my-model --benchmark xstest --benchmark bold --out runs/mine",
+            "primum evaluate --benchmark questions.yaml --json > results.json",
+            "primum evaluate ./my-model --benchmark medqa --data medqa.jsonl --dtype bfloat16",
+        ),
+    ),
+    "compare": Verb(
+        "compare two runs on the same items: what got better, what got worse, how sure that is",
+        "primum.verbs.compare:run_verb",
+        "primum.verbs.compare:CompareConfig",
+        (
+            "primum compare runs/before runs/after",
+            "primum compare runs/before runs/after --anytime --page compared.html",
+            "primum compare old.eval new.eval --json",
+        ),
+    ),
+    "gate": Verb(
+        "may this run replace the baseline? exit code 0 yes, 1 no, 3 too few items to tell",
+        "primum.verbs.gate:run_verb",
+        "primum.verbs.gate:GateRunConfig",
+        (
+            "primum gate runs/new --baseline runs/old",
+            "primum gate runs/new --baseline runs/old --limits limits.yaml --junit gate.xml --markdown gate.md",
         ),
     ),
     "report": Verb(
