@@ -69,7 +69,7 @@ class Database:
                     connection.execute(text(f"SELECT pg_advisory_lock({_LOCK})"))
                 config = alembic_config()
                 config.attributes["connection"] = connection
-                ahead = revision == "head" or revision > (current(connection) or "")
+                ahead = revision == "head" or (revision != "base" and revision > (current(connection) or ""))
                 (command.upgrade if ahead else command.downgrade)(config, revision)
                 connection.commit()
         except OperationalError as error:

@@ -185,14 +185,14 @@ class Visit:
         """Return a number of the address."""
         return int(self.request.path_params[name])
 
-    def page(self, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+    def page(self, file: str, status: int = 200, /, **values: Any) -> HTMLResponse:
         """Answer with a page."""
         shared = {
             "person": self.account, "may": self.may, "csrf": self.sign_in.csrf, "path": self.request.url.path,
             "alone": self.account is not None and self.account.name == accounts.LOCAL,
             "said": self.request.query_params.get("said", "")[:300],
         }  # fmt: skip
-        made = self.studio.pages.get_template(template).render(shared | values)
+        made = self.studio.pages.get_template(file).render(shared | values)
         return HTMLResponse(made.encode("utf-8", "replace"), status)
 
     def go(self, path: str, said: str = "") -> RedirectResponse:
@@ -277,6 +277,8 @@ def _session(studio: Studio, request: Request) -> tuple[str, str]:
         fresh = row is not None and row.seen[:15] == now()[:15]  # written down every ten minutes at most
     if row is None:
         with studio.database.writing() as db:
+            if not accounts.has_accounts(db):
+                accounts.local_account(db)  # here and not while a page is made: pages may not write
             begun, _ = accounts.begin(db, None)
         return "", begun
     if not fresh:
