@@ -112,6 +112,31 @@ VERBS = {
         "primum.verbs.report:ReportConfig",
         ("primum report runs/repair",),
     ),
+    "studio": Verb(
+        "serve the pages on which people vote, rate, attack, review prompts and read runs",
+        "primum.studio.verb:run_verb",
+        "primum.studio.verb:StudioConfig",
+        (
+            "primum studio",
+            "primum studio --port 8400 --data studio --model embedded",
+            "primum studio import --data studio --task mine --file items.jsonl",
+            "primum studio export --data studio --task mine --format trl --file pairs.jsonl",
+            "primum studio invite --data studio --role admin",
+            "primum studio verify --data studio",
+        ),
+    ),
+    "prompts": Verb(
+        "the library of prompt templates: versions, review, labels, rollback, evaluation",
+        "primum.studio.prompts_verb:run_verb",
+        "primum.studio.prompts_verb:PromptsConfig",
+        (
+            "primum prompts list",
+            "primum prompts add careful --file careful.txt",
+            "primum prompts check --file careful.txt",
+            "primum prompts evaluate careful",
+            "primum prompts label careful --label production --number 2 --user anna",
+        ),
+    ),
     "list": Verb(
         "show what there is: judges, benchmarks, pairing strategies, training methods, engines",
         "primum.verbs.list:run_verb",
