@@ -19,7 +19,7 @@ class Settings:
     """Plain data, so that it can be sent to a worker; `steps` are in the order in which they run."""
 
     steps: tuple[str, ...]
-    lexicon: Lexicon = field(default_factory=Lexicon)
+    lexicon: Lexicon
     regions: tuple[str, ...] = REGIONS
     mask: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)

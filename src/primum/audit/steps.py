@@ -13,11 +13,9 @@ from primum.audit.terms.lexicon import Lexicon
 from primum.audit.terms.match import WORD, Matcher
 
 DEFAULT = ("language", "pii", "terms")
-FURTHER = ("toxicity", "risk", "duplicates", "contamination")
 ALIASES = {
     "personal-information": "pii", "pronouns": "terms", "identity": "terms", "identity-terms": "terms",
-    "languages": "language", "near-duplicates": "duplicates", "dedup": "duplicates", "erasure": "toxicity",
-    "fine-tuning-risk": "risk",
+    "languages": "language",
 }  # fmt: skip
 
 

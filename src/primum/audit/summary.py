@@ -66,8 +66,8 @@ def sources(counts: Counts, ledger: Mapping[str, Entry] | None, exclude_share: f
     found: list[JsonDict] = []
     sizes, kinds = rows(counts, "source_characters"), rows(counts, "source_pii_types")
     by_source: dict[str, dict[str, int]] = {}
-    for row, number in kinds.items():
-        source, _, kind = row.partition("\t")
+    for key, number in kinds.items():
+        source, _, kind = key.partition("\t")
         by_source.setdefault(source, {})[kind] = number
     for source, documents in sorted(rows(counts, "source_documents").items(), key=lambda one: (-one[1], one[0])):
         hit = min(rows(counts, "source_pii_documents")[source], documents)

@@ -30,6 +30,8 @@ class SlotLayer(CacheLayerMixin):
         super().__init__()
         self.slots, self.active = slots, 0
         self.at = torch.empty(0)
+        self.keys: Any = None
+        self.values: Any = None
 
     @property
     def width(self) -> int:
@@ -232,7 +234,7 @@ def grouped(
     Returns:
         (B, 1, heads, Dv), and no weights.
     """
-    batch, heads, _, size = query.shape
+    batch, heads, size = query.shape[0], query.shape[1], query.shape[3]
     scores = torch.matmul(query.view(batch, key.shape[1], -1, size), key.transpose(2, 3))
     weights = scores.mul_(scaling).add_(attention_mask).softmax(-1)
     return torch.matmul(weights, value).view(batch, 1, heads, -1), None

@@ -22,7 +22,7 @@ from primum.audit.reading.files import Input, expand
 from primum.audit.reading.records import Fields
 from primum.audit.reading.sources import Limits
 from primum.audit.settings import Settings, in_order, make
-from primum.audit.steps import ALIASES, DEFAULT, FURTHER
+from primum.audit.steps import ALIASES, DEFAULT
 from primum.audit.terms.lexicon import Lexicon, builtin
 from primum.audit.terms.lexicon import load as load_lexicon
 from primum.core.config import Config
@@ -35,7 +35,7 @@ from primum.prompts.shared import default_data_dir
 VERSION = 1
 """Raised when the same input and settings give other shards than before."""
 FACTS, PAGE, CARD = "audit.json", "audit.html", "croissant.json"
-STEPS = (*DEFAULT, *FURTHER)
+STEPS = DEFAULT
 
 
 class AuditConfig(Config):
@@ -53,7 +53,7 @@ class AuditConfig(Config):
     ledger: str | None = Field(
         default=None, description="who reviewed which source (YAML, JSON or CSV: source, licence, reviewer, decision)"
     )
-    steps: tuple[str, ...] = Field(default=(), description=f"a step beside {', '.join(DEFAULT)}: {', '.join(FURTHER)}")
+    steps: tuple[str, ...] = Field(default=(), description=f"steps by name, with --only: {', '.join(DEFAULT)}")
     only: bool = Field(default=False, description="run the steps named by --steps alone")
     all: bool = Field(default=False, description="run every step")
     terms: str | None = Field(

@@ -36,9 +36,9 @@ class Rehearsal:
         """A name that says what it is weak to."""
         return f"rehearsal:{','.join(self.weak_to)}"
 
-    def __call__(self, batch: Sequence[Messages], sampling: Sampling, seed: int) -> list[Generated]:
+    def __call__(self, batch: Sequence[Messages], sampling: Sampling, seed: int | Sequence[int]) -> list[Generated]:
         """Answer each conversation by the rules."""
-        self.calls.append((len(batch), seed))
+        self.calls.append((len(batch), seed if isinstance(seed, int) else seed[0]))
         return [self._answer(messages) for messages in batch]
 
     def _answer(self, messages: Messages) -> Generated:

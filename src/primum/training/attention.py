@@ -60,10 +60,12 @@ def backward(
         out = _queries(grad, k, chain).reshape(shape[0], -1, shape[-1])
         keys, values = _path(k, chain), _path(v, chain)
         seen = torch.bmm(queries, keys.transpose(1, 2))
-        seen.view(*shape[:3], -1).add_(_mask(chain, q, always=True))
+        seen.view(*shape[:3], -1).add_(_causal(chain, q))
         share = torch.softmax(seen, -1)
         _spread(dv, torch.bmm(share.transpose(1, 2), out), chain)
-        pull = torch._softmax_backward_data(torch.bmm(out, values.transpose(1, 2)), share, -1, share.dtype)
+        pull = torch._softmax_backward_data(  # pyright: ignore[reportPrivateImportUsage]
+            torch.bmm(out, values.transpose(1, 2)), share, -1, share.dtype
+        )
         _queries(dq, k, chain).copy_(torch.bmm(pull, keys).mul_(scale).view(shape))
         _spread(dk, torch.bmm(pull.transpose(1, 2), queries), chain)
     return dq, dk, dv
@@ -90,24 +92,31 @@ def _spread(whole: Tensor, part: Tensor, chain: Chain) -> None:
         at += b - a
 
 
-def _mask(chain: Chain, like: Tensor, *, always: bool = False) -> Tensor | None:
-    """Return what is added to the products (n, m) of a chain; None where its kernel may take it as plainly causal."""
+def _mask(chain: Chain, like: Tensor) -> Tensor | None:
+    """Return the mask of a chain; None where its kernel may take it as plainly causal."""
+    plain = chain.end - chain.start == sum(b - a for a, b in chain.path)
+    return None if plain else _causal(chain, like)
+
+
+def _causal(chain: Chain, like: Tensor) -> Tensor:
+    """Return what is added to the products (n, m) of a chain."""
     n, m = chain.end - chain.start, sum(b - a for a, b in chain.path)
-    if n == m and not always:
-        return None
     return torch.full((n, m), float("-inf"), dtype=like.dtype).triu_(m - n + 1)
 
 
 class _Tree(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, chains: Sequence[Chain], scale: float) -> Tensor:
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, chains: Sequence[Chain], scale: float
+    ) -> Tensor:
         ctx.save_for_backward(q, k, v)
         ctx.chains, ctx.scale = chains, scale
         return forward(q, k, v, chains, scale)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return *backward(grad, *ctx.saved_tensors, ctx.chains, ctx.scale), None, None
+        q, k, v = ctx.saved_tensors
+        return *backward(grad, q, k, v, ctx.chains, ctx.scale), None, None
 
 
 def interface(
