@@ -150,6 +150,7 @@ def test_a_summary_holds_matrix_uplift_curves_and_counts():
     assert x["turns_to_success"] == {"median": 2, "n": 3}
     assert y["left_out"] == {"no language": 1}
     assert (y["success"]["value"], y["success"]["n"]) == (0.0, 2)
+    assert (y["success"]["least"], y["success"]["most"]) == (0.0, 1 / 3)
     rows = {each["vector"]: each["cells"] for each in found["matrix"]["rows"]}
     assert found["matrix"]["categories"] == ["fraud", "theft"]
     assert (rows["logic"]["fraud"]["value"], rows["logic"]["theft"]["value"]) == (1.0, pytest.approx(2 / 3))
