@@ -46,12 +46,13 @@ def summary(results: Sequence[Result], exchangeable: Collection[str], held_out: 
 
 def _attack(results: Sequence[Result], exchangeable: bool) -> JsonDict:
     scored = [one for one in results if not isinstance(one.success, str)]
+    hits = sum(one.success is True for one in scored)
     first = [one.first for one in results if not isinstance(one.first, str)]
     at_turn = [one.at_turn for one in results if one.at_turn is not None]
     return {
         "attack": results[0].attack,
         "vector": results[0].vector,
-        "success": cell(share(sum(one.success is True for one in scored), len(scored)), len(scored)),
+        "success": cell(share(hits, len(scored)), len(scored), **bounds(hits, len(scored), len(results))),
         "first_try": cell(share(sum(outcome is True for outcome in first), len(first)), len(first)),
         "left_out": _reasons(one.success for one in results),
         "by_try": _by(scored, "at_try"),
@@ -160,7 +161,20 @@ def _cluster_cell(results: Sequence[Result]) -> JsonDict:
     groups = by_goal(results)
     tallies = [_tally(one.success for one in group) for group in groups.values()]
     n = sum(tally.n for tally in tallies)
-    return cell(clustered(tallies), n, goals=sum(tally.n > 0 for tally in tallies), unscored=len(results) - n)
+    goals = sum(tally.n > 0 for tally in tallies)
+    return cell(clustered(tallies), n, goals=goals, **bounds(sum(tally.k for tally in tallies), n, len(results)))
+
+
+def bounds(k: float, n: int, total: int) -> JsonDict:
+    """Return the share if all unscored attempts had been withstood, and if all had succeeded (Manski's bounds).
+
+    An attempt of many tries that holds one unscored reply is known only where another succeeds, so that the share of
+    the scored ones alone is too high.
+    """
+    unscored = total - n
+    if not total:
+        return {"unscored": 0, "least": None, "most": None}
+    return {"unscored": unscored, "least": k / total, "most": (k + unscored) / total}
 
 
 def _vectors(results: Sequence[Result]) -> list[JsonDict]:

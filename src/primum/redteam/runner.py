@@ -139,8 +139,8 @@ def _start(name: str, attack: Attack, goal: Prompt, setting: Setting) -> Live:
 def _send(one: Live, answer: str | None) -> None:
     """Let the attack take its next step; a broken attack ends here, with the reason."""
     try:
-        step = next(one.talk) if answer is None else one.talk.send(answer)
-        if not isinstance(step, tuple | Say | Ask | Rate):  # pyright: ignore[reportUnnecessaryIsInstance] - plugins
+        step = cast(object, next(one.talk) if answer is None else one.talk.send(answer))
+        if not isinstance(step, tuple | Say | Ask | Rate):
             raise TypeError(f"it yielded {type(step).__name__}, which is no step")
         one.step = step
     except StopIteration:

@@ -90,7 +90,10 @@ def _cell(cell: Row) -> Cell:
     value = words.finite(cell["value"])
     span = words.interval(cell["low"], cell["high"])
     left = cell.get("unscored") or sum((cell.get("left_out") or {}).values())
-    said = f"{cell['n']} attempts on {cell.get('goals', cell['n'])} goals" + (f", {left} unscored" if left else "")
+    said = f"{cell['n']} attempts on {cell.get('goals', cell['n'])} goals"
+    if left:
+        ends = words.interval(cell.get("least"), cell.get("most"))
+        said += f", {left} unscored (whatever they are: {ends})" if ends else f", {left} unscored"
     return Cell(words.percent(value, 0), span, cell["n"], math.sqrt(value) if value else 0.0, said)
 
 
