@@ -89,8 +89,9 @@ class Run(Generic[X]):
         config, weights = self.config, trainable(self.network)
         plan = steps(len(self.examples), config.batch_size, config.epochs, config.seed)
         optimizer = torch.optim.AdamW(
-            weights.values(), lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay
-        )
+            weights.values(), lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay,
+            fused=True,
+        )  # fmt: skip
         accelerator = _accelerator(next(self.network.parameters()).device)
         log = self._resume(weights, optimizer)
         self.network.train()
@@ -146,7 +147,7 @@ class Run(Generic[X]):
             for name, p in weights.items():
                 p.copy_(tensors[f"weight/{name}"])
                 optimizer.state[p] = {
-                    "step": tensors[f"step/{name}"],
+                    "step": tensors[f"step/{name}"].to(p.device),  # the fused optimizer counts there
                     "exp_avg": tensors[f"exp_avg/{name}"].to(p.device),
                     "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(p.device),
                 }
