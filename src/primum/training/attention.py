@@ -37,9 +37,9 @@ def forward(q: Tensor, k: Tensor, v: Tensor, chains: Sequence[Chain], scale: flo
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
     for chain in chains:
         mask = _mask(chain, q)
-        keys = (_path(x, chain)[:, None].expand(-1, q.shape[1] // k.shape[1], -1, -1) for x in (k, v))
+        keys, values = (_path(x, chain)[:, None].expand(-1, q.shape[1] // k.shape[1], -1, -1) for x in (k, v))
         found, _ = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            _queries(q, k, chain), *keys, 0.0, mask is None, attn_mask=mask, scale=scale
+            _queries(q, k, chain), keys, values, 0.0, mask is None, attn_mask=mask, scale=scale
         )
         _queries(out, k, chain).copy_(found)
     return out
@@ -60,7 +60,7 @@ def backward(
         out = _queries(grad, k, chain).reshape(shape[0], -1, shape[-1])
         keys, values = _path(k, chain), _path(v, chain)
         seen = torch.bmm(queries, keys.transpose(1, 2))
-        seen.view(*shape[:3], -1).add_(_mask(chain, q, always=True))
+        seen.view(*shape[:3], -1).add_(_added(chain, q))
         share = torch.softmax(seen, -1)
         _spread(dv, torch.bmm(share.transpose(1, 2), out), chain)
         pull = torch._softmax_backward_data(torch.bmm(out, values.transpose(1, 2)), share, -1, share.dtype)
@@ -90,11 +90,14 @@ def _spread(whole: Tensor, part: Tensor, chain: Chain) -> None:
         at += b - a
 
 
-def _mask(chain: Chain, like: Tensor, *, always: bool = False) -> Tensor | None:
-    """Return what is added to the products (n, m) of a chain; None where its kernel may take it as plainly causal."""
+def _mask(chain: Chain, like: Tensor) -> Tensor | None:
+    """Return the mask of a chain for torch's kernel; None where that may take it as plainly causal."""
+    return None if len(chain.path) == 1 and chain.path[0][0] == chain.start else _added(chain, like)
+
+
+def _added(chain: Chain, like: Tensor) -> Tensor:
+    """Return what is added to the products (n, m) of a chain: nothing on its path, minus infinity after it."""
     n, m = chain.end - chain.start, sum(b - a for a, b in chain.path)
-    if n == m and not always:
-        return None
     return torch.full((n, m), float("-inf"), dtype=like.dtype).triu_(m - n + 1)
 
 

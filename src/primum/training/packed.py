@@ -16,7 +16,6 @@ from torch import Tensor
 
 from primum.training.examples import Example
 
-
 LONGEST = 128
 """Tokens of a chain: a longer one is cut, so that no query is multiplied with many keys that come after it."""
 
