@@ -37,9 +37,9 @@ def forward(q: Tensor, k: Tensor, v: Tensor, chains: Sequence[Chain], scale: flo
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
     for chain in chains:
         mask = _mask(chain, q)
-        keys, values = (_path(x, chain)[:, None].expand(-1, q.shape[1] // k.shape[1], -1, -1) for x in (k, v))
+        keys = (_path(x, chain)[:, None].expand(-1, q.shape[1] // k.shape[1], -1, -1) for x in (k, v))
         found, _ = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            _queries(q, k, chain), keys, values, 0.0, mask is None, attn_mask=mask, scale=scale
+            _queries(q, k, chain), *keys, 0.0, mask is None, attn_mask=mask, scale=scale
         )
         _queries(out, k, chain).copy_(found)
     return out
@@ -60,10 +60,12 @@ def backward(
         out = _queries(grad, k, chain).reshape(shape[0], -1, shape[-1])
         keys, values = _path(k, chain), _path(v, chain)
         seen = torch.bmm(queries, keys.transpose(1, 2))
-        seen.view(*shape[:3], -1).add_(_added(chain, q))
+        seen.view(*shape[:3], -1).add_(_causal(chain, q))
         share = torch.softmax(seen, -1)
         _spread(dv, torch.bmm(share.transpose(1, 2), out), chain)
-        pull = torch._softmax_backward_data(torch.bmm(out, values.transpose(1, 2)), share, -1, share.dtype)
+        pull = torch._softmax_backward_data(  # pyright: ignore[reportPrivateImportUsage]
+            torch.bmm(out, values.transpose(1, 2)), share, -1, share.dtype
+        )
         _queries(dq, k, chain).copy_(torch.bmm(pull, keys).mul_(scale).view(shape))
         _spread(dk, torch.bmm(pull.transpose(1, 2), queries), chain)
     return dq, dk, dv
@@ -91,26 +93,30 @@ def _spread(whole: Tensor, part: Tensor, chain: Chain) -> None:
 
 
 def _mask(chain: Chain, like: Tensor) -> Tensor | None:
-    """Return the mask of a chain for torch's kernel; None where that may take it as plainly causal."""
-    return None if len(chain.path) == 1 and chain.path[0][0] == chain.start else _added(chain, like)
+    """Return the mask of a chain; None where its kernel may take it as plainly causal."""
+    plain = chain.end - chain.start == sum(b - a for a, b in chain.path)
+    return None if plain else _causal(chain, like)
 
 
-def _added(chain: Chain, like: Tensor) -> Tensor:
-    """Return what is added to the products (n, m) of a chain: nothing on its path, minus infinity after it."""
+def _causal(chain: Chain, like: Tensor) -> Tensor:
+    """Return what is added to the products (n, m) of a chain."""
     n, m = chain.end - chain.start, sum(b - a for a, b in chain.path)
     return torch.full((n, m), float("-inf"), dtype=like.dtype).triu_(m - n + 1)
 
 
 class _Tree(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, chains: Sequence[Chain], scale: float) -> Tensor:
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, chains: Sequence[Chain], scale: float
+    ) -> Tensor:
         ctx.save_for_backward(q, k, v)
         ctx.chains, ctx.scale = chains, scale
         return forward(q, k, v, chains, scale)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return *backward(grad, *ctx.saved_tensors, ctx.chains, ctx.scale), None, None
+        q, k, v = ctx.saved_tensors
+        return *backward(grad, q, k, v, ctx.chains, ctx.scale), None, None
 
 
 def interface(
