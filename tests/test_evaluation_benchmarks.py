@@ -123,7 +123,8 @@ def test_a_benchmark_of_ones_own(tmp_path):
         {"q": "Which?", "opts": ["a", "b"], "right": "B", "topic": "x"},
         {"q": "What?", "opts": "A. c\nB. d", "right": 0},
     ]
-    text = "name: mine\nrows: rows.jsonl\nkind: choices\nprompt: 'Q: {q} A:'\noptions: opts\nanswer: right\ncategory: topic\n"
+    text = "name: mine\nrows: rows.jsonl\nkind: choices\nprompt: 'Q: {q} A:'\noptions: opts\n"
+    text += "answer: right\ncategory: topic\n"
     (one,) = benchmarks([str(own(tmp_path, text, rows))])
     items = list(one.items(None))
     assert [item.prompt.text for item in items] == ["Q: Which? A:", "Q: What? A:"]
