@@ -43,14 +43,14 @@ def loglikelihoods(model: Model, requests: Sequence[Request], advance: Advance =
     """
     import torch
 
-    from primum.training.score import packs, score
+    from primum.training.score import score, way
 
     rows = encode_all(model, requests)
     found = [Likelihood(0.0, 0)] * len(rows)
     asked = [(i, row) for i, row in enumerate(rows) if row.answer]
     advance(len(rows) - len(asked))
     with torch.no_grad():
-        shares = bool(asked) and packs(model.network, [row for _, row in asked])
+        shares = bool(asked) and way(model.network, [row for _, row in asked]) != "separate"
         for group in trees(asked) if shares else padded(asked):
             got = score(model.network, [row for _, row in group])
             for (i, row), logp in zip(group, map(float, got.logps), strict=True):
