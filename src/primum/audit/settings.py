@@ -34,7 +34,7 @@ class Settings:
     """Plain data, so that it can be sent to a worker; `steps` are in the order in which they run."""
 
     steps: tuple[str, ...]
-    lexicon: Lexicon = Lexicon("nothing")
+    lexicon: Lexicon
     regions: tuple[str, ...] = REGIONS
     mask: bool = False
     keep_rows: bool = False

@@ -25,6 +25,7 @@ GIGABYTE = 1 << 30
 NEEDED_MEMORY, NEEDED_DISK = 6, 4  # GB: the bar of the main job on the embedded model; the run folder and the cache
 MODEL_PARTS = ("torch", "transformers", "peft", "accelerate", "safetensors", "gguf")
 OPTIONAL = {
+    "audit": "looking at a corpus before a model learns it",
     "hub": "prompts from Hugging Face data sets",
     "parquet": "prompts from Parquet files",
     "trl": "comparing the training losses with TRL's",
