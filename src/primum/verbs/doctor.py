@@ -144,8 +144,11 @@ def extra_requirements(extra: str, requirements: list[str] | tuple[str, ...]) ->
 
 
 def _installed(requirement: str) -> bool:
-    name = re.match(r"[\w.-]+", requirement)
-    return name is not None and importlib.util.find_spec(name[0].replace("-", "_")) is not None
+    name = re.match(r"[\w.-]+", requirement)  # the package's name, which need not be that of the module it brings
+    try:
+        return name is not None and bool(version(name[0]))
+    except PackageNotFoundError:
+        return False
 
 
 def public_data() -> Check:
