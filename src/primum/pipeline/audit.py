@@ -66,7 +66,9 @@ class AuditConfig(Config):
     ledger: str | None = Field(
         default=None, description="who reviewed which source (YAML, JSON or CSV: source, licence, reviewer, decision)"
     )
-    steps: tuple[str, ...] = Field(default=(), description=f"a step beside {', '.join(DEFAULT)}: {', '.join(FURTHER)}")
+    steps: tuple[str, ...] = Field(
+        default=(), description=f"a step beside {', '.join(DEFAULT)}: {', '.join(FURTHER)} (repeat, or with commas)"
+    )
     only: bool = Field(default=False, description="run the steps named by --steps alone")
     all: bool = Field(default=False, description="run every step")
     terms: str | None = Field(

@@ -33,6 +33,7 @@ _DATE = re.compile(
     r"(?:\d{1,2}[./\- ]\d{1,2}[./\- ](?:19|20)?\d\d|(?:19|20)\d\d[./\- ]\d{1,2}[./\- ]\d{1,2})(?:[ T.\-]\d{1,4})*"
     r"|(?:19|20)\d\d\s?[\-\u2013/]\s?(?:19|20)\d\d"
 )
+_SSN = re.compile(r"\d{3}-\d{2}-\d{4}")
 _TRUNK_GROUPS = re.compile(r"\(?0\d{1,5}\)?(?:[ .\-/\u00a0]{1,3}\d{2,8}){1,5}")
 REGIONS = ("US", "GB", "DE", "FR", "CH", "ES", "IT", "IN", "AU", "BR")
 """Whose national ways to write a number are tried where no country code stands before it."""
@@ -101,6 +102,8 @@ def _is_phone(text: str, start: int, end: int, regions: Sequence[str]) -> bool:
         return True
     if announced:
         return _possible(found, regions) or _local(found)
+    if _SSN.fullmatch(found):  # one that was never given out, or national ids would have it
+        return False
     return bool(_TRUNK_GROUPS.fullmatch(found)) and _valid(found, regions)
 
 
