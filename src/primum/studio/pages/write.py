@@ -59,7 +59,9 @@ def ask(visit: Visit) -> Response:
     """
     prompt = _prompt(visit)
     names = visit.studio.talkers.names
-    both = names[:2] if len(names) > 1 else (names[0], names[0])
+    if not names:
+        raise Refused(409, "No model answers here.", "Start the studio with --model NAME.")
+    both = (names[0], names[min(1, len(names) - 1)])
     replies: list[Reply] = []
     for name, temperature in zip(both, TEMPERATURES, strict=True):
         said = visit.studio.talkers.ask(name, prompt.messages, temperature, secrets.randbelow(2**31))
