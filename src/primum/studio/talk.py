@@ -29,9 +29,10 @@ class Demo:
 
     model_name = "demo"
 
-    def __call__(self, batch: Sequence[Messages], sampling: Sampling, seed: int) -> list[Generated]:
+    def __call__(self, batch: Sequence[Messages], sampling: Sampling, seed: int | Sequence[int]) -> list[Generated]:
         """Answer each conversation."""
-        return [self._one(messages, sampling, seed) for messages in batch]
+        seeds = [seed] * len(batch) if isinstance(seed, int) else seed
+        return [self._one(messages, sampling, one) for messages, one in zip(batch, seeds, strict=True)]
 
     def _one(self, messages: Messages, sampling: Sampling, seed: int) -> Generated:
         asked = [message.content for message in messages]
