@@ -121,7 +121,7 @@ def gold_rows(texts: Path | None) -> Iterator[Row]:
 def calibration_rows(folder: Path) -> Iterator[Row]:
     """Yield the human-labelled rows; a "refusal" that shares no word with its prompt and does not decline deflects."""
     for path in sorted([*folder.glob("*refusal_scorer*.csv"), *folder.glob("*objective*.csv")]):
-        name = path.stem.removeprefix("pyrit_").replace("refusal_scorer_", "")
+        name = path.stem.removeprefix("pyrit_").replace("refusal_scorer_", "refusal_set_")
         for row in csv_rows(path, comments=True):
             prompt, reply = row.values["objective"], row.values["assistant_response"]
             yes = float(row.values["human_score"]) == 1

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -41,10 +42,11 @@ def main() -> None:
     print(f"{len(words)} words, {args.out.stat().st_size:,} bytes")
 
 
-def whole_words(tokenizer: object) -> dict[str, int]:
+def whole_words(tokenizer: Any) -> dict[str, int]:
     """Return the lower-case words that are one token with a space before them, with the token's id."""
     found: dict[str, int] = {}
-    for token, i in sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1]):  # pyright: ignore[reportAttributeAccessIssue]
+    ranked = sorted((i, token) for token, i in cast(dict[str, int], tokenizer.get_vocab()).items())
+    for i, token in ranked:
         word = token[1:].lower() if token.startswith("Ġ") else ""
         if re.fullmatch(r"[a-z]{3,}", word) and word not in FUNCTION_WORDS:
             found.setdefault(word, i)

@@ -126,7 +126,7 @@ def read(path: Path) -> Rubric:
     """Return the rubric in a file; raises as `load`."""
     try:
         text = path.read_text(encoding="utf-8")
-        value, lines = cast(Any, yaml.safe_load(text)), _lines(yaml.compose(text, Loader=yaml.SafeLoader))
+        value, lines = yaml.safe_load(text), _lines(yaml.compose(text, Loader=yaml.SafeLoader))
     except OSError as error:
         raise BadInputError("no such rubric", where=str(path), cure="check the path") from error
     except UnicodeDecodeError as error:

@@ -61,7 +61,7 @@ def read_inputs(body: Any) -> list[Exchange]:
         BadRequest: no input, too many, or one of another shape.
     """
     given = cast(dict[str, Any], body).get("input") if isinstance(body, dict) else None
-    items: list[Any] = given if isinstance(given, list) else [given]
+    items = cast(list[Any], given) if isinstance(given, list) else [given]
     if given is None or not items:
         raise BadRequest("'input' must be a text, a list of texts, or a list of {prompt, reply}")
     if len(items) > MAX_INPUTS:

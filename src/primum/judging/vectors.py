@@ -16,7 +16,7 @@ FILE = Path(__file__).with_name("vectors.npz")
 class Vectors(NamedTuple):
     """Word to row, and the rows (N, D) of length 1 times the word's weight."""
 
-    index: dict[str, int]
+    places: dict[str, int]
     rows: NDArray[np.float32]
 
 
@@ -42,12 +42,12 @@ def near(asked: Iterable[str], said: Sequence[str]) -> Near:
 
 
 def _rows(held: Vectors, words: Iterable[str]) -> NDArray[np.float32]:
-    index = held.index
+    places = held.places
     found: list[int] = []
     for word in dict.fromkeys(words):
-        place = index.get(word)
+        place = places.get(word)
         if place is None and word.endswith("s"):
-            place = index.get(word[:-1])
+            place = places.get(word[:-1])
         if place is not None:
             found.append(place)
     return held.rows[found]

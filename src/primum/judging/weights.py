@@ -22,14 +22,14 @@ FILE = Path(__file__).with_name("embedded.npz")
 class Words(NamedTuple):
     """A linear model over the presence of terms: its terms, their weights, and the bias."""
 
-    index: dict[str, int]
+    places: dict[str, int]
     weights: Array
     bias: float
 
     def score(self, terms: Sequence[str] | set[str]) -> float:
         """Return the log-odds: the weights of the known terms over the root of their number, and the bias."""
-        index = self.index
-        found = [index[term] for term in terms if term in index]
+        places = self.places
+        found = [places[term] for term in terms if term in places]
         return float(self.weights[found].sum()) / max(1, len(found)) ** 0.5 + self.bias
 
 
@@ -58,7 +58,7 @@ def save(weights: Weights, path: Path = FILE) -> None:
     arrays: dict[str, Any] = {"vocabulary": _pack(sorted(weights.vocabulary))}
     for name in ("refused", "intent"):
         words = cast(Words, getattr(weights, name))
-        arrays[name + "_terms"] = _pack(list(words.index))
+        arrays[name + "_terms"] = _pack(list(words.places))
         arrays[name] = words.weights.astype(np.float16)
         arrays[name + "_bias"] = np.float32(words.bias)
     for name in ("refused_numbers", "topic", "topic_bias", "helps", "helps_bias", "scale"):
@@ -72,10 +72,15 @@ def load(path: Path = FILE) -> Weights:
     """Return the weights that ship with primum, read once."""
     with np.load(path, allow_pickle=False) as file:
         held = {name: file[name] for name in file.files}
-    terms = {name: _words(held, name) for name in ("refused", "intent")}
-    arrays = {name: held[name].astype(np.float32) for name in ("refused_numbers", "topic", "helps", "scale")}
-    biases = {name: float(held[name]) for name in ("topic_bias", "helps_bias")}
-    return Weights(vocabulary=frozenset(_unpack(held["vocabulary"])), **terms, **arrays, **biases)
+    return Weights(
+        frozenset(_unpack(held["vocabulary"])), _words(held, "refused"), _array(held, "refused_numbers"),
+        _array(held, "topic"), float(held["topic_bias"]), _array(held, "helps"), float(held["helps_bias"]),
+        _words(held, "intent"), _array(held, "scale"),
+    )  # fmt: skip
+
+
+def _array(held: dict[str, Any], name: str) -> Array:
+    return held[name].astype(np.float32)
 
 
 def _words(held: dict[str, Any], name: str) -> Words:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from primum.core.errors import BadInputError, Exit, UsageError
 from primum.core.records import BEHAVIOURS, Behaviour, JsonDict, Verdict
-from primum.core.stats import Interval
+from primum.core.stats import Interval, wilson
 from primum.core.stats.judge_error import below
 from primum.core.store import write_json, write_text
 from primum.judging.known_error import (
@@ -98,7 +98,9 @@ def judged(path: Path, config: CalibrateConfig, quiet: bool) -> Judged:
     with Terminal(quiet=quiet).step(f"judge: {name}", len(rows), "replies") as advance:
         verdicts = judge_all(name, exchanges(rows), settings_of(config), advance, batch=256)
     held = [(str(row.id), row.values.get("label")) for row in rows]
-    truth = {key: parse_label(value, f"{path}: id {key}") for key, value in held if value not in (None, "")}
+    truth: dict[str, Truth] = {
+        key: parse_label(value, f"{path}: id {key}") for key, value in held if value not in (None, "")
+    }
     return Judged(rows, verdicts, truth)
 
 
@@ -158,9 +160,7 @@ def corrected(scored: Mapping[str, bool], truth: Mapping[str, bool], config: Cal
     k, n = sum(scored.values()), len(scored)
     both = [key for key in truth if key in scored]
     if len(both) == n:
-        return Rates(
-            Interval(*_raw(k, n)), Interval(*_raw(sum(truth[key] for key in both), n)), "labels", "all labelled"
-        )
+        return Rates(_raw(k, n), _raw(sum(truth[key] for key in both), n), "labels", "all labelled")
     if both:
         if len(both) < 2:
             raise UsageError("one label is too few", where=str(config.labels), cure="label at least two, better 50")
@@ -170,13 +170,11 @@ def corrected(scored: Mapping[str, bool], truth: Mapping[str, bool], config: Cal
         if not other.truth:
             raise BadInputError("no labels", where=config.known, cure="give each row a 'label'")
         return without_labels(k, n, measured(other, config.event))
-    return Rates(Interval(*_raw(k, n)), None, "none", "no labels: fill in the sheet and give it with --labels")
+    return Rates(_raw(k, n), None, "none", "no labels: fill in the sheet and give it with --labels")
 
 
-def _raw(k: int, n: int) -> tuple[float, float, float]:
-    from primum.core.stats import wilson
-
-    return tuple(wilson(k, n))
+def _raw(k: int, n: int) -> Interval:
+    return wilson(k, n)
 
 
 def write_sheet(path: Path, rows: Sequence[Asked], config: CalibrateConfig) -> Path:

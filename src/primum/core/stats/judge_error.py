@@ -31,8 +31,9 @@ def ppi_plus(
     Var(others) / N + Var(labels - weight * said) / n.
 
     The published interval is normal and fails where labels are few and rates near 0 or 1: it may have no width. Here
-    each variance counts two made-up items, one of each kind (as Agresti and Coull 1998 do for one share), and Student's
-    t takes the place of the normal quantile.
+    the limits (not the value) count two made-up items, one of each extreme kind, in the mean and in the variance, as
+    Agresti and Coull (1998, The American Statistician 52:119) do for one share, and Student's t takes the place of the
+    normal quantile.
 
     Args:
         labels: what people say of n items (0 or 1), drawn at random from the run.
@@ -55,7 +56,9 @@ def ppi_plus(
     from primum.core.stats.paired import t_value
 
     half = t_value(confidence, n - 1) * math.sqrt(variance)
-    return Corrected(Interval(_unit(value), _unit(value - half), _unit(value + half)), weight)
+    centre = weight * fmean(others) + fmean([*error, -weight, 1.0])
+    low, high = min(value, centre - half), max(value, centre + half)
+    return Corrected(Interval(_unit(value), _unit(low), _unit(high)), weight)
 
 
 def _weight(labels: Sequence[float], said: Sequence[float], others: Sequence[float]) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, cast
 
 from primum.core.errors import UsageError
@@ -36,7 +37,7 @@ def configure(settings: Settings) -> Callable[[Sequence[Exchange]], list[Verdict
 
     def judge(exchanges: Sequence[Exchange]) -> list[Verdict]:
         with ThreadPoolExecutor(max_workers=place.workers) as pool:
-            return list(pool.map(lambda one: moderate(place, one), exchanges))
+            return list(pool.map(partial(moderate, place), exchanges))
 
     return judge
 
