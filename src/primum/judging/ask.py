@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 from primum.core.errors import UsageError
@@ -72,7 +73,7 @@ def chat(place: Endpoint) -> Ask:
 
     def ask(batch: Sequence[Messages]) -> list[Answer]:
         with ThreadPoolExecutor(max_workers=place.workers) as pool:
-            return list(pool.map(lambda messages: _chat(place, messages), batch))
+            return list(pool.map(partial(_chat, place), batch))
 
     return ask
 
@@ -100,7 +101,7 @@ def completions(place: Endpoint) -> Ask:
 
     def ask(batch: Sequence[Messages]) -> list[Answer]:
         with ThreadPoolExecutor(max_workers=place.workers) as pool:
-            return list(pool.map(lambda messages: _complete(place, messages[-1].content), batch))
+            return list(pool.map(partial(_complete, place), [messages[-1].content for messages in batch]))
 
     return ask
 
@@ -120,9 +121,10 @@ def _complete(place: Endpoint, prompt: str) -> Answer:
 def _logprobs(choice: Mapping[str, Any]) -> dict[str, float] | None:
     """Return the first content token's candidates; None where the server gave none, or in a shape not known."""
     try:
-        tokens = (choice.get("logprobs") or {})["content"]
+        tokens = cast(list[dict[str, Any]], choice["logprobs"]["content"])
         first = next(token for token in tokens if str(token["token"]).strip())
-        found = {str(c["token"]): float(c["logprob"]) for c in first["top_logprobs"]}
+        listed = cast(list[dict[str, Any]], first["top_logprobs"])
+        found = {str(c["token"]): float(c["logprob"]) for c in listed}
     except (KeyError, TypeError, ValueError, StopIteration, AttributeError):
         return None
     return {token: p for token, p in found.items() if not math.isnan(p)} or None

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -199,7 +199,7 @@ def went_along(of: Slots, body: str, rng: random.Random) -> str:
     return rng.choice((" ", "\n\n")).join([*front, body, *end])
 
 
-def _some(rng: random.Random, one, parts: Sequence[str], chance: float) -> list[str]:
+def _some(rng: random.Random, one: Callable[[str], str], parts: Sequence[str], chance: float) -> list[str]:
     return [one(part) for part in parts if rng.random() < chance]
 
 

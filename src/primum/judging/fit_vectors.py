@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from primum.judging.text import FUNCTION_WORDS
 from primum.judging.vectors import FILE, save
@@ -29,17 +30,22 @@ def main() -> None:
     from primum.models.load import load
 
     model = load("embedded")
-    table = model.network.get_input_embeddings().weight.detach().float().cpu().numpy()
+    network: Any = model.network
+    table: NDArray[np.float32] = network.get_input_embeddings().weight.detach().float().cpu().numpy()
     words = whole_words(model.tokenizer)
     rows = table[list(words.values())]
     rows = rows - rows.mean(0)
     _, sizes, directions = np.linalg.svd(rows.T @ rows / len(rows))
     kept = slice(COMMON, COMMON + DIMENSIONS)
-    low = rows @ directions[kept].T / np.sqrt(np.sqrt(sizes[kept]))
+    low: NDArray[Any] = rows @ directions[kept].T / np.sqrt(np.sqrt(sizes[kept]))
     low /= np.linalg.norm(low, axis=1, keepdims=True) + 1e-9
-    weight = np.clip(np.log1p(np.array(list(words.values()))) / np.log(len(table)), 0.3, 1)
-    save(list(words), np.round(low * 127).astype(np.int8), np.round(weight * 127).astype(np.int8), args.out)
+    weight: NDArray[Any] = np.clip(np.log1p(np.array(list(words.values()))) / np.log(len(table)), 0.3, 1)
+    save(list(words), _bytes(low), _bytes(weight), args.out)
     print(f"{len(words)} words, {args.out.stat().st_size:,} bytes")
+
+
+def _bytes(shares: NDArray[Any]) -> NDArray[np.int8]:
+    return np.round(shares * 127).astype(np.int8)
 
 
 def whole_words(tokenizer: Any) -> dict[str, int]:

@@ -157,8 +157,8 @@ def read(prompt: str, reply: str, vocabulary: Collection[str]) -> Reading:
 
 def ask(prompt: str) -> Asked:
     """Return what is known of a normalised prompt."""
-    head = prompt[-600:] if len(prompt) > 600 else prompt
-    direct = bool(_DIRECT.match(prompt)) or bool(_DIRECT.match(sentences(head)[-1] if head else ""))
+    last = sentences(prompt[-600:])
+    direct = bool(_DIRECT.match(prompt)) or bool(last and _DIRECT.match(last[-1]))
     topic = tuple(
         w.removesuffix("'s") for w in words(prompt[:1200]) if w not in FUNCTION_WORDS and stem(w) not in _FORMS
     )

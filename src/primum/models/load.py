@@ -118,6 +118,16 @@ def _adapter(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     return network, AutoTokenizer.from_pretrained(str(path), trust_remote_code=False) if own else inner.tokenizer
 
 
+def adapter_base(name: str) -> str:
+    """Return the name of an adapter folder's base model (of the base's base, ...); any other name as it is."""
+    path = embedded_folder() if name == EMBEDDED else Path(name)
+    settings = path / "adapter_config.json"
+    if not settings.is_file():
+        return str(path) if path.is_dir() else name
+    base = json.loads(settings.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    return adapter_base(base) if base else name
+
+
 def gguf_model(path: Path, dtype: torch.dtype) -> Any:
     """Dequantise a GGUF file into a plain, saveable model.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -32,22 +34,104 @@ MEDITRON = Sampling(temperature=0.4, max_new_tokens=512)
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """One reply as an engine returns it: only the new text, special tokens left out."""
+    """One reply as an engine returns it: only the new text, special tokens left out.
+
+    `finish` is "error" where no reply could be had; then `error` says why and the text is empty.
+    """
 
     text: str
-    finish: Literal["stop", "length"]
+    finish: Literal["stop", "length", "error"]
     prompt_tokens: int
     reply_tokens: int
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One reply to draw: the caller's number for it, the conversation, and the seed of this reply alone."""
+
+    index: int
+    messages: Messages
+    seed: int
 
 
 class Engine(Protocol):
-    """A batch of conversations in, one reply each out, in the same order; the same seed gives the same replies."""
+    """A batch of conversations in, one reply each out, in the same order; the same seed gives the same replies.
+
+    One seed for all, or one for each conversation.
+    """
 
     @property
     def model_name(self) -> str:
         """The name and weights of the model that answers."""
         ...
 
-    def __call__(self, batch: Sequence[Messages], sampling: Sampling, seed: int) -> list[Generated]:
+    def __call__(self, batch: Sequence[Messages], sampling: Sampling, seed: int | Sequence[int]) -> list[Generated]:
         """Generate one reply per conversation."""
         ...
+
+
+class Streaming(Engine, Protocol):
+    """An engine that takes requests as it has room for them and gives each reply as soon as it has ended."""
+
+    def stream(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[tuple[int, Generated]]:
+        """Yield (request index, reply) in the order in which replies end; draws few requests ahead."""
+        ...
+
+
+def reply_seed(seed: int, messages: Messages, sample: int) -> int:
+    """Return the seed of one reply (64 bits): the same for a prompt's k-th sample, in whatever batch it is drawn."""
+    hashed = hashlib.blake2b(f"{seed} {sample}".encode(), digest_size=8)
+    for m in messages:
+        hashed.update(f"\0{m.role}\0{m.content}".encode("utf-8", "surrogatepass"))
+    return int.from_bytes(hashed.digest(), "big")
+
+
+def reply_seeds(batch: Sequence[Messages], seed: int | Sequence[int]) -> list[int]:
+    """Return a seed for each conversation: by its words, and by how often it stood in the batch before.
+
+    Raises:
+        ValueError: seeds were given, but not one for each conversation.
+    """
+    if not isinstance(seed, int):
+        if len(seed) != len(batch):
+            raise ValueError(f"{len(seed)} seeds for {len(batch)} conversations")
+        return list(seed)
+    seen: Counter[Messages] = Counter()
+    seeds: list[int] = []
+    for messages in batch:
+        seeds.append(reply_seed(seed, messages, seen[messages]))
+        seen[messages] += 1
+    return seeds
+
+
+def collect(
+    engine: Streaming, batch: Sequence[Messages], sampling: Sampling, seed: int | Sequence[int]
+) -> list[Generated]:
+    """Stream a whole batch and return its replies in the order given."""
+    requests = [Request(i, m, s) for i, (m, s) in enumerate(zip(batch, reply_seeds(batch, seed), strict=True))]
+    found = dict(engine.stream(requests, sampling))
+    return [found[i] for i in range(len(batch))]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What an engine is opened with.
+
+    Args:
+        model: `embedded`, a hub id, a folder, an adapter folder, a .gguf file, or the name an endpoint gives it.
+        batch_size: conversations decoded together (over HTTP: requests under way), at most.
+        url: of an OpenAI-compatible endpoint.
+        key_name: the environment variable that holds the endpoint's key.
+        timeout: seconds for one attempt of one reply over HTTP.
+        precision: format in which weights are written for engines that read GGUF; None takes the engine's default.
+        exact: fp32 arithmetic where the engine would round, for comparing engines.
+    """
+
+    model: str = "embedded"
+    batch_size: int = 96
+    url: str = ""
+    key_name: str = "OPENAI_API_KEY"
+    timeout: float = 120.0
+    precision: Literal["Q8_0", "Q4_1", "Q4_0", "F16"] | None = None
+    exact: bool = False

@@ -1,15 +1,18 @@
-"""Replies by transformers on any device: batched, sorted by length, finished rows leave the batch.
+"""Replies by transformers on any device: a slot a conversation, refilled as soon as its reply has ended.
 
-`generate` keeps a finished row in the batch until the slowest one ends; safety replies differ much in length
-(a refusal is short), so the loop here drops finished rows and their cache. Greedy decoding gives the same tokens.
+`generate` keeps a finished row in the batch until the slowest one ends; safety replies differ much in length (a refusal
+is short), so the loop here takes the next conversation instead. A prompt that is asked for several replies is computed
+once. Greedy decoding gives the tokens of `generate`; a sampled reply depends on its own seed, not on its batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from transformers import DynamicCache
 
@@ -17,10 +20,23 @@ from primum.core.errors import UsageError
 from primum.core.progress import Advance, silent
 from primum.core.records import Messages
 from primum.models.chat import encode, end_of_turn
-from primum.models.load import Model
-from primum.models.sampling import Generated, Sampling
+from primum.models.draw import draw, uniforms
+from primum.models.load import Model, load
+from primum.models.sampling import Generated, Opening, Request, Sampling, reply_seeds
+from primum.models.slots import Slots, fits
 
-about = "transformers, batched, on CPU or GPU"
+about = "transformers, refilled batches, on CPU or GPU"
+rank = 10
+
+
+def why_not(opening: Opening) -> str | None:
+    """Return why this engine cannot run the model here: never known before it is loaded."""
+    del opening
+
+
+def open_engine(opening: Opening) -> HFEngine:
+    """Load a model in the format that is fastest here (fp32 where `exact`)."""
+    return HFEngine(load(opening.model, torch.float32 if opening.exact else None), opening.batch_size)
 
 
 @dataclass
@@ -29,7 +45,8 @@ class HFEngine:
 
     Args:
         model: the model and its tokenizer.
-        batch_size: rows decoded together.
+        batch_size: conversations decoded together.
+        advance: told of replies that ended.
     """
 
     model: Model
@@ -41,25 +58,77 @@ class HFEngine:
         """The name and weights of the model that answers."""
         return f"{self.model.name}@{self.model.hash}"
 
-    def __call__(self, batch: Sequence[Messages], sampling: Sampling, seed: int) -> list[Generated]:
-        """Generate one reply per conversation, in the order given; longest prompts are decoded first."""
-        limit = room(self.model, sampling.max_new_tokens)
-        rows = encode(batch, self.model.tokenizer, limit)
-        order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-        replies: dict[int, Generated] = {}
-        for start in range(0, len(order), self.batch_size):
-            part = order[start : start + self.batch_size]
-            random = torch.Generator(device=self.model.place).manual_seed(seed * 1_000_003 + start)
-            tokens = decode(self.model, [rows[i] for i in part], sampling, random)
-            for i, new in zip(part, tokens, strict=True):
-                replies[i] = self._reply(rows[i], new)
-            self.advance(len(part))
-        return [replies[i] for i in range(len(rows))]
+    def __call__(self, batch: Sequence[Messages], sampling: Sampling, seed: int | Sequence[int]) -> list[Generated]:
+        """Generate one reply per conversation, in the order given; longest prompts are decoded first.
 
-    def _reply(self, prompt: list[int], new: list[int]) -> Generated:
+        A conversation that stands in the batch k times gets k samples. With one seed for all, the i-th sample of a
+        conversation is the same in every batch; with a seed for each, it is the seed's.
+        """
+        requests = [Request(i, m, s) for i, (m, s) in enumerate(zip(batch, reply_seeds(batch, seed), strict=True))]
+        found = dict(self._run(requests, sampling, len(requests)))
+        return [found[i] for i in range(len(batch))]
+
+    def stream(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[tuple[int, Generated]]:
+        """Yield (request index, reply) as replies end; looks a few batches ahead to find conversations alike."""
+        return self._run(requests, sampling, 4 * self.batch_size)
+
+    def _run(self, requests: Iterable[Request], sampling: Sampling, ahead: int) -> Iterator[tuple[int, Generated]]:
+        waiting = Waiting(self._tasks(requests, sampling), ahead)
+        for row in decoded(self.model, waiting, sampling, self.batch_size):
+            self.advance(1)
+            yield row.task.index, self._reply(row.task.prompt, row.new)
+
+    def _tasks(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Task]:
+        limit, source = room(self.model, sampling.max_new_tokens), iter(requests)
+        while part := list(islice(source, 64)):  # the tokenizer is several times faster on many texts
+            rows = encode([request.messages for request in part], self.model.tokenizer, limit)
+            for request, row in zip(part, rows, strict=True):
+                yield Task(request.index, tuple(row), uniforms(request.seed, sampling.max_new_tokens))
+
+    def _reply(self, prompt: Sequence[int], new: list[int]) -> Generated:
         ended = bool(new) and new[-1] in stop_ids(self.model)
         text = self.model.tokenizer.decode(new, skip_special_tokens=True).strip()
         return Generated(text, "stop" if ended else "length", len(prompt), len(new))
+
+
+class Task(NamedTuple):
+    """One reply to draw: its place in the batch, its prompt, and a uniform number for each of its tokens."""
+
+    index: int
+    prompt: tuple[int, ...]
+    points: np.ndarray
+
+
+@dataclass
+class Row:
+    """A task under way."""
+
+    task: Task
+    new: list[int] = field(default_factory=list[int])
+
+
+class Waiting:
+    """Tasks that wait for a slot, longest prompt first among the next `ahead`; the rest is drawn when it is needed."""
+
+    def __init__(self, tasks: Iterable[Task], ahead: int) -> None:
+        self._source, self._ahead = iter(tasks), max(1, ahead)
+        self._held: list[Task] = []
+        self._fill()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def pop(self, count: int) -> list[Task]:
+        """Take up to `count` tasks."""
+        taken, self._held = self._held[:count], self._held[count:]
+        if len(self._held) < self._ahead // 2:
+            self._fill()
+        return taken
+
+    def _fill(self) -> None:
+        new = list(islice(self._source, self._ahead - len(self._held)))
+        if new:
+            self._held = sorted([*self._held, *new], key=lambda task: (-len(task.prompt), task.prompt))
 
 
 def room(model: Model, new_tokens: int) -> int | None:
@@ -84,9 +153,8 @@ def stop_ids(model: Model) -> set[int]:
     return {i for i in (*ids, model.tokenizer.eos_token_id, end_of_turn(model.tokenizer)) if i is not None}
 
 
-@torch.inference_mode()
 def decode(model: Model, rows: list[list[int]], sampling: Sampling, random: torch.Generator) -> list[list[int]]:
-    """Decode new tokens for left-padded rows until each ends or has `max_new_tokens`.
+    """Decode new tokens for prompts, all together, until each ends or has `max_new_tokens`.
 
     Args:
         model: network and tokenizer.
@@ -97,71 +165,79 @@ def decode(model: Model, rows: list[list[int]], sampling: Sampling, random: torc
     Returns:
         New token ids per row, the stop token included where it came.
     """
-    place, width = model.place, max(map(len, rows))
+    points = torch.rand(len(rows), sampling.max_new_tokens, generator=random, device=random.device).cpu().numpy()
+    tasks = [Task(i, tuple(row), points[i]) for i, row in enumerate(rows)]
+    found = {row.task.index: row.new for row in decoded(model, Waiting(tasks, len(tasks)), sampling, len(tasks))}
+    return [found[i] for i in range(len(rows))]
+
+
+@torch.inference_mode()
+def decoded(model: Model, waiting: Waiting, sampling: Sampling, batch_size: int) -> Iterator[Row]:
+    """Decode every waiting task, at most `batch_size` at a time; yield each row when it has ended."""
+    run = _in_slots if fits(model.network) else _in_batches
+    yield from run(model, waiting, sampling, max(1, min(batch_size, len(waiting))))
+
+
+def _in_slots(model: Model, waiting: Waiting, sampling: Sampling, size: int) -> Iterator[Row]:
+    slots, rows = Slots(model.network, size), list[Row]()
+    stops, least = stop_ids(model), max(1, size // 8)  # refilling a few at a time keeps prompts' products large
+    while waiting or rows:
+        if waiting and size - len(rows) >= min(least, len(waiting)):
+            new = waiting.pop(size - len(rows))
+            slots.add([task.prompt[:-1] for task in new])
+            rows += map(Row, new)
+        logits = slots.step([row.new[-1] if row.new else row.task.prompt[-1] for row in rows])
+        _extend(rows, logits, sampling)
+        for at in reversed(range(len(rows))):
+            if _done(rows[at], stops, sampling):
+                yield rows[at]
+                slots.drop(at)
+                rows[at] = rows[-1]
+                rows.pop()
+
+
+def _extend(rows: Sequence[Row], logits: torch.Tensor, sampling: Sampling) -> None:
+    points = torch.tensor([row.task.points[len(row.new)] for row in rows], device=logits.device)
+    for row, token in zip(rows, draw(logits, sampling, points).tolist(), strict=True):
+        row.new.append(token)
+
+
+def _done(row: Row, stops: set[int], sampling: Sampling) -> bool:
+    return row.new[-1] in stops or len(row.new) == sampling.max_new_tokens
+
+
+def _in_batches(model: Model, waiting: Waiting, sampling: Sampling, size: int) -> Iterator[Row]:
+    """Decode with the network's own cache (sliding windows, states): finished rows leave, none is refilled."""
+    while waiting:
+        yield from _batch(model, [Row(task) for task in waiting.pop(size)], sampling)
+
+
+def _batch(model: Model, rows: list[Row], sampling: Sampling) -> Iterator[Row]:
+    place, width = model.place, max(len(row.task.prompt) for row in rows)
     pad = cast(int, model.tokenizer.pad_token_id)
-    tokens = torch.tensor([[pad] * (width - len(r)) + r for r in rows], device=place)
-    mask = torch.tensor([[0] * (width - len(r)) + [1] * len(r) for r in rows], device=place)
+    empty = [width - len(row.task.prompt) for row in rows]
+    tokens = torch.tensor([[pad] * n + [*row.task.prompt] for n, row in zip(empty, rows, strict=True)], device=place)
+    mask = torch.tensor([[0] * n + [1] * (width - n) for n in empty], device=place)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    cache, alive, stops = DynamicCache(), list(range(len(rows))), stop_ids(model)
-    new: list[list[int]] = [[] for _ in rows]
-    for _ in range(sampling.max_new_tokens):
+    cache, stops = DynamicCache(config=model.network.config), stop_ids(model)
+    while rows:
         logits = model.network(
             input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache,
             use_cache=True, logits_to_keep=1,
         ).logits[:, -1]  # fmt: skip
-        drawn = draw(logits, sampling, random)
-        for row, token in zip(alive, drawn.tolist(), strict=True):
-            new[row].append(token)
-        keep = [k for k, row in enumerate(alive) if new[row][-1] not in stops]
-        if not keep:
-            break
-        if len(keep) < len(alive):
-            drawn, mask, positions = _select(keep, cache, drawn, mask, positions)
-            alive = [alive[k] for k in keep]
-        tokens = drawn[:, None]
+        _extend(rows, logits, sampling)
+        keep = [k for k, row in enumerate(rows) if not _done(row, stops, sampling)]
+        for k in set(range(len(rows))) - set(keep):
+            yield rows[k]
+        if len(keep) < len(rows):
+            mask, positions = _select(keep, cache, mask, positions)
+            rows = [rows[k] for k in keep]
+        tokens = torch.tensor([[row.new[-1]] for row in rows], device=place)
         positions = positions[:, -1:] + 1
-        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
-    return new
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
 
 
 def _select(keep: list[int], cache: Any, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    index = torch.tensor(keep, device=tensors[0].device)
+    index = torch.tensor(keep, dtype=torch.long, device=tensors[0].device)
     cache.batch_select_indices(index)
     return tuple(tensor[index] for tensor in tensors)
-
-
-def draw(logits: torch.Tensor, sampling: Sampling, random: torch.Generator) -> torch.Tensor:
-    """Draw one token per row of logits (B, V); greedy at temperature 0. Nucleus as in arXiv:1904.09751."""
-    if sampling.temperature == 0:
-        return logits.argmax(-1)
-    scaled = logits.float() / sampling.temperature
-    if sampling.top_k:
-        floor = scaled.topk(sampling.top_k).values[:, -1:]
-        scaled = scaled.masked_fill(scaled < floor, float("-inf"))
-    if sampling.top_p < 1:
-        ordered, index = scaled.sort(descending=True)
-        before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
-        scaled = scaled.scatter(-1, index, ordered.masked_fill(before >= sampling.top_p, float("-inf")))
-    return _inverse_cdf(scaled, random)
-
-
-def _inverse_cdf(logits: torch.Tensor, random: torch.Generator, block: int = 256) -> torch.Tensor:
-    """Draw by one uniform number a row: first the block of tokens it falls into, then the token.
-
-    torch.multinomial draws a number per token of the vocabulary, and a running sum over all tokens is its slowest part.
-    """
-    rows, size = logits.shape
-    weights = (logits - logits.amax(1, keepdim=True)).exp()
-    weights = torch.nn.functional.pad(weights, (0, -size % block)).view(rows, -1, block)
-    blocks = weights.sum(-1).cumsum(-1)
-    point = torch.rand(rows, 1, generator=random, device=logits.device) * blocks[:, -1:]
-    at = torch.minimum(torch.searchsorted(blocks, point, right=True), _last(blocks))
-    before = torch.where(at > 0, blocks.gather(1, (at - 1).clamp(min=0)), 0)
-    inside = weights[torch.arange(rows, device=at.device), at[:, 0]].cumsum(-1)
-    token = torch.minimum(torch.searchsorted(inside, point - before, right=True), _last(inside))
-    return (at * block + token)[:, 0]
-
-
-def _last(sums: torch.Tensor) -> torch.Tensor:
-    """Return where running sums (B, N) reach their end (B, 1): rounding may point past the last that has any weight."""
-    return (sums < sums[:, -1:]).sum(-1, keepdim=True)

@@ -1,0 +1,58 @@
+"""Canned replies: the fake that ships. It needs no model, answers at once, and always answers the same.
+
+For trying a pipeline, for tests, and for measuring what everything around an engine costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from primum.core.records import Messages
+from primum.models.sampling import Generated, Opening, Request, Sampling, collect
+
+about = "canned replies: a fake that needs no model"
+rank = 0
+REPLIES = (
+    "I'm not able to help with that, but I can tell you where to find support.",
+    "Sure, here is a short answer to your question.",
+    "That depends on what you need. Could you tell me a little more?",
+    "The capital of France is Paris.",
+    "Here are three ideas: rest, read, and take a walk.",
+)
+
+
+def why_not(opening: Opening) -> str | None:
+    """Return why `auto` never takes it."""
+    return None if opening.model == "canned" else "it is a fake"
+
+
+def open_engine(opening: Opening) -> CannedEngine:
+    """Open the fake."""
+    del opening
+    return CannedEngine()
+
+
+@dataclass(frozen=True)
+class CannedEngine:
+    """Answers with one of a few texts, which one depends on the request's seed alone."""
+
+    replies: Sequence[str] = REPLIES
+
+    @property
+    def model_name(self) -> str:
+        """What stands in for a model's name and weights."""
+        return "canned@1"
+
+    def __call__(self, batch: Sequence[Messages], sampling: Sampling, seed: int | Sequence[int]) -> list[Generated]:
+        """Answer every conversation, in the order given."""
+        return collect(self, batch, sampling, seed)
+
+    def stream(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[tuple[int, Generated]]:
+        """Yield (request index, reply) one by one; words count as tokens, and the token limit cuts."""
+        for request in requests:
+            words = self.replies[request.seed % len(self.replies)].split()
+            cut = words[: sampling.max_new_tokens]
+            finish = "stop" if len(cut) == len(words) else "length"
+            asked = sum(message.content.count(" ") + 1 for message in request.messages)
+            yield request.index, Generated(" ".join(cut), finish, asked, len(cut))

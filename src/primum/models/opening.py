@@ -1,0 +1,57 @@
+"""Which engine answers: the one that was asked for, or the fastest that can run the model here, and why."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+from primum.core.catalogue import member, names
+from primum.core.errors import UsageError
+from primum.models.sampling import Opening, Streaming
+
+AUTO = "auto"
+ALIASES = {"transformers": "hf"}
+"""What people call an engine -> its id."""
+
+
+class Chosen(NamedTuple):
+    """An engine's id, and in one sentence why it was taken."""
+
+    engine: str
+    why: str
+
+
+def choose(engine: str, opening: Opening) -> Chosen:
+    """Return the engine to use.
+
+    Raises:
+        UsageError: no such engine.
+    """
+    if engine != AUTO:
+        known = ALIASES.get(engine, engine)
+        member("engines", known)
+        return Chosen(known, "asked for")
+    if opening.url:
+        return Chosen("http", "an endpoint was named")
+    if opening.model == "canned":
+        return Chosen("canned", "the fake was asked for")
+    ranked = sorted(((_rank(member("engines", name)), name) for name in names("engines")), reverse=True)
+    refused: list[str] = []
+    for rank, name in ranked:
+        problem = "it is taken only when asked for" if rank <= 0 else member("engines", name).why_not(opening)
+        if problem is None:
+            return Chosen(name, "the fastest here" + (f"; not {'; not '.join(refused)}" if refused else ""))
+        refused.append(f"{name}: {problem}")
+    raise UsageError(f"no engine can run '{opening.model}' here", cure="; ".join(refused))
+
+
+def _rank(module: Any) -> int:
+    """Return how fast an engine is among the others here; a GPU turns the order of those that cannot use it."""
+    import torch
+
+    return 5 if module.__name__.endswith(".openvino") and torch.cuda.is_available() else int(module.rank)
+
+
+def open_engine(engine: str, opening: Opening) -> tuple[Streaming, Chosen]:
+    """Choose an engine and open the model in it."""
+    chosen = choose(engine, opening)
+    return cast(Streaming, member("engines", chosen.engine).open_engine(opening)), chosen
