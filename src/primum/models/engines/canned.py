@@ -5,7 +5,7 @@ For trying a pipeline, for tests, and for measuring what everything around an en
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 from primum.core.records import Messages
@@ -48,7 +48,7 @@ class CannedEngine:
         """Answer every conversation, in the order given."""
         return collect(self, batch, sampling, seed)
 
-    def stream(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[tuple[int, Generated]]:
+    def stream(self, requests: Iterable[Request], sampling: Sampling) -> Generator[tuple[int, Generated]]:
         """Yield (request index, reply) one by one; words count as tokens, and the token limit cuts."""
         for request in requests:
             words = self.replies[request.seed % len(self.replies)].split()

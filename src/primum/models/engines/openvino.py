@@ -8,7 +8,7 @@ tokens by the model's own tokenizer, as in every engine; OpenVINO sees token ids
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import islice
@@ -132,7 +132,7 @@ class OpenVINOEngine:
         """Generate one reply per conversation, in the order given."""
         return collect(self, batch, sampling, seed)
 
-    def stream(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[tuple[int, Generated]]:
+    def stream(self, requests: Iterable[Request], sampling: Sampling) -> Generator[tuple[int, Generated]]:
         """Yield (request index, reply) as replies end; holds at most two batches of requests."""
         source, running = iter(requests), dict[int, tuple[Request, int, Any]]()
         try:
