@@ -58,7 +58,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_reset(self, body: Any) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.close()
+        self.close_connection = True
 
     def do_truncated(self, body: Any) -> None:
         data = json.dumps(answer(body)).encode()

@@ -26,6 +26,9 @@ PREFILL = 4096
 class SlotLayer(CacheLayerMixin):
     """One layer's keys and values, each (slots, heads, width, size per head)."""
 
+    keys: torch.Tensor
+    values: torch.Tensor
+
     def __init__(self, slots: int) -> None:
         super().__init__()
         self.slots, self.active = slots, 0
@@ -34,7 +37,7 @@ class SlotLayer(CacheLayerMixin):
     @property
     def width(self) -> int:
         """Columns allocated."""
-        return 0 if self.keys is None else self.keys.shape[2]
+        return self.keys.shape[2] if self.is_initialized else 0
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Allocate no column yet, in the format of these keys and values."""
@@ -217,7 +220,7 @@ def _grouped_attention(network: Any, place: torch.device) -> Iterator[bool]:
 
 def grouped(
     module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor,
-    scaling: float, **_: Any,
+    scaling: float, **more: Any,
 ) -> tuple[torch.Tensor, None]:  # fmt: skip
     """Attention of one new token: queries that share a head's keys are one small matrix, nothing is repeated.
 
@@ -228,6 +231,7 @@ def grouped(
         value: (B, key heads, W, Dv).
         attention_mask: (B, 1, 1, W), added to the scores.
         scaling: of the scores.
+        more: what other attentions need.
 
     Returns:
         (B, 1, heads, Dv), and no weights.

@@ -8,14 +8,16 @@ wrong key or address ends the run at once. The key comes from the environment on
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import http.client
 import json
 import logging
 import os
+import socket
 import ssl
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
@@ -157,8 +159,9 @@ class HTTPEngine:
             headers["Authorization"] = f"Bearer {self.key}"
         try:
             connection.request("POST", parts.path, body, headers)
-            response = connection.getresponse()
-            data = _read(connection, response, deadline)
+            line = connection.sock  # getresponse() takes it away from a connection that will close
+            with contextlib.closing(connection.getresponse()) as response:
+                data = _read(line, response, deadline)
         except TimeoutError as error:
             raise PassingError(f"no whole answer within {self.timeout:g} s", full=True) from error
         except ssl.SSLCertVerificationError as error:
@@ -171,11 +174,11 @@ class HTTPEngine:
         return _json(response.headers.get("Content-Type", ""), data)
 
 
-def _read(connection: http.client.HTTPConnection, response: http.client.HTTPResponse, deadline: float) -> bytes:
+def _read(line: socket.socket, response: http.client.HTTPResponse, deadline: float) -> bytes:
     """Read a body by a deadline: a socket's own timeout starts anew with every byte."""
     pieces: list[bytes] = []
     size = 0
-    while piece := _piece(connection, response, deadline):
+    while piece := _piece(line, response, deadline):
         pieces.append(piece)
         size += len(piece)
         if size > LARGEST:
@@ -185,12 +188,11 @@ def _read(connection: http.client.HTTPConnection, response: http.client.HTTPResp
     return b"".join(pieces)
 
 
-def _piece(connection: http.client.HTTPConnection, response: http.client.HTTPResponse, deadline: float) -> bytes:
+def _piece(line: socket.socket, response: http.client.HTTPResponse, deadline: float) -> bytes:
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError
-    if connection.sock is not None:
-        connection.sock.settimeout(left)
+    line.settimeout(left)
     return response.read1(1 << 16)
 
 
