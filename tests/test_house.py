@@ -24,7 +24,7 @@ BROAD_EXCEPTS: dict[str, str] = {
     "src/primum/judging/runner.py": "one reply that breaks a judge does not end the batch: it becomes unscored",
 }
 """File -> why it may catch everything."""
-OPTIONAL_PACKAGES = {"datasets", "pyarrow", "trl"}
+OPTIONAL_PACKAGES = {"datasets", "openvino", "openvino_genai", "pyarrow", "trl"}
 """Imported inside functions; the extras of pyproject.toml install them."""
 
 by_name = pytest.mark.parametrize("path", SHIPPED, ids=lambda path: str(path.relative_to(ROOT)))

@@ -53,6 +53,17 @@ VERBS = {
             "primum repair --config repair.yaml --seed 1 --json > result.json",
         ),
     ),
+    "sample": Verb(
+        "draw replies: any models and settings, any number of prompts, by the fastest engine here",
+        "primum.verbs.sample:run_verb",
+        "primum.verbs.sample:SampleConfig",
+        (
+            "primum sample --limit 20",
+            "primum sample ./my-model --also embedded --prompts asked.jsonl --temperature 0.4 --samples 4",
+            "primum sample Qwen/Qwen3-8B --url http://localhost:8000/v1 --prompts asked.jsonl --batch-size 256",
+            "primum sample --prompts asked.jsonl --out runs/big --part 0/4   # and 1/4 ... 3/4 elsewhere",
+        ),
+    ),
     "report": Verb(
         "write a run's page again from its report.json",
         "primum.verbs.report:run_verb",
