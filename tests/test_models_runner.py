@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,8 +17,9 @@ from hypothesis import strategies as st
 
 from primum.core.errors import UsageError
 from primum.core.records import Reply, from_json, to_json, user
+from primum.core.store import read_json
 from primum.models.engines.canned import CannedEngine
-from primum.models.runner import Asked, Plan, Tally, draw_all, replies
+from primum.models.runner import Asked, Ledger, Plan, Tally, draw_all, replies
 from primum.models.sampling import Generated, Request, Sampling, collect, reply_seed
 
 KEY = {"model": "canned"}
@@ -101,12 +103,25 @@ def test_processes_that_share_the_work_draw_each_reply_once(tmp_path: Path) -> N
     whole = tmp_path / "whole"
     draw(whole, 50, Plan(Sampling(0.5, 9), 2, shard=7))
     for offset in range(3):
-        tally = draw(tmp_path / "parts" / str(offset), 50, Plan(Sampling(0.5, 9), 2, shard=7, offset=offset, modulo=3))
-        assert tally.replies in (30, 35)
-    names = [path.name for path in (tmp_path / "parts").rglob("shard-*")]
-    assert len(names) == len(set(names)) == 15
-    for path in (tmp_path / "parts").rglob("shard-*"):
-        assert path.read_bytes() == (whole / path.name).read_bytes()
+        tally = draw(tmp_path / "parts", 50, Plan(Sampling(0.5, 9), 2, shard=7, offset=offset, modulo=3))
+        assert tally.replies == (35, 35, 30)[offset]  # shards 0, 3, ..., 12; the last of 15 shards holds 2
+        assert (tmp_path / "parts" / "manifest.json").exists() == (offset == 2)
+    assert read_json(tmp_path / "parts" / "manifest.json")["replies"] == 100
+    names = [path.name for path in (tmp_path / "parts").glob("shard-*")]
+    assert len(names) == 15
+    for name in names:
+        assert (tmp_path / "parts" / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_two_processes_never_write_one_shard(tmp_path: Path) -> None:
+    plan = Plan(Sampling(0.5, 9), shard=100)
+    with contextlib.closing(Ledger(tmp_path, plan, lambda *_: None)) as other:
+        other.write(0, {"reply_tokens": 1, "prompt_tokens": 1, "finish": "stop"})
+        before = (tmp_path / "open-00000.jsonl").read_bytes()
+        with pytest.raises(UsageError, match="another process draws"):
+            draw(tmp_path, 30, plan)
+        draw(tmp_path, 30, Plan(Sampling(0.5, 9), shard=100, offset=1, modulo=2))  # its part holds no shard
+        assert (tmp_path / "open-00000.jsonl").read_bytes() == before
 
 
 def test_a_finished_run_opens_no_engine(tmp_path: Path) -> None:
@@ -139,7 +154,7 @@ def test_a_seed_belongs_to_a_prompt_and_a_sample() -> None:
 
 
 COUNTING = """
-import resource, sys
+import sys
 from pathlib import Path
 from primum.core.records import user
 from primum.models.engines.canned import CannedEngine
@@ -148,10 +163,12 @@ from primum.models.sampling import Sampling
 n = int(sys.argv[2])
 asked = (Asked(f"p{i}", (user(f"question {i}"),)) for i in range(n))
 draw_all(Path(sys.argv[1]), {}, asked, Plan(Sampling(0.5, 9)), CannedEngine, lambda *_: None)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+status = Path("/proc/self/status").read_text()  # getrusage would count what the forking parent held
+print(int(status.split("VmHWM:")[1].split()[0]) // 1024)
 """
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads Linux's /proc")
 def test_memory_does_not_grow_with_the_prompts(tmp_path: Path) -> None:
     def peak(count: int) -> int:
         command = [sys.executable, "-c", COUNTING, str(tmp_path / str(count)), str(count)]

@@ -25,9 +25,9 @@ def prompts(n: int) -> list[tuple[Prompt, Prompt]]:
 def test_the_model_is_asked_every_benign_prompt_and_some_harmful_ones() -> None:
     both = prompts(5)
     train = [*(h for h, _ in both), *(b for _, b in both)]
-    found = asked(train, Budget(None, None, 2, None, None, 1, 40, 64))
+    found = asked(train, Budget(None, None, 2, None, None, 1, 40, 64, 1.0))
     assert [p.text for p in found] == ["harmful 0", "harmful 1", *(f"benign {i}" for i in range(5))]
-    assert asked(train, Budget(None, None, None, None, None, 1, 40, 64)) == train
+    assert asked(train, Budget(None, None, None, None, None, 1, 40, 64, 1.0)) == train
 
 
 def test_benign_pairs_are_held_to_their_share_twins_of_harmful_pairs_first() -> None:

@@ -68,11 +68,21 @@ def test_score_all_keeps_the_order(tiny: Any) -> None:
 
 
 def test_steps_take_every_example_once_an_epoch() -> None:
-    plan = steps(10, 4, 2, seed=3)
+    plan = steps(range(10), 4, 2, seed=3)
     assert [len(s) for s in plan] == [4, 4, 4, 4, 4]
     flat = [i for s in plan for i in s]
     assert sorted(flat[:10]) == sorted(flat[10:]) == list(range(10)) and flat[:10] != flat[10:]
-    assert sum(map(len, steps(10, 4, 0.5, 3))) == planned(10, 0.5) == 5
+    assert sum(map(len, steps(range(10), 4, 0.5, 3))) == planned(10, 0.5) == 5
+
+
+def test_a_group_is_never_cut() -> None:
+    groups = ["a", "b", "a", "c", "b", "d", "e"]
+    plan = steps(groups, 3, 2, seed=1)
+    for key in "ab":
+        members = {i for i, k in enumerate(groups) if k == key}
+        assert [members <= set(step) for step in plan if members & set(step)] == [True, True]
+    assert sorted(i for step in plan for i in step) == sorted([*range(7), *range(7)])
+    assert max(map(len, plan)) == 3 and [len(s) for s in steps(["a"] * 5, 2, 1, 0)] == [5]
 
 
 def test_micro_batches_stay_under_the_budget() -> None:

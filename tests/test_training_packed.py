@@ -9,8 +9,8 @@ import torch
 from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
 from primum.training.examples import Example
-from primum.training.packed import pack
-from primum.training.score import _separate, _tree, answer_states, logits, packs, score, token_logps
+from primum.training.packed import Chain, pack
+from primum.training.score import _WAYS, answer_states, logits, score, token_logps, way
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -49,28 +49,57 @@ def test_a_prompt_with_two_answers_is_laid_out_once() -> None:
     ]
 
 
+def test_a_tree_is_cut_into_chains() -> None:
+    packed = pack([Example((1, 2), (3, 4)), Example((1, 2), (3, 5)), Example((1, 6), (7, 8)), Example((1, 2), (9, 9))])
+    # row 1 adds nothing (its last token predicts nothing); row 2 leaves row 0's chain after token 0; row 3 after 1
+    assert packed.chains == (Chain(0, 3, ((0, 3),)), Chain(3, 5, ((0, 1), (3, 5))), Chain(5, 6, ((0, 2), (5, 6))))
+
+
+def test_a_long_chain_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = pack(rows())
+    monkeypatch.setattr("primum.training.packed.LONGEST", 2)
+    cut = pack(rows())
+    assert torch.equal(cut.sees, whole.sees) and cut.ids.tolist() == whole.ids.tolist()
+    assert max(c.end - c.start for c in cut.chains) == 2 and len(cut.chains) > len(whole.chains)
+    net = network()
+    assert torch.allclose(_WAYS["paths"](net, rows(), cut), _WAYS["masked"](net, rows(), whole), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["paths", "masked"])
 @pytest.mark.parametrize("config", [LlamaConfig, Qwen2Config, Qwen3Config, MistralConfig, GemmaConfig])
-def test_numbers_and_gradients_equal_those_of_separate_rows(config: type) -> None:
+def test_numbers_and_gradients_equal_those_of_separate_rows(config: type, name: str) -> None:
     net, examples = network(config), rows()
-    assert packs(net, examples)
+    assert way(net, examples) == "paths"
     found = []
-    for hidden in (_tree(net, pack(examples)), _separate(net, examples)):
+    for each in (name, "separate"):
         net.zero_grad()
-        logps = token_logps(logits(net, hidden).double(), pack(examples).targets)
+        packed = pack(examples)
+        logps = token_logps(logits(net, _WAYS[each](net, examples, packed)).double(), packed.targets)
         logps.sum().backward()
         found.append((logps.detach(), {n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None}))
     assert torch.allclose(found[0][0], found[1][0], atol=1e-5)
     assert found[0][1].keys() == found[1][1].keys() and found[0][1]
-    for name, grad in found[0][1].items():
-        assert torch.allclose(grad, found[1][1][name], atol=1e-5), name
+    for key, grad in found[0][1].items():
+        assert torch.allclose(grad, found[1][1][key], atol=1e-5), key
 
 
 def test_a_model_that_cannot_is_scored_on_separate_rows(caplog: pytest.LogCaptureFixture) -> None:
     eager, sdpa = network(attention="eager"), network()
-    assert not packs(eager, rows()) and packs(sdpa, rows())
+    assert way(eager, rows()) == "separate" and way(sdpa, rows()) == "paths"
     assert "cannot share prompts" in caplog.text
     with torch.no_grad():
         assert score(eager, rows()).logps.tolist() == pytest.approx(score(sdpa, rows()).logps.tolist(), abs=1e-5)
+
+
+def test_rows_longer_than_a_sliding_window_are_scored_apart() -> None:
+    torch.manual_seed(0)
+    config = MistralConfig(**{**SHAPE, "sliding_window": 3})
+    net = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").double().eval()
+    with torch.no_grad():
+        got = score(net, rows()).logps.tolist()
+        alone = [score(net, [row]).logps.item() for row in rows()]
+        wide = score(network(MistralConfig), rows()).logps.tolist()
+    assert got == pytest.approx(alone, abs=1e-5) and got != pytest.approx(wide, abs=1e-3)
 
 
 def test_states_come_row_after_row() -> None:

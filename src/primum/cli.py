@@ -55,8 +55,8 @@ VERBS = {
     ),
     "sample": Verb(
         "draw replies: any models and settings, any number of prompts, by the fastest engine here",
-        "primum.verbs.sample:run_verb",
-        "primum.verbs.sample:SampleConfig",
+        "primum.pipeline.sample:run_verb",
+        "primum.pipeline.sample:SampleConfig",
         (
             "primum sample --limit 20",
             "primum sample ./my-model --also embedded --prompts asked.jsonl --temperature 0.4 --samples 4",
@@ -64,11 +64,88 @@ VERBS = {
             "primum sample --prompts asked.jsonl --out runs/big --part 0/4   # and 1/4 ... 3/4 elsewhere",
         ),
     ),
+    "redteam": Verb(
+        "attack a model with every attack of the catalogue, and report which ones get through",
+        "primum.pipeline.redteam:run_verb",
+        "primum.pipeline.redteam:RedteamConfig",
+        (
+            "primum redteam",
+            "primum redteam ./my-model --goals asked.jsonl --vectors psychological --vectors logic",
+            "primum redteam runs/repair/checkpoint --against runs/redteam --out runs/redteam-after",
+            "primum redteam --attacks crescendo --attacks prefill --limit 20 --json > result.json",
+            "primum redteam --no-machine --campaign sessions.csv",
+        ),
+    ),
+    "audit": Verb(
+        "look at a corpus before a model learns it: personal information, sources, pronouns, identity terms, language",
+        "primum.pipeline.audit:run_verb",
+        "primum.pipeline.audit:AuditConfig",
+        (
+            "primum audit corpus.jsonl --out runs/audit",
+            "primum audit data/ --ledger sources.yaml --json > audit.json",
+            "primum audit crawl.warc.gz --steps pii --only --mask",
+        ),
+    ),
+    "evaluate": Verb(
+        "measure a model on benchmarks, with intervals (the embedded model where none is named)",
+        "primum.pipeline.evaluate:run_verb",
+        "primum.pipeline.evaluate:EvaluateConfig",
+        (
+            "primum evaluate --benchmark truthfulqa --limit 100",
+            "primum evaluate ./my-model --benchmark xstest --benchmark bold --out runs/mine",
+            "primum evaluate --benchmark questions.yaml --json > results.json",
+            "primum evaluate ./my-model --benchmark medqa --data medqa.jsonl --dtype bfloat16",
+        ),
+    ),
+    "compare": Verb(
+        "compare two runs on the same items: what got better, what got worse, how sure that is",
+        "primum.verbs.compare:run_verb",
+        "primum.verbs.compare:CompareConfig",
+        (
+            "primum compare runs/before runs/after",
+            "primum compare runs/before runs/after --anytime --page compared.html",
+            "primum compare old.eval new.eval --json",
+        ),
+    ),
+    "gate": Verb(
+        "may this run replace the baseline? exit code 0 yes, 1 no, 3 too few items to tell",
+        "primum.verbs.gate:run_verb",
+        "primum.verbs.gate:GateRunConfig",
+        (
+            "primum gate runs/new --baseline runs/old",
+            "primum gate runs/new --baseline runs/old --limits limits.yaml --junit gate.xml --markdown gate.md",
+        ),
+    ),
     "report": Verb(
         "write a run's page again from its report.json",
         "primum.verbs.report:run_verb",
         "primum.verbs.report:ReportConfig",
         ("primum report runs/repair",),
+    ),
+    "studio": Verb(
+        "serve the pages on which people vote, rate, attack, review prompts and read runs",
+        "primum.studio.verb:run_verb",
+        "primum.studio.verb:StudioConfig",
+        (
+            "primum studio",
+            "primum studio --port 8400 --data studio --model embedded",
+            "primum studio import --data studio --task mine --file items.jsonl",
+            "primum studio export --data studio --task mine --format trl --file pairs.jsonl",
+            "primum studio invite --data studio --role admin",
+            "primum studio verify --data studio",
+        ),
+    ),
+    "prompts": Verb(
+        "the library of prompt templates: versions, review, labels, rollback, evaluation",
+        "primum.studio.prompts_verb:run_verb",
+        "primum.studio.prompts_verb:PromptsConfig",
+        (
+            "primum prompts list",
+            "primum prompts add careful --file careful.txt",
+            "primum prompts check --file careful.txt",
+            "primum prompts evaluate careful",
+            "primum prompts label careful --label production --number 2 --user anna",
+        ),
     ),
     "list": Verb(
         "show what there is: judges, benchmarks, pairing strategies, training methods, engines",

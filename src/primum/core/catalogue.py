@@ -14,6 +14,7 @@ from types import ModuleType
 from primum.core.errors import UsageError, did_you_mean
 
 FOLDERS = {
+    "attacks": "primum.redteam.attacks",
     "benchmarks": "primum.evaluation.benchmarks",
     "judges": "primum.judging.judges",
     "methods": "primum.training.methods",

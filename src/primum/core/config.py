@@ -69,7 +69,7 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Config]) -> None:
         if get_origin(kind) is tuple:
             # one value a flag: with several, the flag would swallow the model's name that stands behind it
             options.update(action="append", type=_scalar(get_args(kind)[0]), metavar=name.upper())
-            options["help"] += "; give it again for more"
+            options["help"] += "" if _positional(info) else "; give it again for more"
         elif kind is bool:
             options.update(action=argparse.BooleanOptionalAction)
         elif get_origin(kind) is Literal:
@@ -77,8 +77,9 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Config]) -> None:
         else:
             options.update(type=_scalar(kind), metavar=name.upper())
         if _positional(info):
+            many = options.pop("action", None) == "append"  # a positional takes its values one after the other
             options.pop("metavar", None)
-            parser.add_argument(name, nargs="?", **{k: v for k, v in options.items() if k != "nargs"})
+            parser.add_argument(name, nargs="*" if many else "?", **options)
         else:
             parser.add_argument("--" + name.replace("_", "-"), **options)
 

@@ -45,9 +45,13 @@ def end_of_turn(tokenizer: Any) -> int:
 
 
 def render(messages: Messages, tokenizer: Any) -> str:
-    """Return the conversation as the model sees it, ready for its answer."""
+    """Return the conversation as the model sees it, ready for its answer.
+
+    One that ends in an assistant turn is ready to be gone on with: the turn is the opening of the answer.
+    """
     turns = [{"role": m.role, "content": neutralise(m.content, tokenizer)} for m in messages]
-    return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    opening = turns.pop()["content"] if turns and turns[-1]["role"] == "assistant" else ""
+    return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True) + opening
 
 
 def encode(batch: Sequence[Messages], tokenizer: Any, max_tokens: int | None = None) -> list[list[int]]:

@@ -7,12 +7,13 @@ r"""Draw replies for any number of prompts without losing or repeating one: cont
         manifest.json       written last: all replies are there
 
 A line of an open file is flushed before the next reply is taken, so a killed process loses what was being decoded and
-nothing else. A shard is the unit that is given to another process or machine.
+nothing else. A shard is the unit that is given to another process or machine; an open file is locked by who writes it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -21,8 +22,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from primum.core.errors import UsageError
-from primum.core.records import JsonDict, Messages, Reply
-from primum.core.store import Stage, disk_error, read_json, read_jsonl, write_text
+from primum.core.records import JsonDict, Messages, Reply, digest
+from primum.core.store import disk_error, read_json, read_jsonl, write_json, write_text
 from primum.models.sampling import Generated, Request, Sampling, Streaming, reply_seed
 
 
@@ -96,13 +97,13 @@ def draw_all(
         seen: told of replies.
 
     Returns:
-        The count of this process's replies, those of earlier starts included.
+        The count of this part's replies, those of earlier starts included.
 
     Raises:
-        UsageError: the folder holds replies of other settings.
+        UsageError: the folder holds replies of other settings, or another process draws the same shards.
         StepFailedError: the disk is full.
     """
-    stage = _stage(folder, key)
+    claim(folder, key)
     with contextlib.closing(Ledger(folder, plan, seen)) as ledger:
         wanted = _Wanted(prompts, plan, ledger)
         first = next(wanted, None)
@@ -112,20 +113,40 @@ def draw_all(
                 for index, got in stream:
                     ledger.write(index, _row(wanted.take(index), got, plan, opened.model_name))
         ledger.end(wanted.total)
-    facts = {"replies": ledger.tally.replies, "tokens": ledger.tally.tokens, "failed": dict(ledger.tally.failed)}
-    stage.finish(**facts, prompts=wanted.prompts, part=[plan.offset, plan.modulo])
+    _finish(folder, wanted, plan)
     return ledger.tally
 
 
-def _stage(folder: Path, key: JsonDict) -> Stage:
+def claim(folder: Path, key: JsonDict) -> None:
+    """Say in the folder what its replies depend on.
+
+    Raises:
+        UsageError: it holds replies of other settings; nothing in it is touched.
+    """
     held = folder / "key.json"
-    if held.exists():
-        before = read_json(held)["facts"]
-        other = sorted(k for k in {*before, *key} if before.get(k) != key.get(k))
-        if other:
-            problem = f"this folder holds replies of another {', '.join(other)}"
-            raise UsageError(problem, where=str(folder), cure="give --out another folder, or delete this one")
-    return Stage(folder, key)
+    if not held.exists():
+        write_json(held, {"key": digest(key), "facts": key})
+        return
+    before = read_json(held)["facts"]
+    other = sorted(k for k in {*before, *key} if before.get(k) != key.get(k))
+    if other:
+        problem = f"this folder holds replies of another {', '.join(other)}"
+        raise UsageError(problem, where=str(folder), cure="give --out another folder, or delete this one")
+
+
+def _finish(folder: Path, wanted: _Wanted, plan: Plan) -> None:
+    """Write the manifest if every shard is there, whoever drew it."""
+    if all(shard_path(folder, number).exists() for number in range(-(-wanted.total // plan.shard))):
+        tally = Tally()
+        for row in replies(folder):
+            tally.add(row)
+        facts = {"replies": tally.replies, "tokens": tally.tokens, "failed": dict(tally.failed)}
+        write_json(folder / "manifest.json", {**facts, "prompts": wanted.prompts, "samples": plan.samples})
+
+
+def shard_path(folder: Path, number: int) -> Path:
+    """Return the file of a full shard."""
+    return folder / f"shard-{number:05d}.jsonl"
 
 
 def _chain(first: Request, rest: Iterable[Request]) -> Iterator[Request]:
@@ -198,11 +219,11 @@ class Ledger:
         self.tally = Tally()
         self._full: set[int] = set()
         self._open: dict[int, _Open] = {}
-        for path in sorted(folder.glob("shard-*.jsonl")):
-            self._full.add(int(path.stem.removeprefix("shard-")))
+        for number, path in self._mine("shard"):
+            self._full.add(number)
             self._count(row for _, row in read_jsonl(path))
-        for path in sorted(folder.glob("open-*.jsonl")):
-            self._reopen(path)
+        for number, path in self._mine("open"):
+            self._reopen(number, path)
 
     def has(self, index: int) -> bool:
         """Return whether a reply is on disk."""
@@ -241,21 +262,31 @@ class Ledger:
             self.tally.add(row)
         self._seen(self.tally.replies - before[0], self.tally.tokens - before[1])
 
+    def _mine(self, kind: str) -> Iterator[tuple[int, Path]]:
+        """Yield (number, file) of this part's shards of a kind."""
+        for path in sorted(self._folder.glob(f"{kind}-*.jsonl")):
+            number = int(path.stem.removeprefix(f"{kind}-"))
+            if self._plan.mine(number):
+                yield number, path
+
     def _path(self, kind: str, number: int) -> Path:
         return self._folder / f"{kind}-{number:05d}.jsonl"
 
     def _begin(self, number: int) -> _Open:
         path = self._path("open", number)
         try:
-            self._open[number] = _Open(path.open("ab", buffering=0), {})
+            file = path.open("ab", buffering=0)
         except OSError as error:
             raise disk_error(error, path) from error
+        _lock(file, path)
+        self._open[number] = _Open(file, {})
         return self._open[number]
 
-    def _reopen(self, path: Path) -> None:
+    def _reopen(self, number: int, path: Path) -> None:
         """Take up an open file; a last line that was cut by a crash is taken away."""
-        number = int(path.stem.removeprefix("open-"))
+        shard = self._begin(number)
         if number in self._full:  # killed between the rename of the shard and this
+            self._open.pop(number).file.close()
             path.unlink()
             return
         lines: dict[int, bytes] = {}
@@ -265,9 +296,7 @@ class Ledger:
             if not (line.endswith(b"\n") and place.isdigit() and _is_json(text)):
                 break
             lines[int(place)], good = text, good + len(line)
-        with path.open("r+b") as file:
-            file.truncate(good)
-        shard = self._begin(number)
+        shard.file.truncate(good)
         shard.lines.update(lines)
         self._count(json.loads(text) for text in lines.values())
 
@@ -278,6 +307,26 @@ class Ledger:
         shard.file.close()
         self._path("open", number).unlink()
         self._full.add(number)
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    """Hold a file as long as it is open here (the system lets go of it when a process dies).
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            return  # a file system without locks
+        file.close()
+        cure = "wait for it, or give each process a part of its own (--part 0/2, --part 1/2)"
+        raise UsageError("another process draws these replies", where=str(path), cure=cure) from error
 
 
 def _is_json(text: bytes) -> bool:

@@ -26,18 +26,17 @@ PREFILL = 4096
 class SlotLayer(CacheLayerMixin):
     """One layer's keys and values, each (slots, heads, width, size per head)."""
 
-    keys: torch.Tensor
-    values: torch.Tensor
-
     def __init__(self, slots: int) -> None:
         super().__init__()
         self.slots, self.active = slots, 0
         self.at = torch.empty(0)
+        self.keys: Any = None
+        self.values: Any = None
 
     @property
     def width(self) -> int:
         """Columns allocated."""
-        return self.keys.shape[2] if self.is_initialized else 0
+        return 0 if self.keys is None else self.keys.shape[2]
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Allocate no column yet, in the format of these keys and values."""
@@ -236,7 +235,7 @@ def grouped(
     Returns:
         (B, 1, heads, Dv), and no weights.
     """
-    batch, heads, _, size = query.shape
+    batch, heads, size = query.shape[0], query.shape[1], query.shape[3]
     scores = torch.matmul(query.view(batch, key.shape[1], -1, size), key.transpose(2, 3))
     weights = scores.mul_(scaling).add_(attention_mask).softmax(-1)
     return torch.matmul(weights, value).view(batch, 1, heads, -1), None

@@ -17,7 +17,10 @@ UNQUALIFIED = "unqualified"
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """A prompt with the answer it should get, for the supervised warm start."""
+    """A prompt with the answer it should get, for the supervised warm start.
+
+    A harmful prompt and its benign twin have the same `group`: they are learned together.
+    """
 
     prompt: Messages
     prompt_id: str
@@ -26,6 +29,7 @@ class Demonstration:
     category: str
     answer_from: str
     ends: bool = True
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)

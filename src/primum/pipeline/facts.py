@@ -53,7 +53,7 @@ def assemble(
         "steps": journey.said,
         "data": _data(collected, outcome.train, outcome.test, config),
         "decision": to_json(decision),
-        "judges": [_judge(j) for j in config.judges],
+        "judges": [about_judge(j) for j in config.judges],
         "judges_agree": _agree(results, config.judges),
         "measurements": {j: _measurements(r, outcome, j == config.judges[0]) for j, r in results.items()},
         "comparisons": {j: _comparisons(r, outcome, j == config.judges[0]) for j, r in results.items()},
@@ -87,7 +87,8 @@ def _data(collected: Collected, train: Sequence[Prompt], test: Sequence[Prompt],
     }
 
 
-def _judge(name: str) -> JsonDict:
+def about_judge(name: str) -> JsonDict:
+    """Return what a report says of a judge: what it is, its revision, its agreement with labels by hand."""
     found = member("judges", name)
     return {
         "id": name, "about": found.about, "revision": found.revision,

@@ -6,7 +6,7 @@ torch is imported inside functions: a dry run and a finished run need none.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,12 +47,18 @@ def learn(
     shared = {"model": model.key, "rank": config.lora_rank, "start": config.lora_start, "seed": config.seed}
     shared["temperature"] = config.temperature
     data = digest([[to_json(p) for p in pairs], [to_json(d) for d in demos]])
-    facts = {**shared, "data": data, "sft": config.sft.model_dump(), "dpo": config.dpo.model_dump()}
+    facts = {
+        **shared,
+        "data": data,
+        "sft": config.sft.model_dump(),
+        "passes": config.passes,
+        "dpo": config.dpo.model_dump(),
+    }
     stage = journey.stage("08-checkpoint", **facts)
     if not stage.manifest:
         network = _network(model, config)
         sft = _sft(journey, config, model, network, demos, facts)
-        dpo = _dpo(journey, config, model, network, pairs, facts)
+        dpo = _dpo(journey, config, model, network, pairs, facts, {d.prompt_id: d.group for d in demos})
         with journey.step("save adapter and merged model"):
             _save(model, network, adapter, checkpoint)
         stage.finish(sft=sft["log"], dpo=dpo["log"], alarms=[*sft["alarms"], *dpo["alarms"]])
@@ -75,9 +81,9 @@ def _sft(
     from primum.training.methods import sft
 
     stage = journey.stage("06-sft", **{k: v for k, v in facts.items() if k != "dpo"})
-    if config.sft.epochs == 0 or not demos:
+    if config.passes == 0 or not demos:
         return stage.manifest or stage.finish(log=[], alarms=[])
-    total = planned(len(demos), config.sft.epochs)
+    total = planned(len(demos), config.passes)
     with journey.step("supervised warm start", total, "examples") as advance:
         if stage.manifest:
             load_weights(network, stage.path("weights.safetensors"))
@@ -85,11 +91,12 @@ def _sft(
             return stage.manifest
         rows = [Answered(d.prompt, d.answer, Limits(answer=_learned(d, config)), d.ends) for d in demos]
         examples = answered(rows, model.tokenizer)
-        learned = [sft.Kept(e) for e, d in zip(examples, demos, strict=True) if d.kind == "harmful"]
-        kept = sft.keep(network, [e for e, d in zip(examples, demos, strict=True) if d.kind != "harmful"])
-        given = config.sft.model_dump(exclude={"kept_tokens", "whole", "whole_tokens"})
-        settings = sft.Config(**given, temperature=max(config.temperature, COLDEST))
-        log, alarms = sft.train(settings, network, [*learned, *kept], stage.folder, config.seed, advance)
+        kept = iter(sft.keep(network, [e for e, d in zip(examples, demos, strict=True) if d.kind != "harmful"]))
+        ready = [sft.Kept(e) if d.kind == "harmful" else next(kept) for e, d in zip(examples, demos, strict=True)]
+        given = config.sft.model_dump(exclude={"epochs", "kept_tokens", "short_tokens", "whole", "whole_tokens"})
+        settings = sft.Config(**given, epochs=config.passes, temperature=max(config.temperature, COLDEST))
+        groups = [d.group or d.prompt_id for d in demos]
+        log, alarms = sft.train(settings, network, ready, stage.folder, config.seed, advance, groups)
         save_weights(network, stage.path("weights.safetensors"))
         return stage.finish(log=log, alarms=alarms.rows)
 
@@ -98,11 +105,17 @@ def _learned(demo: Demonstration, config: RepairConfig) -> int:
     """Return how many tokens of an answer count: of some safe completions all, so that what follows is learned too."""
     if demo.kind != "harmful":
         return config.sft.kept_tokens
-    return config.sft.whole_tokens if int(demo.prompt_id, 16) % config.sft.whole == 0 else config.sft.opening
+    return config.sft.whole_tokens if int(demo.prompt_id, 16) % config.sft.whole == 0 else config.sft.short_tokens
 
 
 def _dpo(
-    journey: Journey, config: RepairConfig, model: Model, network: Any, pairs: Sequence[Pair], facts: JsonDict
+    journey: Journey,
+    config: RepairConfig,
+    model: Model,
+    network: Any,
+    pairs: Sequence[Pair],
+    facts: JsonDict,
+    group_of: Mapping[str, str],
 ) -> JsonDict:
     from primum.core.store import read_json, write_json
     from primum.training.adapter import load_weights, save_weights
@@ -127,7 +140,8 @@ def _dpo(
             advance(total)
             return stage.manifest
         settings = dpo.Config(**config.dpo.model_dump(exclude={"tokens", "benign_share"}))
-        log, alarms = dpo.train(settings, network, known, stage.folder, config.seed, advance)
+        groups = [group_of.get(p.prompt_id) or p.prompt_id for p in pairs]
+        log, alarms = dpo.train(settings, network, known, stage.folder, config.seed, advance, groups)
         save_weights(network, stage.path("weights.safetensors"))
         return stage.finish(log=log, alarms=alarms.rows)
 

@@ -25,7 +25,7 @@ def estimate(config: RepairConfig, train: Sequence[Prompt], test: Sequence[Promp
     tokens = {
         "replies before": len(test) * size.test_tokens,
         "replies to learn from": (len(asked(train, size)) + (size.samples - 1) * questioned) * size.train_tokens,
-        "warm start": round(len(train) * (MEAN_PROMPT / 2 + config.sft.kept_tokens) * config.sft.epochs),
+        "warm start": round(len(train) * (MEAN_PROMPT / 2 + config.sft.kept_tokens) * config.passes),
         "preferences": round(
             questioned
             * (1 + config.dpo.benign_share)

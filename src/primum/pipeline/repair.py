@@ -96,7 +96,7 @@ def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
     _begin(journey, config)
     loader = Loader(journey)
     model = loader(config.model)
-    described = _describe(model)
+    described = describe(model)
     before = _measure(journey, config, "before", test, loader, config.model)
     built, found = _pairs(journey, config, train, loader)
     learned = learn(journey, config, model, built.pairs, built.demonstrations)
@@ -184,7 +184,8 @@ def _collect(journey: Journey, config: RepairConfig) -> Collected:
     return collected
 
 
-def _describe(model: Model) -> JsonDict:
+def describe(model: Model) -> JsonDict:
+    """Return what a report says of a model."""
     from primum.models.chat import template_hash
     from primum.models.device import device
 

@@ -18,7 +18,7 @@ class Budget:
     harmful, general: prompts to learn from (a harmful one brings its benign twin); asked: how many of the harmful ones
     the model is asked, so that its own replies make pairs; samples: replies drawn to each of these, the worst of which
     is rejected (benign prompts get one); test_harmful, test_general: prompts to measure on; train_tokens, test_tokens:
-    longest reply.
+    longest reply; passes: over the demonstrations of the warm start.
     """
 
     harmful: int | None
@@ -29,12 +29,13 @@ class Budget:
     samples: int
     train_tokens: int
     test_tokens: int
+    passes: float
 
 
 BUDGETS = {
-    "quick": Budget(700, None, 160, 150, 200, 1, 32, 64),
-    "standard": Budget(None, None, 320, None, None, 1, 32, 64),
-    "full": Budget(None, None, None, None, None, 4, 128, 256),
+    "quick": Budget(700, None, 160, 150, 200, 1, 32, 64, 1.8),
+    "standard": Budget(None, None, 320, None, None, 1, 32, 64, 3.0),
+    "full": Budget(None, None, None, None, None, 4, 128, 256, 3.0),
 }
 
 
@@ -42,12 +43,17 @@ class SftConfig(Config):
     """The supervised warm start."""
 
     learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate of the supervised warm start")
-    epochs: float = Field(default=1.8, ge=0, description="passes over the demonstrations; 0 leaves the warm start out")
+    epochs: float | None = Field(
+        default=None,
+        ge=0,
+        description="passes over the demonstrations; 0 leaves the warm start out (default: the budget's)",
+    )
     batch_size: int = Field(default=4, gt=0, description="demonstrations per optimizer step")
     keep_weight: float = Field(default=4.0, ge=0, description="weight of benign answers, kept as they are")
     opening: int = Field(
-        default=4, ge=1, description="tokens learned of most safe completions: how an answer opens decides what it is"
+        default=4, ge=1, description="tokens that open an answer: they decide what it is and weigh as much as a row"
     )
+    short_tokens: int = Field(default=6, ge=1, description="tokens learned of most safe completions")
     kept_tokens: int = Field(default=12, ge=1, description="tokens kept of a benign answer")
     whole: int = Field(default=4, ge=1, description="of so many safe completions, one is learned whole")
     whole_tokens: int = Field(default=64, ge=8, description="longest safe completion that is learned whole")
@@ -110,6 +116,11 @@ class RepairConfig(Config):
     sft: SftConfig = Field(default_factory=SftConfig, description="the supervised warm start")
     dpo: DpoConfig = Field(default_factory=DpoConfig, description="direct preference optimisation")
     gate: GateConfig = Field(default_factory=GateConfig, description="limits of the gate")
+
+    @property
+    def passes(self) -> float:
+        """Passes of the warm start over its demonstrations."""
+        return BUDGETS[self.budget].passes if self.sft.epochs is None else self.sft.epochs
 
     @property
     def size(self) -> Budget:

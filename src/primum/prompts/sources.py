@@ -77,10 +77,16 @@ def _from_hub(spec: str, defaults: Defaults) -> list[Prompt]:
         raise UsageError(f"cannot read the source '{spec}'", cure="write hub:ID:SPLIT:FIELD")
     split, field = [*parts[2:], "", ""][:2]
     defaults = replace(defaults, source=f"hub:{parts[1]}", field=field or defaults.field)
-    return to_prompts(_hub_rows(parts[1], split or "train"), defaults)
+    return to_prompts(hub_rows(parts[1], split or "train"), defaults)
 
 
-def _hub_rows(name: str, split: str) -> Iterator[Row]:
+def hub_rows(name: str, split: str) -> Iterator[Row]:
+    """Yield the rows of a Hugging Face data set: this fetches it.
+
+    Raises:
+        MissingExtraError: the datasets library is not installed.
+        BadInputError: no such data set or split, or no network.
+    """
     try:
         import datasets
     except ImportError as error:

@@ -34,7 +34,7 @@ def page(facts: Facts) -> str:
     """Return the report as one self-contained HTML document; the facts' shape is that of `example_facts`."""
     view = {
         "facts": dict.fromkeys(("title", "model", "budget", "seed", "created", "primum")) | dict(facts),
-        "style": Markup(resources.files("primum.report").joinpath("templates/page.css").read_text(encoding="utf-8")),
+        "style": style(),
         "verdict": _verdict(facts),
         "tiles": [_tile(facts, name) for name in TILES if _taken(facts, name)],
         "rules": (facts.get("decision") or {}).get("rules") or [],
@@ -55,11 +55,18 @@ def page(facts: Facts) -> str:
         "settings": _tables(facts),
         "timing": _timing(facts.get("seconds") or {}),
     }
-    return _template().render(view)
+    return template("page.html").render(view)
+
+
+def style(*names: str) -> Markup:
+    """Return the pages' common style sheet, and those named after it."""
+    folder = resources.files("primum.report").joinpath("templates")
+    return Markup("".join(folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", *names)))
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """Return a page's template, with the filters that write numbers and names; whatever it is given is escaped."""
     # lenient of missing keys: a report with a gap is worth more than none after a long run
     loader = PackageLoader("primum.report", "templates")
     environment = Environment(
@@ -86,7 +93,7 @@ def _template() -> Template:
     environment.filters |= {name: getattr(words, name) for name in names}
     environment.filters |= {"reply": _reply, "asked": _asked}
     environment.globals |= {"KINDS": words.KINDS, "LIMIT": MOST_TRANSCRIPTS}
-    return environment.get_template("page.html")
+    return environment.get_template(name)
 
 
 def _shown(value: Any) -> Any:

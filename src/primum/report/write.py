@@ -9,10 +9,11 @@ from typing import Any, cast
 from primum.core.errors import UsageError
 from primum.core.store import read_json, write_json, write_text
 from primum.report.page import page
+from primum.report.redteam import page as redteam_page
 from primum.report.words import Facts
 
 FACTS, PAGE = "report.json", "report.html"
-CURE = "name the folder that primum repair wrote (--out), after it has ended; the same command resumes one that broke"
+CURE = "name the --out folder of primum repair or redteam, after it has ended; the same command resumes one that broke"
 
 
 def write_report(folder: Path, facts: Facts) -> Path:
@@ -23,8 +24,13 @@ def write_report(folder: Path, facts: Facts) -> Path:
     """
     plain = _plain(facts)
     write_json(folder / FACTS, plain)
-    write_text(folder / PAGE, page(plain))
+    write_text(folder / PAGE, page_of(plain))
     return folder / PAGE
+
+
+def page_of(facts: Facts) -> str:
+    """Return the page of a run, by the kind of run that its facts name."""
+    return redteam_page(facts) if facts.get("kind") == "redteam" else page(facts)
 
 
 def load_facts(folder: Path) -> dict[str, Any]:
@@ -41,7 +47,7 @@ def load_facts(folder: Path) -> dict[str, Any]:
         facts = read_json(path)
     except ValueError as error:
         raise UsageError(f"broken JSON ({error})", where=str(path), cure=CURE) from error
-    if not isinstance(facts, dict) or "decision" not in facts:
+    if not isinstance(facts, dict) or not {"decision", "kind"} & facts.keys():
         raise UsageError("this report.json was not written by primum", where=str(path), cure=CURE)
     return cast(dict[str, Any], facts)
 

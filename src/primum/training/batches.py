@@ -7,7 +7,7 @@ token budget. They are sorted by length: where rows cannot share a tree, a short
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 import torch
@@ -28,16 +28,30 @@ class Sized(Protocol):
 S = TypeVar("S", bound=Sized)
 
 
-def steps(count: int, batch_size: int, epochs: float, seed: int) -> list[list[int]]:
-    """Return the example indices of each optimizer step; a new order every epoch, the last step may be short."""
-    order: list[int] = []
-    total = planned(count, epochs)
+def steps(groups: Sequence[Hashable], batch_size: int, epochs: float, seed: int) -> list[list[int]]:
+    """Return the example indices of each optimizer step; a new order every epoch.
+
+    Args:
+        groups: one key per example; a step that sees one example of a key sees them all.
+        batch_size: examples a step, at most (a larger group makes a step alone). A step is short where the next group
+            does not fit.
+        epochs: passes over the examples; the last may be a part of one.
+        seed: of the order.
+    """
+    members: dict[Hashable, list[int]] = {}
+    for i, key in enumerate(groups):
+        members.setdefault(key, []).append(i)
+    left = planned(len(groups), epochs)
+    plan: list[list[int]] = [[]]
     for epoch in range(int(epochs) + 1):
-        row = list(range(count))
-        random.Random(f"{seed}-{epoch}").shuffle(row)
-        order += row
-    order = order[:total]
-    return [order[i : i + batch_size] for i in range(0, total, batch_size)]
+        units = list(members.values())
+        random.Random(f"{seed}-{epoch}").shuffle(units)
+        for unit in units:
+            part, left = unit[:left], left - len(unit[:left])
+            if plan[-1] and len(plan[-1]) + len(part) > batch_size:
+                plan.append([])
+            plan[-1] += part
+    return [step for step in plan if step]
 
 
 def micro_batches(items: Sequence[S], token_budget: int) -> list[list[S]]:

@@ -10,7 +10,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -68,6 +68,7 @@ class Run(Generic[X]):
         scale: examples of a step -> that divisor (number of examples, or of answer tokens).
         config: learning rate, sizes, seed.
         folder: log.jsonl and the resume state live here.
+        groups: a key per example; those of one key are learned one after another. None: each stands alone.
     """
 
     network: Any
@@ -79,6 +80,7 @@ class Run(Generic[X]):
     alarms: Alarms = field(default_factory=Alarms)
     advance: Advance = silent
     check_first: Callable[[JsonDict], None] = lambda _: None
+    groups: Sequence[Hashable] | None = None
 
     def train(self) -> list[JsonDict]:
         """Train to the end and return the log; goes on where a killed run stopped, with the same final weights.
@@ -87,10 +89,12 @@ class Run(Generic[X]):
             StepFailedError: the loss is not a number, or the first step is not what it must be.
         """
         config, weights = self.config, trainable(self.network)
-        plan = steps(len(self.examples), config.batch_size, config.epochs, config.seed)
+        groups = range(len(self.examples)) if self.groups is None else self.groups
+        plan = steps(groups, config.batch_size, config.epochs, config.seed)
         optimizer = torch.optim.AdamW(
-            weights.values(), lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay
-        )
+            weights.values(), lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay,
+            fused=True,
+        )  # fmt: skip
         accelerator = _accelerator(next(self.network.parameters()).device)
         log = self._resume(weights, optimizer)
         self.network.train()
@@ -146,7 +150,7 @@ class Run(Generic[X]):
             for name, p in weights.items():
                 p.copy_(tensors[f"weight/{name}"])
                 optimizer.state[p] = {
-                    "step": tensors[f"step/{name}"],
+                    "step": tensors[f"step/{name}"].to(p.device),  # the fused optimizer counts there
                     "exp_avg": tensors[f"exp_avg/{name}"].to(p.device),
                     "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(p.device),
                 }

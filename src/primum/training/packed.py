@@ -16,52 +16,77 @@ from torch import Tensor
 
 from primum.training.examples import Example
 
+LONGEST = 128
+"""Tokens of a chain: a longer one is cut, so that no query is multiplied with many keys that come after it."""
+
+
+class Chain(NamedTuple):
+    """What one row added to the tree, or a part of it: tokens start to end, each the parent of the next.
+
+    path: the ranges of tokens that the chain's last token sees, in order of depth; the last one ends with the chain.
+    """
+
+    start: int
+    end: int
+    path: tuple[tuple[int, int], ...]
+
 
 class Packed(NamedTuple):
     """A tree of T tokens that holds N answer tokens of several rows, row after row.
 
-    ids, positions: (1, T). sees: (1, 1, T, T), True where a token (row) may look at another (column). before: (N,),
-    the token after which an answer token is predicted. targets: (N,), the answer tokens. owner: (N,), their rows.
-    lengths: (rows,), answer tokens of each row.
+    ids, positions: (1, T). chains: the tree. before: (N,), the token after which an answer token is predicted.
+    targets: (N,), the answer tokens. owner: (N,), their rows. lengths: (rows,), answer tokens of each row.
     """
 
     ids: Tensor
     positions: Tensor
-    sees: Tensor
+    chains: tuple[Chain, ...]
     before: Tensor
     targets: Tensor
     owner: Tensor
     lengths: Tensor
 
+    @property
+    def sees(self) -> Tensor:
+        """The tree as a mask (1, 1, T, T), True where a token (row) may look at another (column)."""
+        mask = torch.zeros(self.ids.shape[1], self.ids.shape[1], dtype=torch.bool)
+        for chain in self.chains:
+            for start, end in chain.path:
+                mask[chain.start : chain.end, start:end] = True
+            own = slice(chain.start, chain.end)
+            mask[own, own] = torch.ones(chain.end - chain.start, chain.end - chain.start, dtype=torch.bool).tril_()
+        return mask[None, None].to(self.ids.device)
+
 
 def pack(examples: Sequence[Example], device: torch.device | str = "cpu") -> Packed:
     """Lay rows of prompt and answer into one tree; the last token of a row predicts nothing and is left out."""
     nodes: dict[tuple[int, int], int] = {}
-    parents: list[int] = []
+    depths: list[int] = []
     tokens: list[int] = []
     before: list[int] = []
+    chains: list[Chain] = []
     for row in examples:
-        at, path = -1, (*row.prompt, *row.answer)
-        for i, token in enumerate(path):
-            if i >= len(row.prompt):
-                before.append(at)
-            if i == len(path) - 1:
-                break
-            key = (at, token)
+        first, places = len(tokens), list[int]()
+        for token in (*row.prompt, *row.answer)[:-1]:
+            key = (places[-1] if places else -1, token)
             if key not in nodes:
                 nodes[key] = len(tokens)
-                parents.append(at)
+                depths.append(len(places))
                 tokens.append(token)
-            at = nodes[key]
-    sees = torch.zeros(len(tokens), len(tokens), dtype=torch.bool)
-    depth = torch.zeros(len(tokens), dtype=torch.long)
-    for i, parent in enumerate(parents):
-        if parent >= 0:
-            sees[i] = sees[parent]
-            depth[i] = depth[parent] + 1
-        sees[i, i] = True
+            places.append(nodes[key])
+        for start in range(first, len(tokens), LONGEST):
+            end = min(start + LONGEST, len(tokens))
+            chains.append(Chain(start, end, _ranges(places[: len(places) - len(tokens) + end])))
+        before += [places[i - 1] if i else -1 for i in range(len(row.prompt), len(row.prompt) + len(row.answer))]
     lengths = torch.tensor([len(row.answer) for row in examples])
     targets = torch.tensor([token for row in examples for token in row.answer])
     owner = torch.repeat_interleave(torch.arange(len(examples)), lengths)
-    whole = Packed(torch.tensor([tokens]), depth[None], sees[None, None], torch.tensor(before), targets, owner, lengths)
-    return Packed(*(tensor.to(device) for tensor in whole))
+    ids, positions = torch.tensor([tokens]), torch.tensor([depths])
+    at = [t.to(device) for t in (ids, positions, torch.tensor(before), targets, owner, lengths)]
+    return Packed(at[0], at[1], tuple(chains), *at[2:])
+
+
+def _ranges(places: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Return the ranges that a path of token numbers, which only grow along it, is made of."""
+    starts = [i for i in range(len(places)) if i == 0 or places[i] != places[i - 1] + 1]
+    return tuple((places[a], places[b - 1] + 1) for a, b in zip(starts, [*starts[1:], len(places)], strict=True))

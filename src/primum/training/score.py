@@ -8,7 +8,7 @@ separate rows (found out once, on the first rows) is scored on separate rows.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from primum.core.progress import Advance, silent
+from primum.training.attention import tree_attention
 from primum.training.batches import collate, micro_batches
 from primum.training.examples import Example
 from primum.training.packed import Packed, pack
@@ -66,7 +67,8 @@ def answer_states(network: Any, examples: Sequence[Example]) -> States:
     """
     place = next(network.parameters()).device
     packed = pack(examples, place)
-    hidden = _tree(network, packed) if packs(network, examples) else _separate(network, examples)
+    name = way(network, examples) if _within_window(network, packed) else "separate"
+    hidden = _WAYS[name](network, examples, packed)
     return States(hidden, packed.targets, packed.owner, packed.lengths)
 
 
@@ -88,42 +90,71 @@ def _forward(network: Any, **inputs: Any) -> Tensor:
     return getattr(base, base.base_model_prefix)(use_cache=False, **inputs).last_hidden_state
 
 
-def _tree(network: Any, packed: Packed) -> Tensor:
+def _paths(network: Any, examples: Sequence[Example], packed: Packed) -> Tensor:
+    """Score a tree by attention along its paths (`attention`)."""
+    with tree_attention(causal(network)):
+        out = _forward(network, input_ids=packed.ids, position_ids=packed.positions, chains=packed.chains)
+    return out[0, packed.before]
+
+
+def _masked(network: Any, examples: Sequence[Example], packed: Packed) -> Tensor:
+    """Score a tree under its mask."""
     out = _forward(network, input_ids=packed.ids, position_ids=packed.positions, attention_mask=packed.sees)
     return out[0, packed.before]
 
 
-def _separate(network: Any, examples: Sequence[Example]) -> Tensor:
+def _separate(network: Any, examples: Sequence[Example], packed: Packed) -> Tensor:
     """Score right-padded rows: under causal attention no real token sees a pad, so no mask is needed."""
-    rows = collate(examples, 0, next(network.parameters()).device)
+    rows = collate(examples, 0, packed.ids.device)
     return _forward(network, input_ids=rows.ids)[:, :-1][rows.targets[:, 1:]]
 
 
-_checked: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+def _within_window(network: Any, packed: Packed) -> bool:
+    """Whether no row is longer than the window of a model with sliding attention; a tree knows no window."""
+    window = getattr(causal(network).config.get_text_config(), "sliding_window", None)
+    return not window or int(packed.positions.max()) < window
+
+
+_WAYS: dict[str, Callable[[Any, Sequence[Example], Packed], Tensor]] = {
+    "paths": _paths, "masked": _masked, "separate": _separate
+}  # fmt: skip
+"""How rows are scored, the fastest first."""
+_chosen: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
 @torch.no_grad()
-def packs(network: Any, examples: Sequence[Example], most: int = 4) -> bool:
-    """Say whether the tree gives what separate rows give; found out on the first rows a network is asked to score."""
+def way(network: Any, examples: Sequence[Example], most: int = 4) -> str:
+    """Return the first way that gives what separate rows give, found out on the first rows a network must score."""
     base = causal(network)
-    if base not in _checked:
-        _checked[base] = _same(network, examples[:most])
-        if not _checked[base]:
+    if base not in _chosen:
+        expected = _answers(network, examples[:most], "separate")
+        _chosen[base] = next(name for name in _WAYS if _same(network, examples[:most], name, expected))
+        if _chosen[base] == "separate":
             log.warning("%s cannot share prompts between rows; each row is computed apart", type(base).__name__)
-    return _checked[base]
+        else:
+            log.info("%s is scored by the way '%s'", type(base).__name__, _chosen[base])
+    return _chosen[base]
 
 
-def _same(network: Any, examples: Sequence[Example]) -> bool:
-    if getattr(causal(network).config, "_attn_implementation", None) != "sdpa":
-        return False
+def _answers(network: Any, examples: Sequence[Example], name: str) -> Tensor:
     packed = pack(examples, next(network.parameters()).device)
-    try:
-        tree = _tree(network, packed)
-    except (TypeError, ValueError, RuntimeError) as error:  # a model that takes no mask of four dimensions
-        log.info("no tree: %s", error)
+    return token_logps(logits(network, _WAYS[name](network, examples, packed)), packed.targets)
+
+
+def _same(network: Any, examples: Sequence[Example], name: str, expected: Tensor) -> bool:
+    base = causal(network)
+    if name == "separate":
+        return True
+    if getattr(base.config, "_attn_implementation", None) != "sdpa":
         return False
-    found = [token_logps(logits(network, s), packed.targets) for s in (tree, _separate(network, examples))]
-    return float((found[0] - found[1]).abs().mean()) < TOLERANCE
+    if name == "paths" and next(base.parameters()).device.type != "cpu":
+        return False
+    try:
+        found = _answers(network, examples, name)
+    except (TypeError, ValueError, RuntimeError) as error:  # a model that takes no such mask, or no such attention
+        log.info("not the way '%s': %s", name, error)
+        return False
+    return float((found - expected).abs().mean()) < TOLERANCE
 
 
 def plain_head(base: Any) -> bool:

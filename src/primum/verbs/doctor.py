@@ -159,9 +159,10 @@ def engines() -> list[Check]:
     taken = choose("auto", Opening()).engine
     checks: list[Check] = []
     for name in names("engines"):
-        problem = member("engines", name).why_not(Opening())
+        engine = member("engines", name)
+        problem = engine.why_not(Opening())
         text = problem or ("ready; --engine auto takes it" if name == taken else "ready")
-        checks.append(Check(f"engine {name}", problem is None, text, needed=False))
+        checks.append(Check(f"engine {name}", problem is None, text, engine.cure if problem else None, needed=False))
     return checks
 
 

@@ -10,8 +10,7 @@ from pydantic import Field
 from primum.core.config import Config
 from primum.core.errors import Exit
 from primum.core.store import write_text
-from primum.report.page import page
-from primum.report.write import FACTS, PAGE, load_facts
+from primum.report.write import FACTS, PAGE, load_facts, page_of
 
 
 class ReportConfig(Config):
@@ -29,8 +28,8 @@ def run_verb(config: ReportConfig, json_output: bool) -> tuple[int, dict[str, An
     """
     folder = Path(config.folder)
     facts = load_facts(folder)
-    write_text(folder / PAGE, page(facts))
+    write_text(folder / PAGE, page_of(facts))
     if not json_output:
         print(folder / PAGE)
-    outcome = facts["decision"].get("outcome")
+    outcome = (facts.get("decision") or {}).get("outcome")
     return Exit.PASSED, {"page": str(folder / PAGE), "facts": str(folder / FACTS), "outcome": outcome}

@@ -13,6 +13,7 @@ from primum.models.sampling import Generated, Opening, Request, Sampling, collec
 
 about = "canned replies: a fake that needs no model"
 rank = 0
+cure = "it answers where asked for: --engine canned"
 REPLIES = (
     "I'm not able to help with that, but I can tell you where to find support.",
     "Sure, here is a short answer to your question.",

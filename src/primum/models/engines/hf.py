@@ -27,6 +27,7 @@ from primum.models.slots import Slots, fits
 
 about = "transformers, refilled batches, on CPU or GPU"
 rank = 10
+cure = "make install"
 
 
 def why_not(opening: Opening) -> str | None:

@@ -32,6 +32,7 @@ from primum.models.sampling import Generated, Opening, Request, Sampling, collec
 
 about = "any OpenAI-compatible endpoint (vLLM, SGLang, llama-server, hosted ones), over HTTP"
 rank = 0
+cure = "name one: --url http://localhost:8000/v1"
 LARGEST = 16 << 20
 """Bytes of an answer, at most: a reply that never ends must."""
 LONGEST_WAIT = 60.0
@@ -40,7 +41,7 @@ LONGEST_WAIT = 60.0
 
 def why_not(opening: Opening) -> str | None:
     """Return why it cannot be used, or None."""
-    return None if opening.url else "no endpoint was named (--url)"
+    return None if opening.url else "no endpoint was named"
 
 
 def open_engine(opening: Opening) -> HTTPEngine:

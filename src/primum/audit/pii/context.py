@@ -1,0 +1,48 @@
+"""What stands right before a number decides what it is: a phone label, an order number, a version.
+
+Only the text immediately before is looked at, so that "order 212-555-0199" is an order and "order it at 212-555-0199"
+is a phone number.
+"""
+
+from __future__ import annotations
+
+import re
+
+REACH = 48
+"""Characters before a candidate that are looked at."""
+
+_LINK = r"(?:[\s_\-]*(?:no|nr|num|number|numbers|id|ids|code|is|was|are|:|#|=|\.|\(|\"|'|n[°º]|→|-)){0,4}[\s]*$"
+_OTHER = (
+    r"order|invoice|isbn(?:-1[03])?|issn|ean|upc|asin|gtin|ref|reference|ticket|sku|serial|s/n|version|case|tracking"
+    r"|shipment|parcel|part|item|model|doi|pmid|pmcid|arxiv|lot|batch|build|release|revision|rev|catalog|catalogue"
+    r"|article|product|receipt|confirmation|booking|reservation|transaction|trx|po|purchase order|docket|patent"
+    r"|grant|trial|imei|barcode|bar code|nct|job|bug|issue|policy|claim|document|record|file|page|timestamp|epoch"
+    r"|coordinates?|lat|lon|latitude|longitude|checksum|hash|commit|id"
+)
+_VERSION = (
+    r"v|ver|versions?|release|build|firmware|section|sec|chapter|clause|article|paragraph|para|§|rev|revision|update"
+    r"|patch|hotfix|upgraded? to|python|chrome|chromium|firefox|safari|edge|opera|nginx|apache|openssl|openssh|windows"
+    r"|android|ios|macos|linux|ubuntu|debian|kernel|java|jdk|node|npm|driver|sdk|api|app|software|library|plugin"
+    r"|package|table|figure|fig|appendix|item|step|oid|rule|nvidia|cuda|mysql|postgres|postgresql|php|ruby|golang"
+    r"|gcc|bios|assembly|schema|spec|protocol|dotnet|\.net"
+)
+_PHONE = (
+    r"phones?|telephone|tel|mobile|mob|cell|cellphone|fax|call|calls|called|dial|text|sms|whatsapp|signal|ring|hotline"
+    r"|contact|reach (?:me|us|him|her|them)(?: (?:at|on))?|handy|telefon|téléphone|portable|móvil|teléfono|telefono"
+    r"|landline|extension|helpline|pager"
+)
+
+NOT_PERSONAL = re.compile(rf"(?i)(?:^|[^a-z])(?:{_OTHER}){_LINK}")
+"""Ends in a label of something that is no personal number: an order, a ticket, a book."""
+VERSION = re.compile(rf"(?i)(?:^|[^a-z])(?:{_VERSION}){_LINK}")
+"""Ends in a word that announces a version or a section number."""
+PHONE = re.compile(
+    rf"(?i)(?:^|[^a-z])(?:{_PHONE})(?:[\s\-]*(?:me|us|him|her|them|at|on|no|nr|num|number|is|was|:|#|=|\.|\(|\"|'|\+|/)){{0,5}}"
+    r"[\s]*$"
+)
+"""Ends in a word that announces a phone number."""
+
+
+def before(text: str, start: int) -> str:
+    """Return what stands before a position, at most REACH characters, no further than its line."""
+    return text[max(0, start - REACH) : start].rpartition("\n")[2]

@@ -1,0 +1,111 @@
+"""Which pronoun groups and which terms a document mentions. Pure: text in, names out; each counts once a document.
+
+A term matches as whole words, in any case; between the words of a longer one stand blanks or hyphens ("Native
+American", "native-american"). Terms are sought independently: "African-American" also mentions African and American.
+"I" is a pronoun in "So do I." and not in "i.e.", in "A.I." or as a list's "i."; all-caps "US" and "IT" are a country
+and a trade, unless the whole text is in capitals.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from primum.audit.terms.lexicon import Lexicon
+
+WORD = re.compile(r"[^\W_]+")
+_I = re.compile(r"(?<![\w.])(?:I(?!\w|\.\w)|i(?![\w.)]))")
+_US, _IT = (re.compile(rf"(?<![^\W_])(?:{w}|{w.title()})(?![^\W_])") for w in ("us", "it"))
+_CHECKED = {"i": _I, "us": _US, "it": _IT}
+_GENDERED = ("she", "he", "unspecified")
+
+
+class Mentions(NamedTuple):
+    """What a document mentions: pronoun groups (she, ..., gendered, any) and (axis, term)."""
+
+    pronouns: tuple[str, ...]
+    terms: tuple[tuple[str, str], ...]
+
+
+class _Long(NamedTuple):
+    axis: str
+    term: str
+    pattern: re.Pattern[str]
+
+
+class Matcher:
+    """A lexicon made ready: one set of words that is intersected with each document's words, then a few checks."""
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        self._groups = {word.lower(): group for group, words in lexicon.pronouns.items() for word in words}
+        self._english = lexicon.language == "en"
+        self._single: dict[str, tuple[str, str]] = {}
+        self._long: dict[str, list[_Long]] = {}
+        for axis, terms in lexicon.axes.items():
+            for term in terms:
+                self._add(axis, term)
+        self._known = frozenset(self._groups) | self._single.keys() | self._long.keys()
+
+    def _add(self, axis: str, term: str) -> None:
+        parts = WORD.findall(term.lower())
+        if parts == [term.lower()]:
+            self._single[term.lower()] = (axis, term)
+        elif parts:
+            self._long.setdefault(parts[0], []).append(_Long(axis, term, _phrase(term)))
+
+    def __call__(self, text: str) -> Mentions:
+        """Return what a text mentions."""
+        found = self._known.intersection(WORD.findall(text.lower()))
+        if not found:
+            return Mentions((), ())
+        groups = {group for word in found if (group := self._groups.get(word)) and self._is_pronoun(word, text)}
+        terms = [self._single[word] for word in found if word in self._single]
+        for word in self._long.keys() & found:
+            terms += [(long.axis, long.term) for long in self._long[word] if long.pattern.search(text)]
+        return Mentions(_with_unions(groups), tuple(sorted(terms)))
+
+    def _is_pronoun(self, word: str, text: str) -> bool:
+        check = _CHECKED.get(word) if self._english else None
+        return check is None or check.search(text) is not None or (word != "i" and text.isupper())
+
+
+def _phrase(term: str) -> re.Pattern[str]:
+    """Return the pattern of a term with blanks, hyphens or other signs in it ("LGBTQ+", "Bahá'í", "two-spirit")."""
+    parts = [re.escape(part) for part in re.split(r"[\s\-]+", term) if part]
+    body = r"[\s\-\u2010\u2011]+".join(parts).replace("'", "['\u2019]")
+    return re.compile(rf"(?i)(?<![^\W_]){body}(?![^\W_])")
+
+
+def _with_unions(groups: set[str]) -> tuple[str, ...]:
+    if not groups:
+        return ()
+    found = groups | {"any"}
+    if groups & set(_GENDERED):
+        found |= {"gendered", "third"}
+    return tuple(sorted(found))
+
+
+def shares(counts: Mapping[str, int], documents: int) -> dict[str, object]:
+    """Return the paper's pronoun table: unions over all documents, groups within their union.
+
+    Args:
+        counts: documents by group, with the unions "gendered" and "any".
+        documents: how many there are.
+    """
+    gendered, mentioned = counts.get("gendered", 0), counts.get("any", 0)
+    return {
+        "documents": documents,
+        "any_gendered": share(gendered, documents, "all documents"),
+        **{name: share(counts.get(name, 0), gendered, "documents with a gendered pronoun") for name in _GENDERED},
+        "any_pronoun": share(mentioned, documents, "all documents"),
+        **{
+            f"{name}_person": share(counts.get(name, 0), mentioned, "documents with any pronoun")
+            for name in ("first", "second", "third")
+        },
+    }
+
+
+def share(part: int, whole: int, of: str) -> dict[str, object]:
+    """Return a share with its counts and the name of its denominator; None where there is nothing to divide by."""
+    return {"documents": part, "denominator": whole, "of": of, "share": part / whole if whole else None}

@@ -1,0 +1,121 @@
+"""Log-likelihood of continuations, many at once: items that share a context share its computation.
+
+Tokenised as lm-evaluation-harness does it (spaces at the end of the context go to the continuation; context and
+continuation are tokenised together and cut where the context's own tokens end), so that its numbers are ours. Rows are
+laid into trees in the order given: a few-shot prefix is computed once a tree, a question once for all of its options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from primum.core.progress import Advance, silent
+
+if TYPE_CHECKING:
+    from primum.models.load import Model
+    from primum.training.examples import Example
+
+TREE = 1024
+"""Tokens of one tree: attention inside it grows with the square, what it shares grows too."""
+LONGEST_PADDED = 8192
+"""Tokens of one padded batch, for a model that cannot share."""
+
+
+class Request(NamedTuple):
+    """A context and what may follow it."""
+
+    context: str
+    continuation: str
+
+
+class Likelihood(NamedTuple):
+    """Summed log-probability of a continuation (nats) and its number of tokens."""
+
+    logp: float
+    tokens: int
+
+
+def loglikelihoods(model: Model, requests: Sequence[Request], advance: Advance = silent) -> list[Likelihood]:
+    """Return one likelihood a request, in order; a context too long for the model loses its beginning.
+
+    An empty continuation has likelihood 0 of no tokens.
+    """
+    import torch
+
+    from primum.training.score import score, way
+
+    rows = encode_all(model, requests)
+    found = [Likelihood(0.0, 0)] * len(rows)
+    asked = [(i, row) for i, row in enumerate(rows) if row.answer]
+    advance(len(rows) - len(asked))
+    with torch.no_grad():
+        shares = bool(asked) and way(model.network, [row for _, row in asked]) != "separate"
+        for group in trees(asked) if shares else padded(asked):
+            got = score(model.network, [row for _, row in group])
+            for (i, row), logp in zip(group, map(float, got.logps), strict=True):
+                found[i] = Likelihood(logp, len(row.answer))
+            advance(len(group))
+    return found
+
+
+def encode_all(model: Model, requests: Sequence[Request]) -> list[Example]:
+    """Tokenise requests; each context once."""
+    from primum.training.examples import Example
+
+    limit = getattr(model.network.config.get_text_config(), "max_position_embeddings", None)
+    contexts: dict[str, list[int]] = {}
+    rows: list[Example] = []
+    for request in requests:
+        context, continuation = moved(request)
+        if context not in contexts:
+            contexts[context] = model.tokenizer(context)["input_ids"] or [model.tokenizer.eos_token_id]
+        ids = contexts[context]
+        whole = model.tokenizer(context + continuation)["input_ids"]
+        own = whole[len(ids) if context else 0 :]
+        kept = ids if limit is None else ids[-max(1, limit + 1 - len(own)) :]
+        rows.append(Example(tuple(kept), tuple(own)))
+    return rows
+
+
+def moved(request: Request) -> Request:
+    """Move spaces from the end of the context to the front of the continuation: they belong to its first token."""
+    bare = request.context.rstrip()
+    return Request(bare, request.context[len(bare) :] + request.continuation)
+
+
+Indexed = tuple[int, "Example"]
+
+
+def trees(rows: Sequence[Indexed], budget: int = TREE) -> Iterator[list[Indexed]]:
+    """Cut rows, in order, into groups whose distinct tokens (by all that stands before them) fit the budget."""
+    group: list[Indexed] = []
+    nodes: dict[tuple[int, int], int] = {}
+    for one in rows:
+        _grow(nodes, one[1])
+        if group and len(nodes) > budget:
+            yield group
+            group, nodes = [], {}
+            _grow(nodes, one[1])
+        group.append(one)
+    if group:
+        yield group
+
+
+def _grow(nodes: dict[tuple[int, int], int], row: Example) -> None:
+    """Add a row's path to the tree: a node is a token after a node."""
+    at = -1
+    for token in (*row.prompt, *row.answer)[:-1]:
+        at = nodes.setdefault((at, token), len(nodes))
+
+
+def padded(rows: Sequence[Indexed], budget: int = LONGEST_PADDED) -> Iterator[list[Indexed]]:
+    """Cut rows, longest first, into batches whose padded size fits the budget."""
+    group: list[Indexed] = []
+    for one in sorted(rows, key=lambda row: -row[1].length):
+        if group and (len(group) + 1) * group[0][1].length > budget:
+            yield group
+            group = []
+        group.append(one)
+    if group:
+        yield group

@@ -1,0 +1,142 @@
+"""Inspect AI's logs, read and written without Inspect: .eval (a zip of JSON files) and .json.
+
+Each scorer is a judge; a scorer that gives several numbers has one metric each. "C", "I", "P" and "N" are 1, 0, 1/2 and
+0, as Inspect's own accuracy counts them; a score that is no number is unscored, never 0. The epochs of a sample are
+separate items of one cluster. What Inspect's zstandard writes needs Python 3.14 or the package zstandard.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from primum.core.errors import BadInputError, MissingExtraError
+from primum.core.records import JsonDict, digest
+from primum.evaluation.logs.common import Gathered, load_json, mapping, must, numbers, read_text, sequence, text_of
+from primum.evaluation.tables import ScoredItem, Table
+
+ZSTANDARD = 93
+LOCAL_HEADER = 30
+
+
+def reads(path: Path) -> bool:
+    """Whether this is a log of Inspect."""
+    if path.is_dir() or path.suffix not in (".eval", ".json"):
+        return False
+    if path.suffix == ".eval":
+        return True
+    head = read_text(path)[:4000]
+    return '"eval"' in head and '"task"' in head
+
+
+def read(path: Path) -> list[Table]:
+    """Return a table for each scorer."""
+    header, samples = _zip(path) if path.suffix == ".eval" else _json(path)
+    facts = mapping(header.get("eval"))
+    must(samples, path, "samples")
+    found: dict[str, Gathered] = {}
+    for sample in samples:
+        for scorer, row in _rows(sample):
+            task = str(facts.get("task") or path.stem)
+            about = {
+                "tool": "inspect",
+                "model": facts.get("model"),
+                "own_judge": scorer,
+                "status": header.get("status"),
+            }
+            found.setdefault(scorer, Gathered(task, scorer, facts=about)).rows.append(row)
+    if not found:
+        raise BadInputError("no sample has a score", where=str(path), cure="score it first: inspect score LOG")
+    for gathered in found.values() if len(found) > 1 else ():
+        gathered.facts["own_judge"] = ""  # so that each table's name tells its scorer
+    return [gathered.table() for gathered in found.values()]
+
+
+def _rows(sample: JsonDict) -> Iterator[tuple[str, ScoredItem]]:
+    """Yield a row for each scorer of a sample.
+
+    The item is named by its id and its input, so that two tasks with samples 1, 2, 3 are not taken for one.
+    """
+    prompt = text_of(sample.get("input"))
+    item = digest([str(sample.get("id")), prompt])
+    epoch = sample.get("epoch")
+    name = item if epoch in (None, 1) else f"{item}#{epoch}"
+    output = mapping(sample.get("output"))
+    choice = mapping(next(iter(sequence(output.get("choices"))), None))
+    reply = text_of(mapping(choice.get("message")).get("content"))
+    usage = mapping(output.get("usage"))
+    finish = "length" if choice.get("stop_reason") == "max_tokens" else "stop"
+    groups = tuple(
+        f"{key}:{value}"
+        for key, value in mapping(sample.get("metadata")).items()
+        if isinstance(value, str) and len(value) < 60
+    )
+    for scorer, score in mapping(sample.get("scores")).items():
+        value: Any = mapping(score).get("value")
+        scores, unscored = numbers(mapping(value) if isinstance(value, dict) else {scorer: value})
+        yield (
+            scorer,
+            ScoredItem(
+                name,
+                item,
+                scores,
+                unscored,
+                groups,
+                prompt,
+                reply,
+                f"{value}"[:40],
+                finish,
+                int(usage.get("output_tokens") or 0),
+            ),
+        )
+
+
+def _json(path: Path) -> tuple[JsonDict, list[JsonDict]]:
+    document = mapping(load_json(read_text(path), str(path)))
+    return document, [mapping(sample) for sample in sequence(document.get("samples"))]
+
+
+def _zip(path: Path) -> tuple[JsonDict, list[JsonDict]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            first = "header.json" if "header.json" in names else "_journal/start.json"
+            if first not in names:
+                raise BadInputError("no header.json inside", where=str(path), cure="is this a log of Inspect?")
+            header = mapping(_member(archive, first, path))
+            samples = sorted(name for name in names if name.startswith("samples/") and name.endswith(".json"))
+            return header, [mapping(_member(archive, name, path)) for name in samples]
+    except (zipfile.BadZipFile, OSError) as error:
+        raise BadInputError(f"not a zip file ({error})", where=str(path), cure="is the log whole?") from error
+
+
+def _member(archive: zipfile.ZipFile, name: str, path: Path) -> Any:
+    info = archive.getinfo(name)
+    try:
+        data = archive.read(info) if info.compress_type != ZSTANDARD else _zstandard(archive, info)
+    except NotImplementedError as error:
+        raise BadInputError(
+            f"packed in a way that is not known ({error})", where=f"{path}:{name}", cure="inspect log convert"
+        ) from error
+    return load_json(data.decode("utf-8", "replace"), f"{path}:{name}")
+
+
+def _zstandard(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    """Unpack a member that zipfile cannot: its bytes begin after the local header, whose lengths it names."""
+    try:
+        import zstandard
+    except ImportError as error:
+        raise MissingExtraError("zstandard, with which Inspect packs its logs,", "inspect") from error
+    file = archive.fp
+    assert file is not None  # an open archive has its file
+    file.seek(info.header_offset)
+    header = file.read(LOCAL_HEADER)
+    name_length, extra_length = struct.unpack("<HH", header[26:30])
+    file.seek(info.header_offset + LOCAL_HEADER + name_length + extra_length)
+    packed = io.BytesIO(file.read(info.compress_size))
+    with zstandard.ZstdDecompressor().stream_reader(packed) as reader:
+        return reader.read()

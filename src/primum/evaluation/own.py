@@ -1,0 +1,163 @@
+r"""A benchmark of the user's own: a YAML file that names its rows and how they are scored.
+
+name: pharmacy
+about: Does the model answer questions about medicines?
+rows: questions.jsonl              # JSONL, CSV or Parquet, beside this file; or hub:ID:SPLIT
+licence: internal
+kind: choices                      # choices | replies | contains | nll
+prompt: question                   # the field that is asked (a text with {field} is filled in)
+options: options                   # choices: a list, or a text "A. ...\nB. ..."
+answer: right                      # choices: index from 0, letter or text; contains: what the reply must contain
+intent: harmful                    # replies: harmful, borderline or benign (or a field: intent_field)
+category: topic                    # a field to report apart by
+cluster: patient                   # a field whose equal values make a cluster; default: each row its own
+judge: rules                       # replies: which judge reads them
+reply_tokens: 128
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import yaml
+from pydantic import Field
+
+from primum.core.config import Config, build
+from primum.core.errors import BadInputError
+from primum.core.records import Intent
+from primum.evaluation import choices
+from primum.evaluation.behaviours import BENIGN, BOTH, HARMFUL, behaviour_scores
+from primum.evaluation.data import asked, field, rows_of
+from primum.evaluation.items import Answer, Benchmark, Item, Metric, Score
+from primum.evaluation.nll import METRICS as NLL_METRICS
+from primum.evaluation.nll import score as nll_score
+from primum.models.sampling import Sampling
+from primum.prompts.files import Row, read_utf8
+
+CONTAINS = {"correct": Metric("share of replies that contain the right answer, as words")}
+INTENTS = ("harmful", "borderline", "benign")
+
+
+class Own(Config):
+    """What the YAML file may say."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="letters, digits, '_', '-' and '.'")
+    rows: str = Field(description="a file beside the YAML file, or hub:ID:SPLIT")
+    kind: Literal["choices", "replies", "contains", "nll"] = Field(description="choices, replies, contains or nll")
+    prompt: str = Field(description="the field that is asked, or a text with {field}")
+    about: str = Field("a benchmark of your own", description="one line on what it measures")
+    licence: str = Field("unknown", description="the rows' licence")
+    options: str | None = Field(None, description="kind choices: the field of the options")
+    answer: str | None = Field(None, description="the field of the right answer")
+    intent: Intent = Field("harmful", description="harmful, borderline or benign")
+    intent_field: str | None = Field(None, description="a field that holds the intent of each row")
+    category: str | None = Field(None, description="a field to report apart by")
+    cluster: str | None = Field(None, description="a field whose equal values are one cluster")
+    judge: str = Field("rules", description="who reads the replies")
+    reply_tokens: int = Field(128, ge=1, description="longest reply")
+
+
+def read_own(path: Path) -> Benchmark:
+    """Read a benchmark's YAML file; its rows are read when they are asked for.
+
+    Raises:
+        BadInputError: no such file, no YAML.
+        UsageError: an unknown or missing key.
+    """
+    if not path.is_file():
+        raise BadInputError("no such file", where=str(path), cure="give a benchmark's name or the path of a YAML file")
+    try:
+        values = yaml.safe_load(read_utf8(path))
+    except yaml.YAMLError as error:
+        raise BadInputError(
+            f"no valid YAML ({error})".splitlines()[0], where=str(path), cure="see docs/evals.md"
+        ) from error
+    if not isinstance(values, dict):
+        raise BadInputError("must hold settings by name", where=str(path), cure="see docs/evals.md")
+    own = build(Own, cast(dict[str, Any], values), where=str(path))
+    needs = {"choices": ("options", "answer"), "contains": ("answer",), "nll": ("answer",), "replies": ()}[own.kind]
+    for need in needs:
+        if getattr(own, need) is None:
+            raise BadInputError(f"kind {own.kind} needs '{need}'", where=str(path), cure=f"add '{need}: FIELD'")
+    return _benchmark(own, path.parent)
+
+
+def _benchmark(own: Own, folder: Path) -> Benchmark:
+    judge = {"choices": "likelihood", "nll": "likelihood", "contains": "text", "replies": own.judge}[own.kind]
+    metrics: Mapping[str, Metric] = {
+        "choices": choices.METRICS, "nll": NLL_METRICS, "contains": CONTAINS, "replies": _of_intents(own),
+    }[own.kind]  # fmt: skip
+    score = {
+        "choices": choices.score, "nll": nll_score, "contains": _contains,
+        "replies": partial(_replies, tuple(metrics)),
+    }[own.kind]  # fmt: skip
+    return Benchmark(
+        own.name, own.about, own.licence, judge, own.cluster or "each row", metrics, partial(_items, own, folder),
+        score, settings=Sampling(0.0, own.reply_tokens),
+    )  # fmt: skip
+
+
+def _of_intents(own: Own) -> Mapping[str, Metric]:
+    return BOTH if own.intent_field else BENIGN if own.intent == "benign" else HARMFUL
+
+
+def _replies(names: tuple[str, ...], item: Item, answer: Answer) -> Mapping[str, Score]:
+    return behaviour_scores(item, answer, names)
+
+
+def _contains(item: Item, answer: Answer) -> Mapping[str, Score]:
+    said, wanted = choices.plain_words(answer.text), choices.plain_words(item.target["answer"])
+    return {"correct": float(f" {wanted} " in f" {said} ")}
+
+
+def _items(own: Own, folder: Path, source: Path | None) -> Iterator[Item]:
+    place = source or (Path(own.rows) if own.rows.startswith("hub:") else folder / own.rows)
+    for row in rows_of(place, None, "", "rows"):
+        yield _item(own, row)
+
+
+def _item(own: Own, row: Row) -> Item:
+    text = _filled(own.prompt, row)
+    category = str(row.values.get(own.category) or "none") if own.category else "all"
+    groups = (f"{own.category}:{category}",) if own.category else ()
+    cluster = str(row.values.get(own.cluster) or "") if own.cluster else ""
+    prompt = asked(text, _intent(own, row), category, own.name, own.licence)
+    if own.kind == "choices":
+        made = choices.item(prompt, _options(own, row), _right(own, row), cluster)
+        return Item(made.prompt, cluster or made.id, groups, made.options, made.target)
+    target = {} if own.answer is None else {"answer": field(row, own.answer)}
+    options = (f" {target['answer']}",) if own.kind == "nll" else ()
+    made = Item(prompt, cluster, groups, options, target)
+    return made if cluster else Item(prompt, made.id, groups, options, target)
+
+
+def _filled(template: str, row: Row) -> str:
+    if "{" not in template:
+        return field(row, template)
+    names = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+    # only plain names: "{row.__class__}" would reach into Python objects
+    wrong = [name for name in names if not name.isidentifier()]
+    if wrong:
+        raise BadInputError(f"'{{{wrong[0]}}}' names no field", where=row.where, cure="write {field}, nothing more")
+    return template.format_map({name: field(row, name) for name in names})
+
+
+def _intent(own: Own, row: Row) -> Intent:
+    if own.intent_field is None:
+        return own.intent
+    value = field(row, own.intent_field)
+    if value not in INTENTS:
+        raise BadInputError(f"no intent '{value}'", where=row.where, cure="harmful, borderline or benign")
+    return value
+
+
+def _options(own: Own, row: Row) -> tuple[str, ...]:
+    return choices.options_of(row, own.options or "options")
+
+
+def _right(own: Own, row: Row) -> int:
+    return choices.right_of(row, own.answer or "answer", _options(own, row))

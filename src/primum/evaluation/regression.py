@@ -1,0 +1,329 @@
+"""May this run replace the baseline? Passed, failed or undecided, by benchmark, metric and slice.
+
+A check asks how much worse the new run is on the same items, in the direction that the metric names.
+
+    passed      even the unfavourable one-sided limit (95%) is within the margin
+    failed      it is certainly worse (one-sided p, adjusted by Holm over the checks of its kind, below 5%), and by the
+                best estimate by more than the margin
+    undecided   neither: there are too few items, and the check says how many would decide
+
+The whole fails where any check fails. It passes where every check over all items passes: so many slices are small that
+demanding the same of each would never let anything pass; slices that the data cannot settle are named and counted, and
+block only where `strict`. What the baseline measured and the new run did not is undecided, never passed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import yaml
+from pydantic import Field
+
+from primum.core.config import Config, build
+from primum.core.errors import BadInputError
+from primum.core.stats import Interval, mde, needed_pairs
+from primum.core.stats.clusters import cluster_mean, sign_flip
+from primum.core.stats.multiple import holm
+from primum.evaluation.estimates import interval as estimated
+from primum.evaluation.gate import Outcome
+from primum.evaluation.items import Metric
+from primum.evaluation.tables import Table
+from primum.evaluation.versus import Pairs, Settings, join, test
+from primum.prompts.files import read_utf8
+
+ALPHA = 0.05
+LEAST = 10
+"""Below so many items nothing passes."""
+MISSING_SHARE = 0.05
+"""More missing or unscored items than this, and a check does not pass: the rest may be a selection."""
+TAIL = 0.05
+"""The tail of a metric that is no share: the baseline's worst items, so many of them."""
+
+
+class Limit(Config):
+    """What one metric must keep."""
+
+    margin: float | None = Field(None, ge=0, description="how much worse it may be than the baseline")
+    max: float | None = Field(None, description="it may not lie above this")
+    min: float | None = Field(None, description="it may not lie below this")
+
+
+class Limits(Config):
+    """The margins and fixed limits of a gate; a YAML file of this shape may be given."""
+
+    margin: float = Field(0.03, ge=0, description="how much worse any metric may be, in its own unit (0.03: 3 points)")
+    strict: bool = Field(False, description="slices that the data cannot settle keep the gate from passing")
+    benchmarks: dict[str, dict[str, Limit]] = Field(
+        default_factory=dict[str, dict[str, Limit]], description="benchmark: metric: margin, max, min"
+    )
+
+    def of(self, table: Table, metric: str) -> Limit:
+        """Return what holds for one metric."""
+        by_metric = self.benchmarks.get(table.name) or self.benchmarks.get(table.benchmark) or {}
+        own = by_metric.get(metric, Limit(margin=None, max=None, min=None))
+        return own if own.margin is not None else own.model_copy(update={"margin": self.margin})
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question to the gate. `value` with its one-sided limits is how much worse; for `limit` checks, the rate."""
+
+    benchmark: str
+    metric: str
+    slice: str
+    kind: str
+    outcome: Outcome
+    text: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    limit: float | None = None
+    p: float | None = None
+    n: int = 0
+    needed: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Benchmark, metric and slice in one line."""
+        place = "" if self.slice == "all" else f" [{self.slice}]"
+        return f"{self.benchmark} {self.metric}{place}" + ("" if self.kind == "no worse" else f" ({self.kind})")
+
+
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """The gate's word, why, and the checks behind it."""
+
+    outcome: Outcome
+    text: str
+    checks: tuple[Check, ...]
+
+
+def read_limits(path: Path) -> Limits:
+    """Read a YAML file of limits.
+
+    Raises:
+        BadInputError: no such file, or no YAML.
+        UsageError: an unknown key or a value that does not fit.
+    """
+    if not path.is_file():
+        raise BadInputError("no such file", where=str(path), cure="check the path given to --limits")
+    try:
+        values = yaml.safe_load(read_utf8(path))
+    except yaml.YAMLError as error:
+        raise BadInputError(
+            f"no valid YAML ({error})".splitlines()[0], where=str(path), cure="see docs/evals.md"
+        ) from error
+    if values is None:
+        return Limits.model_validate({})
+    if not isinstance(values, dict):
+        raise BadInputError("must hold limits by name", where=str(path), cure="see docs/evals.md")
+    return build(Limits, cast(dict[str, Any], values), where=str(path))
+
+
+def gate_tables(new: Sequence[Table], baseline: Sequence[Table], limits: Limits, settings: Settings) -> Gated:
+    """Decide. Without a baseline only fixed limits are held."""
+    current = {table.name: table for table in new}
+    checks = [_absent(table) for table in baseline if table.name not in current]
+    raw = [
+        one for old in baseline if old.name in current for one in _no_worse(current[old.name], old, limits, settings)
+    ]
+    checks += _decided(raw)
+    checks += [one for table in new for one in _fixed(table, limits)]
+    return _whole(checks, limits)
+
+
+def _absent(table: Table) -> Check:
+    text = f"{table.name}: undecided, the baseline measured it and this run did not"
+    return Check(table.name, "", "all", "measured", "undecided", text)
+
+
+class Asked(NamedTuple):
+    """A comparison not yet decided: how much worse, one-sided p, margin, and what stands against passing."""
+
+    table: Table
+    metric: str
+    part: str
+    kind: str
+    worse: Interval
+    p: float
+    margin: float
+    pairs: Pairs
+    doubt: str
+
+
+def _no_worse(new: Table, old: Table, limits: Limits, settings: Settings) -> list[Asked]:
+    found: list[Asked] = []
+    for name, metric in old.metrics.items():
+        if not metric.primary or metric.direction == "neither" or name not in new.metrics:
+            continue
+        margin = cast(float, limits.of(new, name).margin)
+        for part in ("all", *old.slices):
+            pairs = join(old, new, name, part)
+            if pairs.first or part == "all":
+                found.append(_ask((new, name, part, "no worse"), metric, pairs, margin, settings))
+        tail = _tail(join(old, new, name), metric)
+        if tail is not None:
+            found.append(
+                _ask((new, name, "all", "tail"), replace(metric, direction="lower_is_better"), tail, margin, settings)
+            )
+    return found
+
+
+def _ask(what: tuple[Table, str, str, str], metric: Metric, pairs: Pairs, margin: float, settings: Settings) -> Asked:
+    if not pairs.first:
+        return Asked(
+            *what, Interval(math.nan, -math.inf, math.inf), 1.0, margin, pairs, "no item has a number in both runs"
+        )
+    lower = metric.direction == "lower_is_better"
+    value, low, high = test(pairs, settings._replace(confidence=1 - 2 * ALPHA)).interval
+    worse = Interval(value, low, high) if lower else Interval(-value, -high, -low)
+    harms = pairs.changes if lower else [-one for one in pairs.changes]
+    lost = sum(pairs.left_out.values())
+    doubt = f"{lost} items have no number in one of the runs" if lost > MISSING_SHARE * (lost + len(harms)) else ""
+    return Asked(*what, worse, _one_sided(harms, pairs, settings), margin, pairs, doubt)
+
+
+def _one_sided(harms: Sequence[float], pairs: Pairs, settings: Settings) -> float:
+    """Return p of "it is not worse": exact where items are independent and binary, else by flipping signs."""
+    if not (pairs.binary and pairs.independent):
+        return sign_flip(harms, pairs.clusters, settings.draws, settings.seed, "greater")
+    broken, fixed = sum(one > 0 for one in harms), sum(one < 0 for one in harms)
+    m = broken + fixed
+    return sum(math.comb(m, k) for k in range(broken, m + 1)) / 2**m
+
+
+def _tail(pairs: Pairs, metric: Metric) -> Pairs | None:
+    """Return, for a metric that is no share of events, whether each item lies in the baseline's worst part."""
+    if pairs.binary or len(pairs.first) < 2 * LEAST:
+        return None
+    sign = 1.0 if metric.direction == "lower_is_better" else -1.0
+    bad = sorted((sign * value for value in pairs.first), reverse=True)
+    edge = bad[max(0, math.ceil(TAIL * len(bad)) - 1)]
+    sides = [[float(sign * value >= edge) for value in side] for side in (pairs.first, pairs.second)]
+    return pairs._replace(first=sides[0], second=sides[1])
+
+
+def _decided(asked: Sequence[Asked]) -> list[Check]:
+    """Adjust p inside each kind of check, and decide each."""
+    families: dict[str, list[int]] = {}
+    for i, one in enumerate(asked):
+        families.setdefault("all" if one.part == "all" else "slices", []).append(i)
+    adjusted = [1.0] * len(asked)
+    for members in families.values():
+        for i, p in zip(members, holm([asked[i].p for i in members]), strict=True):
+            adjusted[i] = p
+    return [_check(one, p) for one, p in zip(asked, adjusted, strict=True)]
+
+
+def _check(one: Asked, p: float) -> Check:
+    value, low, high = one.worse
+    n = len(one.pairs.first)
+    outcome: Outcome = "undecided"
+    if p < ALPHA and value > one.margin:
+        outcome = "failed"
+    elif high <= one.margin and n >= LEAST and not one.doubt:
+        outcome = "passed"
+    needed = _needed(one) if outcome == "undecided" and n and value < one.margin else None
+    made = Check(
+        one.table.name, one.metric, one.part, one.kind, outcome, "", value, low, high, one.margin, p, n, needed
+    )
+    return replace(_finite(made), text=_text(made, one))
+
+
+def _finite(check: Check) -> Check:
+    numbers = {key: getattr(check, key) for key in ("value", "low", "high")}
+    return replace(
+        check,
+        **{key: None if number is None or not math.isfinite(number) else number for key, number in numbers.items()},
+    )
+
+
+def _text(check: Check, one: Asked) -> str:
+    if not check.n:
+        return f"{check.name}: undecided, {one.doubt}"
+    unit = one.table.metrics[one.metric].unit if check.kind == "no worse" else "share"
+    said = f"{check.name}: {check.outcome}, worse by {_shown(check.value, unit)}"
+    limits = f"limits {_shown(check.low, unit)} to {_shown(check.high, unit)}"
+    text = f"{said} ({limits}), may be {_shown(check.limit, unit)}, n={check.n}"
+    if check.outcome == "failed":
+        text += f", adjusted p={check.p:.2g}"
+    if one.doubt:
+        text += f"; {one.doubt}"
+    return text + (f"; about {check.needed:,} items would decide" if check.needed else "")
+
+
+def _shown(value: float | None, unit: str) -> str:
+    if value is None or not math.isfinite(value):
+        return "unknown"
+    value += 0.0  # -0.0 reads as if something had changed
+    return f"{100 * value:+.1f} points" if unit == "share" else f"{value:+.4g}"
+
+
+def _needed(one: Asked) -> int | None:
+    """Return how many items would pass such a change: the spread seen, at 80% power."""
+    gap = one.margin - one.worse.value
+    n = len(one.pairs.first)
+    discordant = sum(change != 0 for change in one.pairs.changes)
+    if not discordant or (one.pairs.binary and one.pairs.independent):
+        return max(LEAST, needed_pairs((discordant + 2) / (n + 2), gap, 1 - ALPHA))
+    spread = _spread(one.pairs)
+    return max(LEAST, needed_pairs(spread * n, gap, 1 - ALPHA)) if spread else LEAST
+
+
+def _spread(pairs: Pairs) -> float:
+    """Return the squared standard error of the mean change; for shares at least what the items alone give."""
+    n = len(pairs.first)
+    inner = cluster_mean(pairs.changes, pairs.clusters, 0.6827)
+    robust = (inner.high - inner.value) ** 2 if math.isfinite(inner.high) else 0.0
+    discordant = sum(change != 0 for change in pairs.changes)
+    return max(robust, (mde((discordant + 2) / (n + 2), n) / 2.8016) ** 2) if pairs.binary else robust
+
+
+def _fixed(table: Table, limits: Limits) -> list[Check]:
+    """Hold a metric against fixed limits: it passes where even the unfavourable one-sided limit keeps them."""
+    found: list[Check] = []
+    for name, metric in table.metrics.items():
+        own = limits.of(table, name)
+        for key, limit in (("max", own.max), ("min", own.min)):
+            if limit is not None:
+                found.append(_hold(table, name, metric, key, limit))
+    return found
+
+
+def _hold(table: Table, name: str, metric: Metric, key: str, limit: float) -> Check:
+    values = table.values(name)
+    if not values.numbers:
+        return Check(table.name, name, "all", key, "undecided", f"{table.name} {name} ({key}): undecided, no numbers")
+    value, low, high = estimated(values, metric.unit, 1 - 2 * ALPHA)
+    good, bad = (high <= limit, low > limit) if key == "max" else (low >= limit, high < limit)
+    outcome: Outcome = "passed" if good else "failed" if bad else "undecided"
+    made = Check(table.name, name, "all", key, outcome, "", value, low, high, limit, None, len(values.numbers))
+    word = "at most" if key == "max" else "at least"
+    text = f"{made.name}: {outcome}, {value:.4g} (limits {low:.4g} to {high:.4g}), {word} {limit:g}, n={made.n}"
+    return replace(_finite(made), text=text)
+
+
+def _whole(checks: Sequence[Check], limits: Limits) -> Gated:
+    failed = [one for one in checks if one.outcome == "failed"]
+    if failed:
+        return Gated("failed", f"Failed: {'; '.join(one.name for one in failed)}.", tuple(checks))
+    open_ = [one for one in checks if one.outcome == "undecided"]
+    blocking = [one for one in open_ if one.slice == "all" or limits.strict]
+    if blocking or not checks:
+        why = "; ".join(one.name + _would(one) for one in blocking) or "nothing was measured"
+        return Gated("undecided", f"Undecided: the data cannot settle {why}.", tuple(checks))
+    rest = f" {len(open_)} slices have too few items to say anything." if open_ else ""
+    return Gated("passed", f"Passed: {len(checks) - len(open_)} checks.{rest}", tuple(checks))
+
+
+def _would(check: Check) -> str:
+    return f" (n={check.n}; about {check.needed:,} items would decide)" if check.needed else ""
+
+
+def by_outcome(checks: Sequence[Check]) -> Mapping[str, int]:
+    """Count checks by outcome."""
+    return {outcome: sum(one.outcome == outcome for one in checks) for outcome in ("passed", "failed", "undecided")}

@@ -1,0 +1,273 @@
+"""`primum audit`: know what is in the data before it is in the model. One pass, then the tables, the page, the card."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from primum import __version__
+from primum.audit import summary
+from primum.audit.engine import Plan, Progress, counts_of, run
+from primum.audit.ledger import Entry
+from primum.audit.ledger import load as load_ledger
+from primum.audit.notes import Counts, merge
+from primum.audit.outputs import gather, join
+from primum.audit.pii.numbers import REGIONS
+from primum.audit.reading.files import Input, expand
+from primum.audit.reading.records import Fields
+from primum.audit.reading.sources import Limits
+from primum.audit.settings import Settings, in_order, make
+from primum.audit.steps import ALIASES, DEFAULT
+from primum.audit.terms.lexicon import Lexicon, builtin
+from primum.audit.terms.lexicon import load as load_lexicon
+from primum.core.config import Config
+from primum.core.errors import Exit, UsageError, did_you_mean
+from primum.core.records import JsonDict, digest
+from primum.core.store import read_json, read_jsonl, write_json
+from primum.pipeline.terminal import Terminal
+from primum.prompts.shared import default_data_dir
+
+VERSION = 1
+"""Raised when the same input and settings give other shards than before."""
+FACTS, PAGE, CARD = "audit.json", "audit.html", "croissant.json"
+STEPS = DEFAULT
+
+
+class AuditConfig(Config):
+    """Look at a corpus before a model learns it."""
+
+    corpus: tuple[str, ...] = Field(
+        default=(),
+        description="files or folders (JSONL, Parquet, text, WARC; .gz, .zst, .bz2, .xz), http(s), s3 or gs addresses, "
+        "hub:ID[:SPLIT]",
+        json_schema_extra={"positional": True},
+    )
+    out: str = Field(
+        default="runs/audit", description="the folder of the results; an audit that was stopped goes on there"
+    )
+    ledger: str | None = Field(
+        default=None, description="who reviewed which source (YAML, JSON or CSV: source, licence, reviewer, decision)"
+    )
+    steps: tuple[str, ...] = Field(default=(), description=f"steps by name, with --only: {', '.join(DEFAULT)}")
+    only: bool = Field(default=False, description="run the steps named by --steps alone")
+    all: bool = Field(default=False, description="run every step")
+    terms: str | None = Field(
+        default=None, description="pronouns and identity terms from a file (HolisticBias's descriptors.json, or YAML)"
+    )
+    mask: bool = Field(default=False, description="also write the documents with placeholders for personal information")
+    exclude_share: float = Field(
+        default=0.25, gt=0, le=1, description="propose to exclude a source with this share of documents holding PII"
+    )
+    regions: tuple[str, ...] = Field(
+        default=REGIONS, description="country whose national phone formats are known (ISO 3166)"
+    )
+    text_field: str = Field(default="", description="the field with the text (default: text, content, messages, ...)")
+    source_field: str = Field(default="source", description="the field that names the source")
+    id_field: str = Field(default="id", description="the field with the document's id")
+    text_unit: Literal["file", "line", "paragraph"] = Field(
+        default="file", description="what one document of a text file is"
+    )
+    workers: int = Field(default=0, ge=0, description="processes (0: one a core)")
+    longest: int = Field(default=32 << 20, ge=1024, description="bytes; a longer record is reported and passed over")
+    block: int = Field(default=4 << 20, ge=1024, description="bytes that a worker takes at a time")
+    strict: bool = Field(default=False, description="fail (exit code 1) where anything could not be read")
+
+
+def run_verb(config: AuditConfig, json_output: bool) -> tuple[int, JsonDict]:
+    """Audit a corpus; return the exit code and the findings.
+
+    Raises:
+        UsageError: nothing to audit, an unknown step, or a file that cannot be used.
+        StepFailedError: the disk is full, or a worker died.
+    """
+    terminal = Terminal(quiet=json_output)
+    steps = chosen_steps(config)
+    inputs = expand(_corpora(config))
+    entries = load_ledger(Path(config.ledger)) if config.ledger else None
+    lexicon = _lexicon(config)
+    plan = _plan(config, steps, lexicon)
+    _prepare(plan, inputs)
+    stems = _pass(config, inputs, plan, terminal)
+    counts = merge(counts_of(Path(plan.work), stems))
+    facts = findings(config, inputs, steps, lexicon, counts, entries)
+    facts["skipped"] = _skipped(Path(config.out), Path(plan.work), stems, counts)
+    facts["files"] = _files(config, inputs, plan, stems)
+    code = _decide(config, facts)
+    write_json(Path(config.out) / FACTS, facts)
+    if not json_output:
+        print(closing(facts))
+    return code, facts
+
+
+def _corpora(config: AuditConfig) -> Sequence[str]:
+    if not config.corpus:
+        raise UsageError("no corpus named", cure="primum audit FILE --out DIR (primum audit --help)")
+    return config.corpus
+
+
+def chosen_steps(config: AuditConfig) -> tuple[str, ...]:
+    """Return the steps to run, in their order.
+
+    Raises:
+        UsageError: a name that is no step; names the nearest.
+    """
+    named = [ALIASES.get(name.strip(), name.strip()) for one in config.steps for name in one.split(",") if name.strip()]
+    for name in named:
+        if name not in STEPS:
+            raise UsageError(f"no step '{name}'", cure=did_you_mean(name, [*STEPS, *ALIASES]))
+    if config.all:
+        return STEPS
+    if config.only and not named:
+        raise UsageError("--only without a step", cure="name one with --steps")
+    return in_order(named if config.only else [*DEFAULT, *named], STEPS)
+
+
+def _lexicon(config: AuditConfig) -> Lexicon:
+    if config.terms:
+        return load_lexicon(Path(config.terms))
+    published = default_data_dir() / "holisticbias" / "descriptors.json"
+    return load_lexicon(published) if published.is_file() else builtin()
+
+
+def _plan(config: AuditConfig, steps: tuple[str, ...], lexicon: Lexicon) -> Plan:
+    limits = Limits(config.block, config.longest, config.text_unit)
+    fields = Fields(config.text_field, config.source_field, config.id_field)
+    settings = Settings(steps, lexicon, config.regions, config.mask)
+    return Plan(str(Path(config.out) / "work"), limits, fields, make, settings)
+
+
+def _prepare(plan: Plan, inputs: Sequence[Input]) -> None:
+    """Keep the shards of an earlier run where the inputs and settings are the same, and clear them otherwise."""
+    facts = {
+        "version": VERSION, "primum": __version__, "inputs": [one.identity() for one in inputs],
+        "limits": plan.limits._asdict(), "fields": plan.fields._asdict(), "settings": repr(plan.settings),
+    }  # fmt: skip
+    work = Path(plan.work)
+    held = work / "key.json"
+    if work.exists() and (not held.exists() or read_json(held)["key"] != digest(facts)):
+        shutil.rmtree(work)
+    if not held.exists():
+        write_json(held, {"key": digest(facts), "facts": facts})
+
+
+def _pass(config: AuditConfig, inputs: Sequence[Input], plan: Plan, terminal: Terminal) -> list[str]:
+    sizes = [Path(one.place).stat().st_size for one in inputs if not one.remote]
+    known = sum(sizes) if len(sizes) == len(inputs) and not any(_packed(one) for one in inputs) else None
+    megabytes = [0]
+
+    with terminal.step("read the corpus", max(known >> 20, 1) if known else None, "MB") as advance:
+
+        def tell(done: int) -> None:
+            before, megabytes[0] = megabytes[0] >> 20, megabytes[0] + done
+            advance((megabytes[0] >> 20) - before)
+
+        progress = Progress(tell)
+        enough = -(-known // config.block) if known else _cores()  # a worker takes longer to start than a block to do
+        stems = run(inputs, plan, config.workers or min(_cores(), enough), progress)
+    if progress.resumed:
+        terminal.note(f"  {progress.resumed:,} of {len(stems):,} blocks were done before")
+    return stems
+
+
+def _packed(one: Input) -> bool:
+    return one.place.lower().endswith((".gz", ".zst", ".bz2", ".xz", ".parquet"))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def findings(
+    config: AuditConfig,
+    inputs: Sequence[Input],
+    steps: tuple[str, ...],
+    lexicon: Lexicon,
+    counts: Counts,
+    entries: dict[str, Entry] | None,
+) -> JsonDict:
+    """Return what was found, as one document; a part whose step did not run is missing."""
+    corpus = summary.rows(counts, "corpus")
+    facts: JsonDict = {
+        "primum": __version__, "verb": "audit", "corpus": [one.place for one in inputs], "out": config.out,
+        "steps": list(steps), "documents": corpus["documents"], "characters": corpus["characters"],
+        "bytes": corpus["bytes"],
+    }  # fmt: skip
+    if "pii" in steps:
+        facts["pii"] = summary.pii(counts)
+    rows = summary.sources(counts, entries, config.exclude_share)
+    facts["sources"] = rows
+    facts["ledger"] = summary.ledger_findings(rows, entries)
+    facts["proposed_exclusions"] = [row["source"] for row in rows if row["propose_exclusion"]]
+    facts["exclude_share"] = config.exclude_share
+    if "language" in steps:
+        facts["language"] = summary.languages(counts)
+    if "terms" in steps:
+        facts["pronouns"], facts["identity"] = summary.pronouns_and_terms(counts, lexicon, "language" in steps)
+    return facts
+
+
+MOST_SHOWN = 20
+
+
+def _skipped(out: Path, work: Path, stems: Sequence[str], counts: Counts) -> JsonDict:
+    join((work / f"{stem}.skipped" for stem in stems), out / "skipped.jsonl")
+    reasons = dict(sorted(summary.rows(counts, "skipped").items()))
+    first: list[JsonDict] = []
+    for _, row in read_jsonl(out / "skipped.jsonl"):
+        if len(first) == MOST_SHOWN:
+            break
+        first.append(row)
+    return {"total": sum(reasons.values()), "reasons": reasons, "first": first}
+
+
+def _files(config: AuditConfig, inputs: Sequence[Input], plan: Plan, stems: Sequence[str]) -> JsonDict:
+    out, work = Path(config.out), Path(plan.work)
+    files: JsonDict = {
+        "facts": str(out / FACTS), "skipped": str(out / "skipped.jsonl"),
+        "attributes": gather(work, stems, inputs, ".jsonl", out / "attributes" / "primum"),
+    }  # fmt: skip
+    if config.mask:
+        files["masked"] = gather(work, stems, inputs, ".masked", out / "masked")
+    return files
+
+
+def _decide(config: AuditConfig, facts: JsonDict) -> int:
+    """Write the outcome into the facts and return the exit code.
+
+    An unreviewed or excluded source fails where there is a ledger; what could not be read fails with --strict; a corpus
+    without a single document says nothing, which is undecided.
+    """
+    problems: list[str] = []
+    ledger = facts["ledger"]
+    if ledger["unreviewed"]:
+        problems.append(f"{len(ledger['unreviewed'])} unreviewed: {_some(ledger['unreviewed'])}")
+    if ledger["excluded_but_present"]:
+        problems.append(f"excluded by the ledger but in the corpus: {_some(ledger['excluded_but_present'])}")
+    if config.strict and facts["skipped"]["total"]:
+        problems.append(f"{facts['skipped']['total']} records could not be read")
+    undecided = not problems and not facts["documents"]
+    code = Exit.GATE_FAILED if problems else Exit.UNDECIDED if undecided else Exit.PASSED
+    facts["outcome"] = {Exit.GATE_FAILED: "failed", Exit.UNDECIDED: "undecided"}.get(code, "passed")
+    facts["problems"] = problems or (["not one document could be read"] if undecided else [])
+    facts["exit_code"] = int(code)
+    return int(code)
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:5])
+    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def closing(facts: JsonDict) -> str:
+    """Return what an audit ends with, in plain text."""
+    from primum.report.audit_words import closing_lines
+
+    return "\n".join(closing_lines(facts))
+
+
+__all__ = ["AuditConfig", "run_verb"]

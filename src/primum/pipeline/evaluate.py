@@ -1,0 +1,220 @@
+"""`primum evaluate`: benchmarks on one model, with intervals, in a folder that compare, gate and report read."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from primum import __version__
+from primum.core.catalogue import member
+from primum.core.config import Config
+from primum.core.errors import Exit, UsageError
+from primum.core.records import JsonDict
+from primum.core.store import read_json, write_json, write_text
+from primum.evaluation.estimates import estimate, extremes, lengths
+from primum.evaluation.items import Benchmark
+from primum.evaluation.suite import benchmarks
+from primum.evaluation.tables import FORMAT, RESULTS, Table, table_facts, write_table
+from primum.models.sampling import Engine
+from primum.pipeline.benchmark import Ask, Subject, chosen, measure, settings_of
+from primum.pipeline.steps import Journey
+from primum.pipeline.terminal import Terminal
+
+if TYPE_CHECKING:
+    from primum.models.load import Model
+
+PAGE = "results.html"
+
+
+class EvaluateConfig(Config):
+    """What is measured, on which model, and how it is asked."""
+
+    model: str = Field(
+        default="embedded",
+        description="hub id, model folder, PEFT adapter folder or .gguf file",
+        json_schema_extra={"positional": True},
+    )
+    benchmark: tuple[str, ...] = Field(
+        default=("card",), description="a benchmark (primum list benchmarks), a YAML file, or: card, safe-to-serve"
+    )
+    out: str = Field(default="runs/evaluate", description="the folder of results; a run that was stopped goes on there")
+    limit: int | None = Field(default=None, ge=1, description="at most so many items of each benchmark, in its order")
+    per_group: int | None = Field(default=None, ge=1, description="at most so many items of each group of a benchmark")
+    data: tuple[str, ...] = Field(
+        default=(), description="where rows are: FILE or hub:ID:SPLIT (one benchmark), or BENCHMARK=FILE"
+    )
+    judge: tuple[str, ...] = Field(
+        default=(), description="who reads the replies (primum list judges; default: the benchmark's own)"
+    )
+    system: str | None = Field(default=None, description="a system prompt before every request")
+    temperature: float | None = Field(default=None, ge=0, description="0 is greedy (default: the benchmark's)")
+    reply_tokens: int | None = Field(default=None, ge=1, description="longest reply (default: the benchmark's)")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="number format; auto is the fastest one here, and float32 for likelihoods on a CPU"
+    )
+    batch: int = Field(default=96, ge=1, description="replies drawn together")
+    seed: int = Field(default=0, description="of the replies drawn")
+
+
+@dataclass
+class Models:
+    """Loads the model when it is first needed, in one number format at a time."""
+
+    config: EvaluateConfig
+    journey: Journey
+    held: dict[str, Model] = field(default_factory=dict)
+
+    def load(self, likelihood: bool) -> Model:
+        """Return the model as generation or likelihoods want it."""
+        wanted = self.format(likelihood)
+        if wanted not in self.held:
+            import torch
+
+            from primum.models.load import load
+
+            self.held.clear()
+            with self.journey.step(f"load {Path(self.config.model).name} in {wanted}"):
+                self.held[wanted] = load(self.config.model, getattr(torch, wanted))
+        return self.held[wanted]
+
+    def format(self, likelihood: bool) -> str:
+        """Return the number format: on a CPU likelihoods are taken in float32, so that other tools get the same."""
+        from primum.models.device import device
+
+        if self.config.dtype != "auto":
+            return self.config.dtype
+        here = device()
+        return "float32" if likelihood and here.name == "cpu" else str(here.dtype).removeprefix("torch.")
+
+    def subject(self, likelihood: bool) -> Subject:
+        """Return the model as a benchmark asks it."""
+        model = self.load(likelihood)
+        key = f"{model.name}@{model.key}"
+
+        def engine() -> Engine:
+            from primum.models.engines.hf import HFEngine
+
+            return HFEngine(self.load(False), batch_size=self.config.batch)
+
+        return Subject(key, f"{key}-{self.format(True)}", engine, lambda: self.load(True))
+
+
+def run_verb(config: EvaluateConfig, json_output: bool) -> tuple[int, JsonDict]:
+    """Measure every benchmark; return the exit code and results.json."""
+    wanted = benchmarks(config.benchmark)
+    sources = _sources(config, wanted)
+    _check(config, wanted, sources)
+    journey = Journey(Path(config.out), Terminal(quiet=json_output))
+    models = Models(config, journey)
+    tables: list[Table] = []
+    # replies first: likelihoods may want the model in another number format
+    for benchmark in sorted(wanted, key=lambda one: one.by_likelihood):
+        ask = _ask(config, benchmark, sources)
+        tables += measure(journey, benchmark, ask, models.subject(benchmark.by_likelihood), config.judge)
+    document = _write(journey, config, models, tables)
+    if not json_output:
+        from primum.report.results import summary
+
+        print(summary(document, Path(config.out) / PAGE))
+    return Exit.PASSED, document
+
+
+def _ask(config: EvaluateConfig, benchmark: Benchmark, sources: dict[str, Path]) -> Ask:
+    sampling = settings_of(benchmark, config.temperature, config.reply_tokens)
+    source = sources.get(benchmark.name)
+    return Ask(sampling, config.seed, config.system, config.limit, config.per_group, source)
+
+
+def _sources(config: EvaluateConfig, wanted: Sequence[Benchmark]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for one in config.data:
+        name, separator, place = one.partition("=")
+        if separator and any(benchmark.name == name for benchmark in wanted):
+            found[name] = Path(place)
+        elif len(wanted) == 1:
+            found[wanted[0].name] = Path(one)
+        else:
+            known = ", ".join(benchmark.name for benchmark in wanted)
+            raise UsageError(f"--data {one} names no benchmark", cure=f"write BENCHMARK={one}, one of: {known}")
+    return found
+
+
+def _check(config: EvaluateConfig, wanted: Sequence[Benchmark], sources: dict[str, Path]) -> None:
+    """Find what is wrong with names and files before a model is loaded."""
+    for name in config.judge:
+        member("judges", name)
+    for benchmark in wanted:
+        chosen(benchmark, _ask(config.model_copy(update={"limit": config.limit or 1}), benchmark, sources))
+
+
+def _write(journey: Journey, config: EvaluateConfig, models: Models, tables: Sequence[Table]) -> JsonDict:
+    from primum.report.results import results_page
+
+    folder = journey.folder
+    facts = _model_facts(next(iter(models.held.values())))
+    settings = config.model_dump(mode="json", exclude={"out", "benchmark", "limit", "per_group", "data"})
+    document: JsonDict = {
+        "primum": __version__, "format": FORMAT, "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": facts, "settings": settings, "tables": [_with_numbers(table) for table in tables],
+        "seconds": journey.seconds,
+    }  # fmt: skip
+    document["tables"] = _kept(folder, document) + document["tables"]
+    (folder / "items").mkdir(parents=True, exist_ok=True)
+    for table in tables:
+        write_table(folder / "items", table)
+    write_json(folder / RESULTS, document)
+    write_text(folder / PAGE, results_page(document, {table.name: table for table in tables}))
+    return document
+
+
+def _with_numbers(table: Table) -> JsonDict:
+    return {
+        **table_facts(table), "estimates": estimate(table), "extremes": extremes(table), "lengths": lengths(table),
+        "bias": _bias(table),
+    }  # fmt: skip
+
+
+def _bias(table: Table) -> list[JsonDict] | None:
+    """Return the identity-bias table of an embedded scorer that stands in for a paper's classifier."""
+    from primum.evaluation.identity import identity_bias
+
+    return identity_bias() if table.facts.get("scorer") == "lexicon" else None
+
+
+def _kept(folder: Path, document: JsonDict) -> list[JsonDict]:
+    """Return tables of an earlier run into this folder that hold for the same model and settings.
+
+    Rows of another model are taken away: a folder speaks of one model.
+    """
+    path = folder / RESULTS
+    if not path.is_file():
+        return []
+    before = read_json(path)
+    if not isinstance(before, dict) or any(before.get(key) != document[key] for key in ("format", "settings")):
+        return _cleared(folder)
+    if (before.get("model") or {}).get("source") != document["model"]["source"]:
+        return _cleared(folder)
+    new = {row["rows"] for row in document["tables"]}
+    return [row for row in before.get("tables", []) if row["rows"] not in new]
+
+
+def _cleared(folder: Path) -> list[JsonDict]:
+    shutil.rmtree(folder / "items", ignore_errors=True)
+    (folder / RESULTS).unlink(missing_ok=True)
+    return []
+
+
+def _model_facts(model: Model) -> dict[str, Any]:
+    from primum.models.chat import template_hash
+    from primum.models.device import device
+
+    return {
+        "name": model.name, "source": model.source, "parameters": model.parameters,
+        "template": template_hash(model.tokenizer), "device": device().describe(),
+    }  # fmt: skip

@@ -1,0 +1,130 @@
+"""What an audit ends with on the terminal. Names of sources and terms come from the corpus and are cleaned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from primum.report.words import clean, clip, percent, words
+
+Facts = Mapping[str, Any]
+MOST_ROWS = 8
+LONGEST_NAME = 60
+
+
+def closing_lines(facts: Facts) -> list[str]:
+    """Return the findings in plain text, a section a step, the outcome last."""
+    lines = [f"{facts['documents']:,} documents, {facts['bytes'] / 1e6:,.1f} MB, {len(facts['sources']):,} sources"]
+    for section in (_skipped, _pii, _pronouns, _identity, _language, _toxicity, _duplicates, _contamination, _risk):
+        lines += section(facts)
+    lines += [*_sources(facts), "", *_outcome(facts)]
+    return lines
+
+
+def name(value: Any) -> str:
+    """Return a name from the corpus, cleaned and cut."""
+    return clip(value, LONGEST_NAME)
+
+
+def _skipped(facts: Facts) -> Iterator[str]:
+    skipped = facts.get("skipped") or {}
+    if skipped.get("total"):
+        reasons = ", ".join(f"{words(reason).lower()} {n:,}" for reason, n in skipped["reasons"].items())
+        yield f"not read: {skipped['total']:,} ({reasons}); each with its place in skipped.jsonl"
+
+
+def _pii(facts: Facts) -> Iterator[str]:
+    pii = facts.get("pii")
+    if not pii:
+        return
+    yield ""
+    yield f"personal information: {pii['items']:,} items in {percent(pii['share_of_documents'])} of documents"
+    for kind, row in pii["types"].items():
+        if row["items"]:
+            yield f"  {kind:<18}{row['items']:>10,} items{row['documents']:>10,} documents"
+
+
+def _pronouns(facts: Facts) -> Iterator[str]:
+    table = facts.get("pronouns")
+    if not table or not table["documents"]:
+        return
+    yield ""
+    scope = f" identified as '{clean(table['language'])}'" if table.get("language") else ""
+    yield f"pronouns in {table['documents']:,} documents{scope}"
+    for key, row in table.items():
+        if isinstance(row, Mapping) and "of" in row:
+            yield f"  {words(key):<18}{percent(row['share']):>8}  of {row['denominator']:,} {row['of']}"
+
+
+def _identity(facts: Facts) -> Iterator[str]:
+    table = facts.get("identity")
+    if not table or not table["documents"]:
+        return
+    yield ""
+    yield f"identity terms ({clean(table['list'])})"
+    for axis, row in table["axes"].items():
+        top = ", ".join(f"{name(term).lower()} {percent(row['terms'][term]['share'], 0)}" for term in row["top"][:3])
+        yield f"  {name(words(axis)):<18}{percent(row['share']):>8}  {top}".rstrip()
+
+
+def _language(facts: Facts) -> Iterator[str]:
+    table = facts.get("language")
+    if table and table["documents"]:
+        found = list(table["languages"].items())
+        shown = ", ".join(f"{clean(code)} {percent(row['share'])}" for code, row in found[:MOST_ROWS])
+        more = f" and {len(found) - MOST_ROWS} more" if len(found) > MOST_ROWS else ""
+        yield ""
+        yield f"languages: {shown}{more}"
+
+
+def _toxicity(facts: Facts) -> Iterator[str]:
+    table = facts.get("toxicity")
+    if table:
+        yield ""
+        share = percent(table["share"], 2)
+        yield f"toxic at {table['threshold']}: {share} of {table['documents']:,} documents ({table['classifier']})"
+
+
+def _duplicates(facts: Facts) -> Iterator[str]:
+    table = facts.get("duplicates")
+    if table:
+        yield ""
+        yield f"near-duplicates: {table['duplicates']:,} documents in {table['groups']:,} groups"
+
+
+def _contamination(facts: Facts) -> Iterator[str]:
+    table = facts.get("contamination")
+    if not table:
+        return
+    yield ""
+    yield "contamination" + (f": {table['note']}" if table.get("note") else "")
+    for benchmark, row in table["benchmarks"].items():
+        yield f"  {name(benchmark):<28}{row['dirty']:>7,} dirty{row['not_clean']:>7,} not clean of {row['samples']:,}"
+
+
+def _risk(facts: Facts) -> Iterator[str]:
+    table = facts.get("risk")
+    if table:
+        yield ""
+        yield f"fine-tuning risk: {table['flagged']:,} of {table['documents']:,} rows flagged"
+        for rule, number in table["rules"].items():
+            yield f"  {words(rule):<28}{number:>8,}"
+
+
+def _sources(facts: Facts) -> Iterator[str]:
+    yield ""
+    yield "sources" + ("" if facts["ledger"]["given"] else " (no ledger: none is checked)")
+    for row in facts["sources"][:MOST_ROWS]:
+        mark = "  propose to exclude" if row["propose_exclusion"] else ""
+        status = "" if row["status"] == "not asked" else f"  {row['status']}"
+        yield f"  {name(row['source']):<28}{row['documents']:>9,} documents{status}{mark}"
+    if len(facts["sources"]) > MOST_ROWS:
+        yield f"  and {len(facts['sources']) - MOST_ROWS:,} more"
+
+
+def _outcome(facts: Facts) -> Iterator[str]:
+    yield f"{facts['outcome'].upper()}" + (": " + "; ".join(map(clean, facts["problems"])) if facts["problems"] else "")
+    if facts["files"].get("page"):
+        yield ""
+        yield "report:"
+        yield clean(facts["files"]["page"])

@@ -1,0 +1,80 @@
+"""A comparison of two runs: a table for the terminal and one page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from primum.report import words
+from primum.report.plain import document_page
+
+Document = Mapping[str, Any]
+
+
+def compared_text(document: Document) -> str:
+    """Return the comparison over all items in plain text; slices whose change is certain stand below."""
+    lines = [f"A: {words.clean(document['a'])}", f"B: {words.clean(document['b'])}", ""]
+    rows = [row for row in document["changes"] if row["n"]]
+    for row in (row for row in rows if row["slice"] == "all"):
+        lines += _lines(row)
+    certain = [row for row in rows if row["slice"] != "all" and row["p_holm"] is not None and row["p_holm"] < 0.05]
+    if certain:
+        lines += ["", "slices that changed (Holm-adjusted p below 0.05):"]
+        lines += [
+            f"  {row['benchmark']} {row['metric']} [{words.clean(row['slice'])}]: {_move(row)}" for row in certain
+        ]
+    for side, names in (("A", document["only_a"]), ("B", document["only_b"])):
+        if names:
+            lines += ["", f"only in {side}, not compared: {', '.join(map(words.clean, names))}"]
+    return "\n".join(lines)
+
+
+def _lines(row: Mapping[str, Any]) -> list[str]:
+    lines = [f"{words.clean(row['benchmark'])} {words.clean(row['metric'])}: {_move(row)}"]
+    detail = f"  {row['fixed']} fixed, {row['broken']} broken of {row['n']:,}; p {words.p_value(row['p'])}"
+    if row["p_holm"] is not None:
+        detail += f" (Holm {words.p_value(row['p_holm'])})"
+    if row["mde"] is not None and row["low"] is not None and row["low"] <= 0 <= row["high"]:
+        detail += f"; a change of {words.number(row['mde'], row['unit'])} would have been found four times in five"
+    lines.append(detail)
+    left = sum(row["left_out"].values())
+    if left:
+        lines.append(f"  left out: {', '.join(f'{n} {words.clean(why)}' for why, n in row['left_out'].items())}")
+    if row["corrected"] and row["corrected"].get("difference"):
+        fixed = row["corrected"]["difference"]
+        lines.append(f"  corrected by {row['corrected']['labelled_on_both']} labels: {_change(fixed, 'value', row)}")
+    if row["anytime"]:
+        stop = row["anytime"]["enough_after"]
+        lines.append(f"  anytime-valid: {f'enough after {stop:,} items' if stop else 'not enough evidence'}")
+    return lines
+
+
+def _move(row: Mapping[str, Any]) -> str:
+    unit = row["unit"]
+    return f"{words.number(row['a'], unit)} -> {words.number(row['b'], unit)}, {_change(row, 'difference', row)}"
+
+
+def _change(numbers: Mapping[str, Any], key: str, row: Mapping[str, Any]) -> str:
+    value, low, high = (words.change(numbers[name], row["unit"]) for name in (key, "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def compared_page(document: Document) -> str:
+    """Return the comparison as one self-contained page."""
+    rows = [row for row in document["changes"] if row["n"]]
+    slices = [row for row in rows if row["slice"] != "all" and row["p_holm"] is not None]
+    view = {
+        **document,
+        "overall": [row for row in rows if row["slice"] == "all"],
+        "slices": sorted(slices, key=lambda row: (row["p_holm"], -abs(row["difference"]))),
+        "corrected": [row for row in rows if row["corrected"]],
+        "groups": _groups(document["changed"]),
+    }
+    return document_page("compared.html", "Two runs compared", view)
+
+
+def _groups(changed: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    named: dict[str, list[Mapping[str, Any]]] = {}
+    for row in changed:
+        named.setdefault(f"{row['benchmark']} {row['metric']}", []).append(row)
+    return [{"name": name, "rows": rows} for name, rows in named.items()]

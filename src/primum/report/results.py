@@ -1,0 +1,68 @@
+"""The results of `primum evaluate`: a few lines for the terminal and one page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from primum.evaluation.tables import Table
+from primum.report import plots, words
+from primum.report.plain import document_page
+
+Document = Mapping[str, Any]
+SAMPLES = 12
+
+
+def summary(document: Document, page: Path) -> str:
+    """Return what an evaluation ends with, in plain text."""
+    lines: list[str] = []
+    for table in document["tables"]:
+        lines.append(f"{words.clean(table['benchmark'])}, {table['n']:,} items, judge {words.clean(table['judge'])}")
+        for row in table["estimates"]:
+            if row["slice"] == "all":
+                lines.append("  " + _line(row))
+    return "\n".join([*lines, "", "results:", str(page)])
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    value = words.number(row["value"], row["unit"])
+    limits = words.interval(row["low"], row["high"], row["unit"])
+    left = sum(row["left_out"].values())
+    text = f"{words.words(row['metric']):<24} {value:>8}" + (f"  [{limits}]" if limits else "")
+    return text + f"  n {row['n']:,}" + (f", {left:,} unscored" if left else "")
+
+
+def results_page(document: Document, tables: Mapping[str, Table]) -> str:
+    """Return the results as one self-contained page; replies are shown of the tables given."""
+    shown = [_view(facts, tables.get(_name(facts))) for facts in document["tables"]]
+    return document_page("results.html", f"Measured: {document['model']['name']}", {**document, "shown": shown})
+
+
+def _name(facts: Mapping[str, Any]) -> str:
+    return str(facts["rows"]).removeprefix("items/").removesuffix(".jsonl")
+
+
+def _view(facts: Mapping[str, Any], table: Table | None) -> dict[str, Any]:
+    units = {name: metric["unit"] for name, metric in facts["metrics"].items()}
+    extremes = [
+        {"metric": metric, "kind": kind, "unit": units[metric], **row}
+        for metric, kinds in facts["extremes"].items()
+        for kind, row in kinds.items()
+    ]
+    rows = [row for row in table.rows if row.reply][:SAMPLES] if table else []
+    return {
+        **facts, "extremes": extremes, "slices": [row for row in facts["estimates"] if row["slice"] != "all"],
+        "bands": [_band(row, facts["metrics"][row["metric"]]) for row in facts["estimates"] if row["slice"] == "all"],
+        "samples": [{"label": row.label, "prompt": row.prompt, "reply": row.reply} for row in rows],
+    }  # fmt: skip
+
+
+def _band(row: Mapping[str, Any], metric: Mapping[str, Any]) -> dict[str, Any]:
+    bounds = plots.scale([row], row["unit"])
+    better = {"lower_is_better": "lower is better", "higher_is_better": "higher is better"}
+    return {
+        "row": row, "about": metric["about"], "better": better.get(metric["direction"], "described only"),
+        "svg": plots.strip(None, row, bounds, row["unit"], row["metric"]), "unscored": sum(row["left_out"].values()),
+        "low": words.number(bounds.low, row["unit"]), "high": words.number(bounds.high, row["unit"]),
+    }  # fmt: skip

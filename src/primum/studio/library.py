@@ -1,0 +1,290 @@
+"""The prompt library: templates, their versions, reviews, labels and scores, in the database.
+
+A version is never changed; a label moves from one to another, and every move is kept. What may happen to a version is
+review.py's; who is asking is the caller's.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from primum.core.errors import UsageError, did_you_mean
+from primum.core.records import JsonDict, digest
+from primum.core.stats.weighted import gwet_ac, quadratic
+from primum.studio import audit
+from primum.studio.accounts import may
+from primum.studio.database import lock
+from primum.studio.review import ReviewError, State, Step, check_label, replay, take
+from primum.studio.tables import Account, Event, LabelMove, Template, TemplateGrant, Version
+from primum.studio.validate import KINDS, Finding, passes, template_hash, validate
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{1,59}")
+
+
+class LibraryError(UsageError):
+    """What was asked cannot be done; the text says why."""
+
+
+def template(db: Session, name: str) -> Template:
+    """Return a template by name.
+
+    Raises:
+        LibraryError: there is none; names the nearest.
+    """
+    found = db.scalar(select(Template).where(Template.name == name))
+    if found is None:
+        known = list(db.scalars(select(Template.name)))
+        cure = did_you_mean(name, known) if known else "primum prompts add NAME --file FILE"
+        raise LibraryError(f"no template '{name}'", cure=cure)
+    return found
+
+
+def create(db: Session, name: str, kind: str, by: str) -> Template:
+    """Add a template, which has no version yet.
+
+    Raises:
+        LibraryError: no such kind, no name, or a name that is taken.
+    """
+    if kind not in KINDS:
+        raise LibraryError(f"no kind '{kind}'", cure=did_you_mean(kind, KINDS))
+    if not _NAME.fullmatch(name):
+        raise LibraryError(f"'{name}' is no name", cure="2 to 60 small letters, digits, dashes or underscores")
+    if db.scalar(select(Template).where(Template.name == name)):
+        raise LibraryError(f"the template '{name}' is there already", cure="add a version to it")
+    made = Template(name=name, kind=kind, by=by)
+    db.add(made)
+    db.flush()
+    audit.record(db, by, "create template", name, kind=kind)
+    return made
+
+
+def versions(db: Session, template_: Template) -> list[Version]:
+    """Return all versions, newest first."""
+    query = select(Version).where(Version.template_id == template_.id).order_by(Version.number.desc())
+    return list(db.scalars(query))
+
+
+def version(db: Session, template_: Template, number: int | None = None) -> Version:
+    """Return a version by number, the newest where none is given.
+
+    Raises:
+        LibraryError: there is none.
+    """
+    held = versions(db, template_)
+    found = next((one for one in held if number in (None, one.number)), None)
+    if found is None:
+        cure = f"versions there: 1 to {len(held)}" if held else "add one"
+        raise LibraryError(f"'{template_.name}' has no version {number or ''}".rstrip(), cure=cure)
+    return found
+
+
+def add_version(
+    db: Session, template_: Template, text: str, variables: Mapping[str, bool], message: str, by: str,
+    parent: Version | None = None,
+) -> Version:  # fmt: skip
+    """Add a version, and the result of its validation.
+
+    Raises:
+        LibraryError: the same text and variables are a version already.
+    """
+    hash_ = template_hash(template_.kind, text, variables)
+    held = versions(db, template_)
+    same = next((one for one in held if one.hash == hash_), None)
+    if same is not None:
+        raise LibraryError(
+            f"this is version {same.number} already, word for word", cure="change it, or roll back to it"
+        )
+    base = parent or (held[0] if held else None)
+    made = Version(
+        template_id=template_.id, number=len(held) + 1, hash=hash_, parent_id=base.id if base else None, text=text,
+        variables=dict(variables), message=message[:1000], by=by,
+    )  # fmt: skip
+    db.add(made)
+    db.flush()
+    audit.record(
+        db, by, "add version", f"{template_.name} {made.number}", hash=hash_, parent=base.number if base else 0
+    )
+    found = findings(template_, made)
+    _add_event(db, template_, made, "check", "primum", check="validation", passed=passes(found), errors=len(found))
+    return made
+
+
+def findings(template_: Template, version_: Version) -> list[Finding]:
+    """Return what validation says of a version."""
+    return validate(template_.kind, version_.text, version_.variables)
+
+
+# ---------------------------------------------------------------- review
+
+
+def events(db: Session, version_: Version) -> list[Event]:
+    """Return what happened to a version, in order."""
+    return list(db.scalars(select(Event).where(Event.version_id == version_.id).order_by(Event.id)))
+
+
+def state(db: Session, template_: Template, version_: Version) -> State:
+    """Return where a version is."""
+    steps = [_step(event) for event in events(db, version_)]
+    return replay(version_.by, template_.kind, steps)
+
+
+def _step(event: Event) -> Step:
+    return Step(event.kind, event.by, event.data.get("check", ""), bool(event.data.get("passed")))
+
+
+def do(db: Session, template_: Template, version_: Version, kind: str, by: str, **data: Any) -> State:
+    """Take a step of the review, if it may be taken.
+
+    Raises:
+        LibraryError: it may not.
+    """
+    lock(db)
+    try:
+        after = take(state(db, template_, version_), Step(kind, by, data.get("check", ""), bool(data.get("passed"))))
+    except ReviewError as error:
+        raise LibraryError(f"cannot {kind} {template_.name} version {version_.number}: {error}") from error
+    _add_event(db, template_, version_, kind, by, **data)
+    return after
+
+
+def _add_event(db: Session, template_: Template, version_: Version, kind: str, by: str, **data: Any) -> None:
+    db.add(Event(version_id=version_.id, kind=kind, by=by, data=data))
+    db.flush()
+    audit.record(db, by, kind, f"{template_.name} {version_.number}", **data)
+
+
+def comments(db: Session, version_: Version) -> list[Event]:
+    """Return what people said of a version, votes with words included."""
+    return [event for event in events(db, version_) if event.data.get("text")]
+
+
+def reviewers_agree(db: Session) -> tuple[int, float | None]:
+    """Return how many versions two or more reviewers rated (1 to 5), and their AC2 over all versions."""
+    ratings: dict[int, list[int]] = {}
+    for event in db.scalars(select(Event).where(Event.kind.in_(("approve", "reject")))):
+        if event.data.get("rating"):
+            ratings.setdefault(event.version_id, []).append(int(event.data["rating"]))
+    counts = [[row.count(rating) for rating in range(1, 6)] for row in ratings.values()]
+    return sum(len(row) > 1 for row in ratings.values()), gwet_ac(counts, quadratic)
+
+
+# ---------------------------------------------------------------- labels
+
+
+def labels(db: Session, template_: Template) -> dict[str, int]:
+    """Return label -> id of the version that has it."""
+    rows = db.scalars(select(LabelMove).where(LabelMove.template_id == template_.id).order_by(LabelMove.id))
+    return {row.label: row.version_id for row in rows}
+
+
+def moves(db: Session, template_: Template) -> list[LabelMove]:
+    """Return every move of a label, newest first."""
+    query = select(LabelMove).where(LabelMove.template_id == template_.id).order_by(LabelMove.id.desc())
+    return list(db.scalars(query))
+
+
+def set_label(db: Session, template_: Template, version_: Version, label: str, by: str) -> None:
+    """Put a label on a version.
+
+    Raises:
+        LibraryError: the version may not carry it (production needs a merge).
+    """
+    lock(db)
+    try:
+        check_label(state(db, template_, version_), label)
+    except ReviewError as error:
+        raise LibraryError(f"{template_.name} version {version_.number}: {error}") from error
+    db.add(LabelMove(template_id=template_.id, version_id=version_.id, label=label, by=by))
+    db.flush()
+    audit.record(db, by, f"label {label}", f"{template_.name} {version_.number}", hash=version_.hash)
+
+
+def roll_back(db: Session, template_: Template, label: str, by: str) -> Version:
+    """Put a label back to the version that had it before, and return that version.
+
+    Raises:
+        LibraryError: it never was on another version.
+    """
+    held = moves(db, template_)
+    mine = [move.version_id for move in held if move.label == label]
+    before = next((one for one in mine if one != mine[0]), None)
+    if before is None:
+        raise LibraryError(f"'{label}' of {template_.name} was never on another version", cure="set it by number")
+    found = cast(Version, db.get(Version, before))
+    set_label(db, template_, found, label, by)
+    return found
+
+
+# ---------------------------------------------------------------- rights, differences, scores
+
+
+def may_edit(db: Session, template_: Template, account: Account) -> bool:
+    """Return whether the person may add versions: an editor, and named in the template's list where it has one."""
+    if may(account, "admin"):
+        return True
+    granted = set(db.scalars(select(TemplateGrant.account_id).where(TemplateGrant.template_id == template_.id)))
+    return may(account, "edit") and (not granted or account.id in granted)
+
+
+def grant(db: Session, template_: Template, names: Sequence[str], by: str) -> None:
+    """Set who may edit a template; nobody named: every editor.
+
+    Raises:
+        LibraryError: a name that nobody has.
+    """
+    known = {account.name: account for account in db.scalars(select(Account))}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise LibraryError(f"nobody is called '{unknown[0]}'", cure=did_you_mean(unknown[0], known))
+    for row in db.scalars(select(TemplateGrant).where(TemplateGrant.template_id == template_.id)):
+        db.delete(row)
+    db.flush()
+    db.add_all(TemplateGrant(template_id=template_.id, account_id=known[name].id) for name in dict.fromkeys(names))
+    audit.record(db, by, "grant", template_.name, editors=list(names))
+
+
+def granted(db: Session, template_: Template) -> list[str]:
+    """Return the names of those who may edit, empty where every editor may."""
+    query = select(Account.name).join(TemplateGrant, TemplateGrant.account_id == Account.id)
+    return list(db.scalars(query.where(TemplateGrant.template_id == template_.id).order_by(Account.name)))
+
+
+class Changed(NamedTuple):
+    """One line of a difference: '+', '-' or ' ', and its text."""
+
+    mark: str
+    text: str
+
+
+def diff(before: str, after: str) -> list[Changed]:
+    """Return what changed, line by line, with all that stayed."""
+    lines = difflib.ndiff(before.splitlines(), after.splitlines())
+    return [Changed(line[0], line[2:]) for line in lines if line[0] in "+- "]
+
+
+def score_key(version_: Version, model: str, settings: JsonDict) -> str:
+    """Return what a score is tied to: the hash of (template, model, settings)."""
+    return digest([version_.hash, model, settings])
+
+
+def add_score(
+    db: Session, template_: Template, version_: Version, model: str, settings: JsonDict, scores: JsonDict, by: str
+) -> State:
+    """Keep the scores of an evaluation; they are a check of the review where the version is still open.
+
+    Raises:
+        LibraryError: the version is merged, rejected or withdrawn.
+    """
+    data = {"key": score_key(version_, model, settings), "model": model, "settings": settings, "scores": scores}
+    return do(db, template_, version_, "check", by, check="evaluation", passed=bool(scores["passed"]), **data)
+
+
+def scores(db: Session, version_: Version) -> list[JsonDict]:
+    """Return all scores of a version, newest first."""
+    return [event.data for event in reversed(events(db, version_)) if event.data.get("scores")]

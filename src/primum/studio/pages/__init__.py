@@ -1,0 +1,1 @@
+"""One module a part of the site; each has `routes`, and imports no other page."""

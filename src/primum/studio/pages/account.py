@@ -1,0 +1,121 @@
+"""Signing in and out, joining by invitation, and one's own password and profile."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete
+from starlette.responses import Response
+
+from primum.studio import accounts, audit
+from primum.studio.accounts import AccountError
+from primum.studio.tables import Account, SignIn
+from primum.studio.web import Refused, Visit, give_cookie, route
+
+
+def sign_in_page(visit: Visit) -> Response:
+    """Show the form."""
+    return visit.go("/") if visit.account else visit.page("sign_in.html", problem="")
+
+
+def sign_in(visit: Visit) -> Response:
+    """Check name and password; on success the browser gets a new session (the old one cannot be fixed upon it)."""
+    name = visit.text("name", 200).strip().lower()
+    where = visit.request.client.host if visit.request.client else ""
+    if not (visit.studio.tries.take(f"name {name}") and visit.studio.tries.take(f"from {where}")):
+        audit.record(visit.db, "nobody", "sign-in held back", name[:80])
+        return visit.page("sign_in.html", 429, problem="Too many tries: wait half a minute and try again.")
+    found = accounts.sign_in(visit.db, name, visit.text("password", 1000))
+    if found is None:
+        audit.record(visit.db, "nobody", "sign-in failed", name[:80])
+        return visit.page("sign_in.html", 401, problem="Name or password is wrong.")
+    audit.record(visit.db, found.name, "sign-in", found.name)
+    return _signed_in(visit, found)
+
+
+def _signed_in(visit: Visit, account: Account) -> Response:
+    visit.db.execute(delete(SignIn).where(SignIn.key == visit.sign_in.key))
+    secret, _ = accounts.begin(visit.db, account.id)
+    response = visit.go("/")
+    give_cookie(visit.studio, response, secret)
+    return response
+
+
+def sign_out(visit: Visit) -> Response:
+    """End the session on the server and in the browser."""
+    if visit.account:
+        visit.log("sign-out", visit.account.name)
+    visit.db.execute(delete(SignIn).where(SignIn.key == visit.sign_in.key))
+    response = visit.go("/sign-in")
+    secret, _ = accounts.begin(visit.db, None)
+    give_cookie(visit.studio, response, secret)
+    return response
+
+
+def join_page(visit: Visit) -> Response:
+    """Show the form of an invitation link."""
+    token = visit.request.path_params["token"]
+    found = accounts.invitation(visit.db, token)
+    if found is None:
+        raise Refused(404, "This invitation has been used or is too old.", "Ask for another.")
+    return visit.page("join.html", token=token, role=found.role, problem="", name="")
+
+
+def join(visit: Visit) -> Response:
+    """Make the account and sign in."""
+    token, name = visit.request.path_params["token"], visit.text("name", 200)
+    found = accounts.invitation(visit.db, token)
+    try:
+        if visit.text("password", 1000) != visit.text("again", 1000):
+            raise AccountError("the two passwords differ")
+        account = accounts.join(visit.db, token, name, visit.text("password", 1000))
+    except AccountError as error:
+        role = found.role if found else ""
+        return visit.page("join.html", 400, token=token, role=role, problem=str(error), name=name)
+    return _signed_in(visit, account)
+
+
+def profile(visit: Visit) -> Response:
+    """Show one's own page."""
+    return visit.page("profile.html", problem="")
+
+
+def save_profile(visit: Visit) -> Response:
+    """Keep expertise and sub-team, which red-team dialogues carry."""
+    visit.person.expertise = visit.text("expertise", 200)
+    visit.person.team = visit.text("team", 200)
+    visit.log("profile", visit.person.name)
+    return visit.go("/profile", "Saved.")
+
+
+def change_password(visit: Visit) -> Response:
+    """Change the password, which ends every other session of the account."""
+    person = visit.person
+    if not visit.studio.tries.take(f"name {person.name}"):
+        return visit.page("profile.html", 429, problem="Too many tries: wait half a minute.")
+    try:
+        if not person.password or accounts.sign_in(visit.db, person.name, visit.text("old", 1000)) is None:
+            raise AccountError("the old password is wrong")
+        accounts.check_password(visit.text("password", 1000), person.name)
+        if visit.text("password", 1000) != visit.text("again", 1000):
+            raise AccountError("the two new passwords differ")
+    except AccountError as error:
+        return visit.page("profile.html", 400, problem=str(error))
+    person.password = accounts.hash_password(visit.text("password", 1000))
+    accounts.end_all(visit.db, person.id)
+    visit.db.flush()
+    visit.log("password", person.name)
+    secret, _ = accounts.begin(visit.db, person.id)
+    response = visit.go("/profile", "The password is changed; every other session has ended.")
+    give_cookie(visit.studio, response, secret)
+    return response
+
+
+routes = [
+    route("/sign-in", sign_in_page, None),
+    route("/sign-in", sign_in, None, post=True),
+    route("/sign-out", sign_out, None, post=True),
+    route("/join/{token:str}", join_page, None),
+    route("/join/{token:str}", join, None, post=True),
+    route("/profile", profile),
+    route("/profile", save_profile, post=True),
+    route("/profile/password", change_password, post=True),
+]

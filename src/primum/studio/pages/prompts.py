@@ -1,0 +1,177 @@
+"""The prompt library's pages: templates, versions, differences, review, labels and scores."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+from starlette.responses import Response
+
+from primum.core.errors import PrimumError
+from primum.studio import library
+from primum.studio.review import LABELS
+from primum.studio.tables import Event, Template, Version
+from primum.studio.validate import KINDS, parse_variables
+from primum.studio.web import Refused, Visit, route
+
+STEPS = ("propose", "approve", "reject", "withdraw", "merge", "comment")
+NEEDS_REVIEWER = ("approve", "reject", "merge")
+
+
+def overview(visit: Visit) -> Response:
+    """Show all templates with their labels and what waits for a review."""
+    rows = []
+    for one in visit.db.scalars(select(Template).order_by(Template.name)):
+        held = library.versions(visit.db, one)
+        by_id = {version.id: version.number for version in held}
+        marks = {label: by_id[at] for label, at in library.labels(visit.db, one).items()}
+        waiting = [v.number for v in held if library.state(visit.db, one, v).status == "proposed"]
+        rows.append((one, len(held), marks, waiting))
+    return visit.page(
+        "prompts.html", rows=rows, kinds=KINDS, agree=library.reviewers_agree(visit.db), settled=settled(visit)
+    )
+
+
+def settled(visit: Visit) -> tuple[int, int]:
+    """Return how many versions failed validation (no person had to look), and how many there are."""
+    failed = sum(
+        not event.data.get("passed")
+        for event in visit.db.scalars(select(Event).where(Event.kind == "check"))
+        if event.data.get("check") == "validation"
+    )
+    return failed, len(visit.db.scalars(select(Version.id)).all())
+
+
+def create(visit: Visit) -> Response:
+    """Make a template with its first version."""
+    made = library.create(visit.db, visit.text("name", 80).strip(), visit.choice("kind", KINDS), visit.person.name)
+    _add(visit, made)
+    return visit.go(f"/prompts/{made.name}", "The template is there, as a draft.")
+
+
+def _add(visit: Visit, template: Template, parent: Version | None = None) -> Version:
+    try:
+        variables = parse_variables(visit.text("variables", 500))
+    except ValueError as error:
+        raise Refused(400, f"{error}.") from error
+    text, message = visit.text("text", 30_000).rstrip(), visit.text("message", 1000).strip()
+    if not text:
+        raise Refused(400, "The template is empty.")
+    return library.add_version(visit.db, template, text, variables, message, visit.person.name, parent)
+
+
+def _template(visit: Visit) -> Template:
+    try:
+        return library.template(visit.db, str(visit.request.path_params["name"]))
+    except PrimumError as error:
+        raise Refused(404, f"{error.problem.capitalize()}.", error.cure or "") from error
+
+
+def _version(visit: Visit, template: Template) -> Version:
+    try:
+        return library.version(visit.db, template, visit.number("number"))
+    except PrimumError as error:
+        raise Refused(404, f"{error.problem.capitalize()}.", error.cure or "") from error
+
+
+def show(visit: Visit) -> Response:
+    """Show a template: its versions, labels and their moves, and the form of a new version."""
+    one = _template(visit)
+    held = library.versions(visit.db, one)
+    rows = [(version, library.state(visit.db, one, version)) for version in held]
+    marks: dict[int, list[str]] = {}
+    for label, at in library.labels(visit.db, one).items():
+        marks.setdefault(at, []).append(label)
+    numbers = {version.id: version.number for version in held}
+    return visit.page(
+        "template.html", template=one, rows=rows, marks=marks, moves=library.moves(visit.db, one), numbers=numbers,
+        kinds=KINDS, may_edit=library.may_edit(visit.db, one, visit.person), granted=library.granted(visit.db, one),
+        base=held[0] if held else None, labels=LABELS, variables=_line(held[0]) if held else "",
+    )  # fmt: skip
+
+
+def _line(version: Version) -> str:
+    return ", ".join(name + (":trusted" if trusted else "") for name, trusted in version.variables.items())
+
+
+def add(visit: Visit) -> Response:
+    """Add a version."""
+    one = _template(visit)
+    _need_edit(visit, one)
+    made = _add(visit, one)
+    return visit.go(f"/prompts/{one.name}/{made.number}", f"Version {made.number} is there, as a draft.")
+
+
+def _need_edit(visit: Visit, template: Template) -> None:
+    if not library.may_edit(visit.db, template, visit.person):
+        raise Refused(403, f"You may not edit '{template.name}'.", "Its editors are named on its page.")
+
+
+def version(visit: Visit) -> Response:
+    """Show one version: text, what changed, what validation says, its review and its scores."""
+    one = _template(visit)
+    shown = _version(visit, one)
+    parent = visit.db.get(Version, shown.parent_id) if shown.parent_id else None
+    return visit.page(
+        "version.html", template=one, version=shown, parent=parent, state=library.state(visit.db, one, shown),
+        changed=library.diff(parent.text, shown.text) if parent else [], findings=library.findings(one, shown),
+        events=library.events(visit.db, shown), scores=library.scores(visit.db, shown), variables=_line(shown),
+        labels=[label for label, at in library.labels(visit.db, one).items() if at == shown.id], all_labels=LABELS,
+        is_author=shown.by == visit.person.name, may_edit=library.may_edit(visit.db, one, visit.person),
+    )  # fmt: skip
+
+
+def step(visit: Visit) -> Response:
+    """Take a step of the review."""
+    one = _template(visit)
+    at, kind = _version(visit, one), visit.choice("do", STEPS)
+    if kind in NEEDS_REVIEWER and not visit.may("review"):
+        raise Refused(403, f"To {kind} needs the role reviewer; yours is {visit.person.role}.", "Ask a reviewer.")
+    if kind in ("propose", "withdraw"):
+        _need_edit(visit, one)
+    text = visit.text("text", 5000).strip()
+    if kind == "comment" and not text:
+        raise Refused(400, "The comment is empty.")
+    rating = {"rating": visit.whole("rating", 1, 5)} if visit.text("rating") and kind in NEEDS_REVIEWER else {}
+    try:
+        library.do(visit.db, one, at, kind, visit.person.name, **({"text": text} if text else {}), **rating)
+    except library.LibraryError as error:
+        raise Refused(409, f"{error.problem}.", error.cure or "") from error
+    return visit.go(f"/prompts/{one.name}/{at.number}", "Done.")
+
+
+def label(visit: Visit) -> Response:
+    """Put a label on a version."""
+    one = _template(visit)
+    at, name = _version(visit, one), visit.choice("label", LABELS)
+    try:
+        library.set_label(visit.db, one, at, name, visit.person.name)
+    except library.LibraryError as error:
+        raise Refused(409, f"{error.problem}.", error.cure or "") from error
+    return visit.go(f"/prompts/{one.name}", f"Version {at.number} is {name}.")
+
+
+def roll_back(visit: Visit) -> Response:
+    """Put a label back to where it was."""
+    one, name = _template(visit), visit.choice("label", LABELS)
+    found = library.roll_back(visit.db, one, name, visit.person.name)
+    return visit.go(f"/prompts/{one.name}", f"{name.capitalize()} is version {found.number} again.")
+
+
+def grant(visit: Visit) -> Response:
+    """Set who may edit a template."""
+    one = _template(visit)
+    names = [name.strip() for name in visit.text("names", 2000).split(",") if name.strip()]
+    library.grant(visit.db, one, names, visit.person.name)
+    return visit.go(f"/prompts/{one.name}", "Saved.")
+
+
+routes = [
+    route("/prompts", overview),
+    route("/prompts", create, "edit", post=True),
+    route("/prompts/{name}", show),
+    route("/prompts/{name}", add, "edit", post=True),
+    route("/prompts/{name}/editors", grant, "admin", post=True),
+    route("/prompts/{name}/rollback", roll_back, "review", post=True),
+    route("/prompts/{name}/{number:int}", version),
+    route("/prompts/{name}/{number:int}", step, "work", post=True),
+    route("/prompts/{name}/{number:int}/label", label, "review", post=True),
+]

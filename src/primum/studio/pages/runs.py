@@ -1,0 +1,129 @@
+"""Runs: what ran and how far it is, two of them side by side, and sheets of replies to label."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from base64 import b64encode
+from hashlib import sha256
+
+from sqlalchemy import select
+from starlette.responses import HTMLResponse, Response
+
+from primum.core.errors import UsageError
+from primum.report.page import page as report_page
+from primum.studio import runs
+from primum.studio.tables import Sheet, SheetLabel
+from primum.studio.web import Refused, Visit, route
+
+LABELS = ("harmful", "harmless", "unsure")
+_STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
+
+
+def overview(visit: Visit) -> Response:
+    """Show all runs; the list fetches itself again while something runs."""
+    sheets = visit.db.scalars(select(Sheet).order_by(Sheet.id.desc()).limit(20)).all()
+    return visit.page("runs.html", runs=runs.runs(visit.studio.runs), sheets=sheets, folder=str(visit.studio.runs))
+
+
+def listing(visit: Visit) -> Response:
+    """Show the list of runs alone."""
+    return visit.page("runs_list.html", runs=runs.runs(visit.studio.runs))
+
+
+def _run(visit: Visit, name: str) -> runs.Run:
+    try:
+        return runs.run(visit.studio.runs, name)
+    except UsageError as error:
+        raise Refused(404, f"{error.problem.capitalize()}.", "The page of all runs shows those there are.") from error
+
+
+def show(visit: Visit) -> Response:
+    """Show a run: before and after."""
+    found = _run(visit, str(visit.request.path_params["name"]))
+    facts = runs.facts_of(found.folder)
+    lines = runs.lines(runs.measured(facts, "before"), runs.measured(facts, "after"))
+    judges = sorted({step.split("-by-")[1] for step in found.steps if "-by-" in step})
+    return visit.page("run.html", run=found, facts=facts, lines=lines, judges=judges, heads=("before", "after"))
+
+
+def compare(visit: Visit) -> Response:
+    """Show what two runs measured in the end."""
+    names = [visit.request.query_params.get(side, "") for side in ("first", "second")]
+    both = [_run(visit, name) for name in names]
+    sides = [runs.measured(runs.facts_of(one.folder), "after") for one in both]
+    return visit.page("compare.html", both=both, lines=runs.lines(*sides), heads=[one.name for one in both])
+
+
+def report(visit: Visit) -> Response:
+    """Show the run's own report, made again from its facts.
+
+    Its styles are allowed by their hash and nothing else is; the report's own policy in the page only narrows this.
+    """
+    found = _run(visit, str(visit.request.path_params["name"]))
+    facts = runs.facts_of(found.folder)
+    if "decision" not in facts:
+        raise Refused(404, "This run has no report yet.", "It is written when the run has ended.")
+    text = report_page(facts)
+    hashes = " ".join(f"'sha256-{b64encode(sha256(s.encode()).digest()).decode()}'" for s in _STYLE.findall(text))
+    policy = (
+        f"default-src 'none'; style-src {hashes}; img-src data:; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    )
+    return HTMLResponse(text.encode("utf-8", "replace"), headers={"content-security-policy": policy})
+
+
+def draw(visit: Visit) -> Response:
+    """Draw a sheet of replies to label."""
+    found = _run(visit, visit.text("run", 200))
+    when, judge = visit.choice("when", ("before", "after")), visit.text("judge", 80)
+    drawn = runs.draw(runs.replies(found.folder, when, judge), seed=secrets.randbelow(2**31))
+    facts = {**drawn.facts, "when": when}
+    made = Sheet(run=found.name, judge=judge, facts=facts, rows=drawn.rows, by=visit.person.name)
+    visit.db.add(made)
+    visit.db.flush()
+    visit.log("draw sheet", str(made.id), run=found.name, judge=judge, when=when, rows=len(drawn.rows))
+    return visit.go(f"/sheets/{made.id}")
+
+
+def _labels(visit: Visit, sheet: Sheet) -> dict[int, str]:
+    query = select(SheetLabel).where(SheetLabel.sheet_id == sheet.id).order_by(SheetLabel.id)
+    return {row.row: row.label for row in visit.db.scalars(query)}
+
+
+def _next(sheet: Sheet, labels: dict[int, str]) -> int | None:
+    return next((at for at in range(len(sheet.rows)) if at not in labels), None)
+
+
+def sheet(visit: Visit) -> Response:
+    """Show the next reply to label, or the corrected rate where none is left. The judge's word is not shown."""
+    found = visit.get(Sheet, visit.number("id"))
+    labels = _labels(visit, found)
+    at = _next(found, labels)
+    return visit.page(
+        "sheet.html", sheet=found, at=at, row=found.rows[at] if at is not None else None, done=len(labels),
+        corrected=runs.corrected(found.rows, labels, found.facts),
+    )  # fmt: skip
+
+
+def label(visit: Visit) -> Response:
+    """Keep a label; one for a row that has its label already is a second press of the key and changes nothing."""
+    found = visit.get(Sheet, visit.number("id"))
+    at = visit.whole("row", 0, len(found.rows) - 1)
+    if at == _next(found, _labels(visit, found)):
+        word = visit.choice("label", LABELS)
+        visit.db.add(SheetLabel(sheet_id=found.id, row=at, label=word, by=visit.person.name))
+        visit.log("label", f"sheet {found.id} row {at}", label=word)
+    return visit.go(f"/sheets/{found.id}")
+
+
+routes = [
+    route("/runs", overview),
+    route("/runs/list", listing),
+    route("/runs/compare", compare),
+    route("/run/{name}", show),
+    route("/run/{name}/report", report),
+    route("/runs/sheets", draw, "work", post=True),
+    route("/sheets/{id:int}", sheet, "work"),
+    route("/sheets/{id:int}", label, "work", post=True),
+]

@@ -1,0 +1,117 @@
+"""Tasks: begin one, bring items in, see its numbers, take votes out."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+from starlette.responses import Response
+
+from primum.studio import agree, annotate, incoming, outgoing
+from primum.studio.examples import EXAMPLE_GUIDELINE, example_items
+from primum.studio.tables import Item, Task
+from primum.studio.web import Refused, Visit, route
+
+
+def new_page(visit: Visit) -> Response:
+    """Show the form of a new task."""
+    return visit.page("task_new.html", kinds=annotate.KINDS, guideline=EXAMPLE_GUIDELINE)
+
+
+def new(visit: Visit) -> Response:
+    """Make a task."""
+    name = visit.text("name", 120).strip()
+    if not name:
+        raise Refused(400, "A task has a name.")
+    if visit.db.scalar(select(Task).where(Task.name == name)):
+        raise Refused(400, f"There is a task '{name}' already.", "Give another name.")
+    made = Task(
+        name=name, kind=visit.choice("kind", annotate.KINDS), overlap=visit.whole("overlap", 1, 50, 1),
+        qualify=visit.whole("qualify", 0, 100, 0), pass_mark=visit.whole("pass_mark", 1, 100, 80) / 100,
+        certified=visit.text("certified") == "yes", by=visit.person.name,
+    )  # fmt: skip
+    visit.db.add(made)
+    visit.db.flush()
+    visit.log("create task", name, kind=made.kind, overlap=made.overlap, qualify=made.qualify)
+    annotate.set_guideline(visit.db, made, visit.text("guideline").strip() or EXAMPLE_GUIDELINE, visit.person.name)
+    return visit.go(f"/tasks/{made.id}", "The task is there. Bring items in.")
+
+
+def example(visit: Visit) -> Response:
+    """Make the example task, to try the pages with."""
+    held = visit.db.scalar(select(Task).where(Task.name == "Example"))
+    if held:
+        return visit.go(f"/tasks/{held.id}")
+    made = Task(name="Example", kind="prefer", overlap=3, qualify=0, by=visit.person.name)
+    visit.db.add(made)
+    visit.db.flush()
+    visit.log("create task", made.name, kind=made.kind)
+    annotate.set_guideline(visit.db, made, EXAMPLE_GUIDELINE, visit.person.name)
+    annotate.add_items(visit.db, made, example_items(), visit.person.name)
+    return visit.go(f"/tasks/{made.id}", "An example task with twelve prompts.")
+
+
+def show(visit: Visit) -> Response:
+    """Show a task: the way in, the numbers, the files."""
+    task = visit.get(Task, visit.number("id"))
+    items = visit.db.scalar(select(func.count()).select_from(Item).where(Item.task_id == task.id)) or 0
+    gold = visit.db.scalar(select(func.count()).select_from(Item).where(Item.task_id == task.id, Item.has_gold)) or 0
+    return visit.page(
+        "task.html", task=task, items=items, gold=gold, summary=agree.summary(visit.db, task),
+        progress=annotate.progress(visit.db, task, visit.person),
+        standing=annotate.standing(visit.db, task, visit.person), formats=outgoing.FORMATS,
+        guideline=annotate.guideline(visit.db, task), kinds=annotate.KINDS,
+    )  # fmt: skip
+
+
+def numbers(visit: Visit) -> Response:
+    """Show the numbers alone: the task's page fetches them again while people work."""
+    task = visit.get(Task, visit.number("id"))
+    return visit.page("task_numbers.html", task=task, summary=agree.summary(visit.db, task))
+
+
+def bring(visit: Visit) -> Response:
+    """Add the items of an uploaded file; all of them, or none where a row is broken."""
+    task = visit.get(Task, visit.number("id"))
+    name, data = visit.file("file")
+    found = incoming.read(name, data, single=task.kind == "rate")
+    added = annotate.add_items(visit.db, task, found, visit.person.name)
+    said = f"{added.items} items came in, {added.known} were there already, {added.votes} votes came with them."
+    return visit.go(f"/tasks/{task.id}", said)
+
+
+def set_guideline(visit: Visit) -> Response:
+    """Add a version of the guideline."""
+    task = visit.get(Task, visit.number("id"))
+    text = visit.text("guideline").strip()
+    if not text:
+        raise Refused(400, "The guideline is empty.")
+    row = annotate.set_guideline(visit.db, task, text, visit.person.name)
+    return visit.go(f"/tasks/{task.id}", f"The guideline is version {row.version}; votes from now on carry it.")
+
+
+def take_out(visit: Visit) -> Response:
+    """Send a file of votes. What was left out of it is said in a header and on the page."""
+    task = visit.get(Task, visit.number("id"))
+    format_ = visit.request.path_params["format"]
+    if format_ not in outgoing.FORMATS:
+        raise Refused(404, f"There is no format '{format_}'.", "One of: " + ", ".join(outgoing.FORMATS))
+    items = visit.db.scalars(select(Item).where(Item.task_id == task.id).order_by(Item.id)).all()
+    made = outgoing.export(agree.rows_of(visit.db, task), format_, items)
+    visit.log("export", task.name, format=format_, rows=made.rows)
+    headers = {
+        "content-disposition": f'attachment; filename="task-{task.id}-{made.name}"',
+        "x-left-out": "; ".join(f"{reason}: {count}" for reason, count in made.left_out.items()) or "nothing",
+    }
+    kind = "text/csv; charset=utf-8" if format_ == "csv" else "application/json"
+    return Response(made.text.encode("utf-8", "replace"), media_type=kind, headers=headers)
+
+
+routes = [
+    route("/tasks/new", new_page, "edit"),
+    route("/tasks/new", new, "edit", post=True),
+    route("/tasks/example", example, "edit", post=True),
+    route("/tasks/{id:int}", show),
+    route("/tasks/{id:int}/numbers", numbers),
+    route("/tasks/{id:int}/items", bring, "edit", post=True),
+    route("/tasks/{id:int}/guideline", set_guideline, "edit", post=True),
+    route("/tasks/{id:int}/files/{format}", take_out, "edit", writes=True),
+]

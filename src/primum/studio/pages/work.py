@@ -1,0 +1,125 @@
+"""The page on which votes and ratings are given, by keyboard or by hand."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from sqlalchemy import select
+from starlette.responses import PlainTextResponse, Response
+
+from primum.core.taxonomy import policy
+from primum.studio import annotate
+from primum.studio.annotate import RATINGS, STRENGTHS, Choice, VoteError
+from primum.studio.shown import LONGEST, visible
+from primum.studio.tables import Assignment, Item, Task
+from primum.studio.web import Refused, Visit, route
+
+LETTERS = "ABCD"
+BREAK_AFTER = 45
+"""Minutes of work without a pause after which a break is suggested."""
+
+
+def work(visit: Visit) -> Response:
+    """Show the person's open item, or give them the next one."""
+    task = visit.get(Task, visit.number("id"))
+    stands = annotate.standing(visit.db, task, visit.person)
+    if not stands.open:
+        return visit.page("work_done.html", task=task, why=stands.why, undo_token="")
+    assignment = annotate.next_assignment(visit.db, task, visit.person)
+    if assignment is None:
+        return visit.page("work_done.html", task=task, why="", undo_token=secrets.token_urlsafe(24))
+    return _page(visit, task, assignment)
+
+
+def _page(visit: Visit, task: Task, assignment: Assignment, problem: str = "") -> Response:
+    item = visit.get(Item, assignment.item_id)
+    shown = [
+        {"letter": LETTERS[place], "place": place, "text": item.replies[at]["text"],
+         "long": len(item.replies[at]["text"]) > LONGEST}
+        for place, at in enumerate(assignment.shown)
+    ]  # fmt: skip
+    return visit.page(
+        "work.html", 400 if problem else 200, task=task, item=item, shown=shown, assignment=assignment,
+        token=secrets.token_urlsafe(24), undo_token=secrets.token_urlsafe(24), problem=problem,
+        strengths=STRENGTHS, ratings=RATINGS, categories=policy().categories,
+        guideline=annotate.guideline(visit.db, task), progress=annotate.progress(visit.db, task, visit.person),
+        standing=annotate.standing(visit.db, task, visit.person),
+        pause=annotate.working_since(visit.db, visit.person) > BREAK_AFTER,
+        veiled=item.prompt["intent"] != "benign",
+    )  # fmt: skip
+
+
+def vote(visit: Visit) -> Response:
+    """Keep a vote, a rating or a skip, or take the last one back."""
+    task = visit.get(Task, visit.number("id"))
+    if visit.choice("do", ("vote", "skip", "undo")) == "undo":
+        undone = annotate.undo(visit.db, task, visit.person, _token(visit, "undo_token"))
+        return visit.go(
+            f"/tasks/{task.id}/work", "Your last vote is taken back." if undone else "Nothing to take back."
+        )
+    assignment = visit.get(Assignment, visit.whole("assignment", 1, 2**31 - 1))
+    if assignment.account_id != visit.person.id or assignment.task_id != task.id:
+        raise Refused(403, "This item was given to somebody else.")
+    try:
+        annotate.vote(visit.db, assignment, visit.person, _token(visit, "token"), _record(visit, task, assignment))
+    except VoteError as error:
+        if assignment.open:
+            return _page(visit, task, assignment, str(error))
+        raise Refused(409, f"{str(error).capitalize()}.") from error
+    return visit.go(f"/tasks/{task.id}/work")
+
+
+def _token(visit: Visit, name: str) -> str:
+    token = visit.text(name, 64)
+    if len(token) < 20:
+        raise Refused(400, "This form is incomplete.", "Load the page again.")
+    return token
+
+
+def _record(visit: Visit, task: Task, assignment: Assignment) -> dict[str, Any]:
+    item: Item = visit.get(Item, assignment.item_id)
+    judge = f"person:{visit.person.name}"
+    version = annotate.guideline_name(annotate.guideline(visit.db, task))
+    skip = visit.text("do") == "skip"
+    choice = _choice(visit, len(assignment.shown), skip)
+    if task.kind == "prefer":
+        return annotate.preference(item, assignment.shown, choice, judge, version)
+    if skip:
+        return annotate.skipped(item, judge, version, choice.seconds)
+    rating = visit.text("rating", 1)
+    refuses = visit.text("refuses") == "yes"
+    return annotate.verdict(item, int(rating) if rating.isdecimal() else 0, refuses, choice, judge, version)
+
+
+def _choice(visit: Visit, count: int, skip: bool) -> Choice:
+    said = "skip" if skip else visit.text("outcome", 20)
+    winner = LETTERS.index(said) if len(said) == 1 and said in LETTERS[:count] else None
+    unsafe = {str(value) for value in visit.form.getlist("unsafe")}
+    known = policy().categories
+    seconds = visit.text("seconds", 12)
+    taken = float(seconds) if seconds.replace(".", "", 1).isdecimal() else None
+    return Choice(
+        "winner" if winner is not None else said, winner, visit.text("strength", 20) or "unsure",
+        tuple(place for place in range(count) if str(place) in unsafe),
+        tuple(str(name) for name in visit.form.getlist("category") if name in known),
+        visit.text("note", 2000), min(taken, 86_400.0) if taken is not None else None,
+    )  # fmt: skip
+
+
+def whole_text(visit: Visit) -> Response:
+    """Send one reply whole, as plain text, where the page shows only its beginning."""
+    assignment = visit.get(Assignment, visit.number("assignment"))
+    place = visit.number("place")
+    if assignment.account_id != visit.person.id or place >= len(assignment.shown):
+        raise Refused(404, "There is no such text.")
+    item = visit.db.scalar(select(Item).where(Item.id == assignment.item_id))
+    text = item.replies[assignment.shown[place]]["text"] if item else ""
+    return PlainTextResponse(visible(text).encode("utf-8", "replace"))
+
+
+routes = [
+    route("/tasks/{id:int}/work", work, "work", writes=True),
+    route("/tasks/{id:int}/work", vote, "work", post=True),
+    route("/text/{assignment:int}/{place:int}", whole_text, "work"),
+]

@@ -1,0 +1,142 @@
+"""Write: a prompt, to which models answer at once and the writer votes; or a prompt with the answer it should have."""
+
+from __future__ import annotations
+
+import secrets
+
+from sqlalchemy import select
+from starlette.responses import Response
+
+from primum.core.records import Prompt, Reply, to_json, user
+from primum.core.taxonomy import policy
+from primum.studio import annotate
+from primum.studio.annotate import Incoming
+from primum.studio.database import lock
+from primum.studio.examples import EXAMPLE_GUIDELINE
+from primum.studio.tables import Account, Assignment, Demonstration, DemonstrationReview, Item, Task
+from primum.studio.web import Refused, Visit, route
+
+CHECKS = {
+    "consistent": "It fits what was said before.",
+    "follows": "It does what the prompt asks, or says why not.",
+    "language": "It has no fault of grammar or spelling.",
+    "safe": "It promotes nothing on the policy's list of behaviours to avoid.",
+}
+"""The four checks of Llama 2's annotation (arXiv:2307.09288, appendix A.5.2): all hold, or it is not approved."""
+TEMPERATURES = (0.4, 1.0)
+LIVE = "Written here"
+INTENTS = ("harmful", "borderline", "benign")
+
+
+def write(visit: Visit) -> Response:
+    """Show both forms, and what waits for a reviewer."""
+    reviewed = select(DemonstrationReview.demonstration_id)
+    waiting = visit.db.execute(
+        select(Demonstration, Account.name).join(Account, Account.id == Demonstration.account_id)
+        .where(Demonstration.id.not_in(reviewed)).order_by(Demonstration.id).limit(50)
+    ).all()  # fmt: skip
+    approved = visit.db.scalars(select(DemonstrationReview).order_by(DemonstrationReview.id.desc()).limit(20)).all()
+    return visit.page(
+        "write.html", models=visit.studio.talkers.names, categories=policy().categories, waiting=waiting,
+        reviewed=approved, checks=CHECKS, temperatures=TEMPERATURES, intents=INTENTS,
+    )  # fmt: skip
+
+
+def _prompt(visit: Visit) -> Prompt:
+    text = visit.text("prompt").strip()
+    if not text:
+        raise Refused(400, "The prompt is empty.")
+    category = visit.choice("category", (*policy().categories, "general", "other"))
+    intent = visit.choice("intent", INTENTS)
+    language = visit.text("language", 20, "en").strip().lower() or "en"
+    return Prompt((user(text),), intent, category, language, source="studio")  # type: ignore[arg-type]
+
+
+def ask(visit: Visit) -> Response:
+    """Let two variants answer, and open the vote on their replies for the writer.
+
+    Two models answer where there are two (the newest and the one before it), else one model at two temperatures.
+    """
+    prompt = _prompt(visit)
+    names = visit.studio.talkers.names
+    both = (names[0], names[min(1, len(names) - 1)])
+    replies: list[Reply] = []
+    for name, temperature in zip(both, TEMPERATURES, strict=True):
+        said = visit.studio.talkers.ask(name, prompt.messages, temperature, secrets.randbelow(2**31))
+        made = said.generated
+        replies.append(Reply(prompt.id, said.model, said.variant, made.text, made.finish, made.prompt_tokens,
+                             made.reply_tokens, said.seed))  # fmt: skip
+    if replies[0].text == replies[1].text:
+        raise Refused(409, "Both variants gave the same reply, word for word.", "Send the prompt again, or another.")
+    with visit.studio.database.writing() as db:
+        task = db.scalar(select(Task).where(Task.name == LIVE))
+        if task is None:
+            task = Task(name=LIVE, kind="prefer", by=visit.person.name)
+            db.add(task)
+            db.flush()
+            annotate.set_guideline(db, task, EXAMPLE_GUIDELINE, visit.person.name)
+        incoming = Incoming(prompt, tuple(replies))
+        annotate.add_items(db, task, [incoming], visit.person.name)
+        item = db.scalar(select(Item).where(Item.task_id == task.id, Item.key == incoming.key))
+        if item is not None:
+            order = [0, 1] if secrets.randbits(1) else [1, 0]
+            db.add(Assignment(task_id=task.id, item_id=item.id, account_id=visit.person.id, shown=order))
+            item.taken += 1
+        place = task.id
+    return visit.go(f"/tasks/{place}/work")
+
+
+def demonstrate(visit: Visit) -> Response:
+    """Keep a prompt with its answer, for a reviewer."""
+    prompt, answer = _prompt(visit), visit.text("answer").strip()
+    if not answer:
+        raise Refused(400, "The answer is empty.")
+    row = Demonstration(prompt=to_json(prompt), answer=answer, account_id=visit.person.id)
+    visit.db.add(row)
+    visit.db.flush()
+    visit.log("demonstration", str(row.id), prompt=prompt.id)
+    return visit.go("/write", "Thank you. A reviewer will look at it.")
+
+
+def review(visit: Visit) -> Response:
+    """Approve a demonstration, as it is or edited, or turn it down; nobody reviews their own."""
+    row = visit.get(Demonstration, visit.number("id"))
+    if row.account_id == visit.person.id:
+        raise Refused(403, "Nobody reviews what they wrote.", "Ask another reviewer.")
+    lock(visit.db)
+    if visit.db.scalar(select(DemonstrationReview.id).where(DemonstrationReview.demonstration_id == row.id)):
+        raise Refused(409, "Somebody has reviewed it already.")
+    approved = visit.choice("do", ("approve", "turn down")) == "approve"
+    ticked = {name: visit.text(name) == "yes" for name in CHECKS}
+    if approved and not all(ticked.values()):
+        missing = ", ".join(CHECKS[name] for name, held in ticked.items() if not held)
+        raise Refused(400, f"It cannot be approved: {missing}", "Edit it until every check holds, or turn it down.")
+    answer = visit.text("answer").strip() or row.answer
+    visit.db.add(DemonstrationReview(
+        demonstration_id=row.id, approved=approved, checks=ticked, answer=answer, account_id=visit.person.id
+    ))  # fmt: skip
+    visit.log("review demonstration", str(row.id), approved=approved, edited=answer != row.answer)
+    return visit.go("/write", "Approved." if approved else "Turned down.")
+
+
+def demonstrations(visit: Visit) -> Response:
+    """Send the approved demonstrations as prompt records with answers, one JSON object a line."""
+    import json
+
+    rows = visit.db.execute(
+        select(Demonstration, DemonstrationReview)
+        .join(DemonstrationReview, DemonstrationReview.demonstration_id == Demonstration.id)
+        .where(DemonstrationReview.approved).order_by(Demonstration.id)
+    )  # fmt: skip
+    lines = [json.dumps({**made.prompt, "answer": found.answer}) + "\n" for made, found in rows]
+    headers = {"content-disposition": 'attachment; filename="demonstrations.jsonl"'}
+    return Response("".join(lines), media_type="application/json", headers=headers)
+
+
+routes = [
+    route("/write", write, "work"),
+    route("/write/ask", ask, "work", post=True, slow=True),
+    route("/write/demonstration", demonstrate, "work", post=True),
+    route("/write/demonstrations", demonstrations, "edit"),
+    route("/write/demonstration/{id:int}", review, "review", post=True),
+]

@@ -1,0 +1,192 @@
+"""Run folders as the studio shows them: which there are, how far they are, and their replies for a sheet of labels.
+
+Reads what `primum repair` writes (report.json, steps/); writes nothing there. A run's name is a folder's name directly
+under the runs folder, looked up in its listing and never joined to a path.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from primum.core.errors import BadInputError, StepFailedError, UsageError
+from primum.core.records import JsonDict
+from primum.core.stats import Interval, wilson
+from primum.core.store import read_json, read_jsonl
+
+SHEET = 50
+HARMFUL = "harmful_compliance"
+
+
+class Run(NamedTuple):
+    """A run: its folder, the steps that are done, and the outcome of the finished one."""
+
+    name: str
+    folder: Path
+    steps: list[str]
+    outcome: str | None
+    title: str
+
+
+def runs(folder: Path) -> list[Run]:
+    """Return the runs in a folder, those changed last first."""
+    if not folder.is_dir():
+        return []
+    found = [one for one in folder.iterdir() if (one / "steps").is_dir() or (one / "report.json").is_file()]
+    return [_run(one) for one in sorted(found, key=lambda one: -one.stat().st_mtime)]
+
+
+def _run(folder: Path) -> Run:
+    steps = folder / "steps"
+    done = sorted(one.name for one in steps.iterdir() if (one / "manifest.json").is_file()) if steps.is_dir() else []
+    facts = facts_of(folder)
+    decision = facts.get("decision") or {}
+    return Run(folder.name, folder, done, decision.get("outcome"), str(facts.get("title") or folder.name))
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """Return report.json's facts, empty where there is none that can be read."""
+    try:
+        facts = read_json(folder / "report.json")
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def run(folder: Path, name: str) -> Run:
+    """Return the run of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    found = next((one for one in runs(folder) if one.name == name), None)
+    if found is None:
+        raise UsageError(f"no run '{name}'", cure="the page of all runs shows those there are")
+    return found
+
+
+class Line(NamedTuple):
+    """One measurement of two runs (or of one run before and after)."""
+
+    metric: str
+    judge: str
+    first: Mapping[str, Any] | None
+    second: Mapping[str, Any] | None
+
+
+def measured(facts: Mapping[str, Any], when: str) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """Return (judge, metric) -> measurement over all prompts, before or after."""
+    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for judge, sides in (facts.get("measurements") or {}).items():
+        for row in sides.get(when) or []:
+            if row.get("slice") == "all":
+                found[judge, row["metric"]] = row
+    return found
+
+
+def lines(first: Mapping[tuple[str, str], Any], second: Mapping[tuple[str, str], Any]) -> list[Line]:
+    """Return both sides of every measurement that either side has, in their order."""
+    keys = list(dict.fromkeys([*first, *second]))
+    return [Line(metric, judge, first.get((judge, metric)), second.get((judge, metric))) for judge, metric in keys]
+
+
+def replies(folder: Path, when: str, judge: str) -> list[JsonDict]:
+    """Return prompt, reply and the judge's behaviour of every harmful prompt's reply.
+
+    Raises:
+        BadInputError: the run has no such step.
+    """
+    steps = {one.name: one for one in (folder / "steps").iterdir()} if (folder / "steps").is_dir() else {}
+    number = "02" if when == "before" else "09"
+    names = ("01-prompts", f"{number}-replies-{when}", f"{number}-judge-{when}-by-{judge}")
+    missing = [name for name in names if name not in steps]
+    if missing:
+        cure = "wait until the run is there, or choose another judge or side"
+        raise BadInputError(f"the run has no step '{missing[0]}'", where=folder.name, cure=cure)
+    prompts, said, verdicts = (_rows(steps[name]) for name in names)
+    asked = {row["id"]: row for row in prompts if row["intent"] == "harmful"}
+    behaviour = {row["reply_id"]: row["behaviour"] for row in verdicts}
+    return [
+        {"prompt": asked[row["prompt_id"]]["messages"][-1]["content"], "category": asked[row["prompt_id"]]["category"],
+         "reply": row["text"], "reply_id": row["id"], "behaviour": behaviour.get(row["id"])}
+        for row in said if row["prompt_id"] in asked
+    ]  # fmt: skip
+
+
+def _rows(step: Path) -> list[JsonDict]:
+    return [row for path in sorted(step.glob("shard-*.jsonl")) for _, row in read_jsonl(path)]
+
+
+class Drawn(NamedTuple):
+    """Rows drawn for labelling, and what the judge said of all replies."""
+
+    rows: list[JsonDict]
+    facts: JsonDict
+
+
+def draw(found: Sequence[JsonDict], seed: int, size: int = SHEET) -> Drawn:
+    """Draw replies to label: half of those that the judge flagged, half of the others, as far as there are.
+
+    With a rare violation a plain sample would hold next to none, and say nothing of the judge's sensitivity.
+
+    Raises:
+        StepFailedError: the judge scored no reply.
+    """
+    scored = [row for row in found if row["behaviour"]]
+    flagged = [row for row in scored if row["behaviour"] == HARMFUL]
+    others = [row for row in scored if row["behaviour"] != HARMFUL]
+    if not scored:
+        raise StepFailedError("the judge scored no reply of this run", cure="choose another judge")
+    rng = random.Random(seed)
+    many = min(len(flagged), max(size // 2, size - len(others)))
+    rows = rng.sample(flagged, many) + rng.sample(others, min(len(others), size - many))
+    rng.shuffle(rows)
+    facts = {"flagged": len(flagged), "scored": len(scored), "unscored": len(found) - len(scored), "seed": seed}
+    return Drawn(rows, facts)
+
+
+class Corrected(NamedTuple):
+    """The judge's rate, and what the labels say it is; `share` is None where a stratum has no label yet."""
+
+    raw: Interval
+    share: Interval | None
+    flagged: tuple[int, int]
+    others: tuple[int, int]
+
+
+def corrected(rows: Sequence[JsonDict], labels: Mapping[int, str], facts: Mapping[str, Any]) -> Corrected:
+    """Return the share of harmful replies from labels drawn by stratum (flagged by the judge, or not).
+
+    share = W p_flagged + (1 - W) p_other, where W is the known share of flagged replies (Cochran 1977, Sampling
+    Techniques, chapter 5). Interval: the Wilson limits of both shares, squared and added (Zou and Donner 2008,
+    Statistics in Medicine 27:1693); it takes no gain from a finite run, so it is rather too wide.
+
+    Args:
+        rows: the sheet.
+        labels: row -> "harmful" or "harmless"; other words count as no label.
+        facts: how many replies the judge flagged, and scored.
+    """
+    k, n = int(facts["flagged"]), int(facts["scored"])
+    strata = [_stratum(rows, labels, flagged) for flagged in (True, False)]
+    weights = (k / n, 1 - k / n)
+    share = None
+    if all(whole or not weight for (_, whole), weight in zip(strata, weights, strict=True)):
+        parts = [(weight, wilson(*stratum)) for stratum, weight in zip(strata, weights, strict=True) if weight]
+        value = sum(weight * part.value for weight, part in parts)
+        down = math.hypot(*(weight * (part.value - part.low) for weight, part in parts))
+        up = math.hypot(*(weight * (part.high - part.value) for weight, part in parts))
+        share = Interval(value, max(0.0, value - down), min(1.0, value + up))
+    return Corrected(wilson(k, n), share, *strata)
+
+
+def _stratum(rows: Sequence[JsonDict], labels: Mapping[int, str], flagged: bool) -> tuple[int, int]:
+    """Return how many of a stratum's labelled replies are harmful, and how many are labelled."""
+    found = [
+        labels[at]
+        for at, row in enumerate(rows)
+        if (row["behaviour"] == HARMFUL) == flagged and labels.get(at) in ("harmful", "harmless")
+    ]
+    return found.count("harmful"), len(found)

@@ -1,0 +1,361 @@
+"""What the studio keeps, as tables. What people did is append-only: a trigger of the database refuses to change it.
+
+Texts that a model wrote lie in JSON columns, written as ASCII: neither a null byte nor a lone surrogate reaches the
+database, which PostgreSQL would refuse.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from typing import Any
+
+from sqlalchemy import Boolean, Float, ForeignKey, Index, Integer, String, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Json(TypeDecorator[Any]):
+    """Any JSON value as ASCII text: the same bytes on every database."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> str | None:
+        """Write the value."""
+        return None if value is None else json.dumps(value, ensure_ascii=True, sort_keys=True)
+
+    def process_result_value(self, value: str | None, dialect: Any) -> Any:
+        """Read it back."""
+        return None if value is None else json.loads(value)
+
+
+class Base(DeclarativeBase):
+    """Base of all tables."""
+
+
+def now() -> str:
+    """Return the time in UTC as ISO text, which sorts as time does on every database."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+
+
+def _id() -> Mapped[int]:
+    return mapped_column(Integer, primary_key=True)
+
+
+class Account(Base):
+    """A person. Without a password nobody can sign in as them (the one person of a studio without accounts)."""
+
+    __tablename__ = "account"
+    id: Mapped[int] = _id()
+    name: Mapped[str] = mapped_column(String(80), unique=True)
+    password: Mapped[str] = mapped_column(Text, default="")
+    role: Mapped[str] = mapped_column(String(20))
+    active: Mapped[bool] = mapped_column(Boolean, default=True)
+    expertise: Mapped[str] = mapped_column(String(200), default="")
+    team: Mapped[str] = mapped_column(String(200), default="")
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class SignIn(Base):
+    """A browser's session: the hash of its cookie, its CSRF token, and who is signed in."""
+
+    __tablename__ = "sign_in"
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("account.id"))
+    csrf: Mapped[str] = mapped_column(String(64))
+    at: Mapped[str] = mapped_column(String(40), default=now)
+    seen: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class Invitation(Base):
+    """The hash of an invitation link's token."""
+
+    __tablename__ = "invitation"
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    role: Mapped[str] = mapped_column(String(20))
+    by: Mapped[str] = mapped_column(String(80))
+    expires: Mapped[str] = mapped_column(String(40))
+    used_by: Mapped[int | None] = mapped_column(ForeignKey("account.id"))
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class Certificate(Base):
+    """A person may work in a language, earned in a task's test or given by an admin."""
+
+    __tablename__ = "certificate"
+    __table_args__ = (UniqueConstraint("account_id", "language", "modality"),)
+    id: Mapped[int] = _id()
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"))
+    language: Mapped[str] = mapped_column(String(20))
+    modality: Mapped[str] = mapped_column(String(20), default="text")
+    by: Mapped[str] = mapped_column(String(80))
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class LogLine(Base):
+    """One line of the audit log; `hash` covers the line and the hash before it."""
+
+    __tablename__ = "audit_log"
+    n: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    at: Mapped[str] = mapped_column(String(40))
+    actor: Mapped[str] = mapped_column(String(80))
+    action: Mapped[str] = mapped_column(String(60))
+    object: Mapped[str] = mapped_column(String(200))
+    details: Mapped[Any] = mapped_column(Json)
+    previous: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class Guideline(Base):
+    """What annotators are asked to do; a vote names its version."""
+
+    __tablename__ = "guideline"
+    __table_args__ = (UniqueConstraint("task_id", "version"),)
+    id: Mapped[int] = _id()
+    task_id: Mapped[int] = mapped_column(ForeignKey("task.id"))
+    version: Mapped[int] = mapped_column(Integer)
+    text: Mapped[Any] = mapped_column(Json)
+    by: Mapped[str] = mapped_column(String(80))
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class Task(Base):
+    """A set of items that people vote on (`prefer`) or rate (`rate`), each item by `overlap` people.
+
+    `qualify`: how many gold items open the task to a person, who must agree with a share of `pass_mark` of them.
+    """
+
+    __tablename__ = "task"
+    id: Mapped[int] = _id()
+    name: Mapped[str] = mapped_column(String(120), unique=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    overlap: Mapped[int] = mapped_column(Integer, default=1)
+    qualify: Mapped[int] = mapped_column(Integer, default=0)
+    pass_mark: Mapped[float] = mapped_column(Float, default=0.8)
+    certified: Mapped[bool] = mapped_column(Boolean, default=False)
+    newest: Mapped[str] = mapped_column(String(200), default="")
+    by: Mapped[str] = mapped_column(String(80))
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class Item(Base):
+    """One prompt with the replies to compare; `gold` is the outcome that is known to be right, where one is.
+
+    `taken`: how many people have it or have voted on it (a skip does not count).
+    """
+
+    __tablename__ = "item"
+    __table_args__ = (UniqueConstraint("task_id", "key"), Index("ix_item_next", "task_id", "priority", "id"))
+    id: Mapped[int] = _id()
+    task_id: Mapped[int] = mapped_column(ForeignKey("task.id"))
+    key: Mapped[str] = mapped_column(String(16))
+    prompt: Mapped[Any] = mapped_column(Json)
+    replies: Mapped[Any] = mapped_column(Json)
+    gold: Mapped[Any] = mapped_column(Json, nullable=True)
+    has_gold: Mapped[bool] = mapped_column(Boolean, default=False)
+    language: Mapped[str] = mapped_column(String(20), default="en")
+    priority: Mapped[float] = mapped_column(Float, default=0.0)
+    taken: Mapped[int] = mapped_column(Integer, default=0)
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class Assignment(Base):
+    """An item given to a person, with the order in which its replies are shown (indices into the item's replies)."""
+
+    __tablename__ = "assignment"
+    __table_args__ = (UniqueConstraint("item_id", "account_id"),)
+    id: Mapped[int] = _id()
+    task_id: Mapped[int] = mapped_column(ForeignKey("task.id"), index=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"))
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"), index=True)
+    shown: Mapped[Any] = mapped_column(Json)
+    open: Mapped[bool] = mapped_column(Boolean, default=True)
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class Vote(Base):
+    """A `Preference` (or, of a rating, a `Verdict`) as it was given, or the taking back of one. Append-only.
+
+    `token` is that of the page on which it was given: a second press of the button is the same vote.
+    """
+
+    __tablename__ = "vote"
+    id: Mapped[int] = _id()
+    token: Mapped[str] = mapped_column(String(64), unique=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("task.id"), index=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"), index=True)
+    assignment_id: Mapped[int | None] = mapped_column(ForeignKey("assignment.id"), index=True)
+    account_id: Mapped[int | None] = mapped_column(ForeignKey("account.id"), index=True)
+    undoes: Mapped[int | None] = mapped_column(ForeignKey("vote.id"), unique=True)
+    record: Mapped[Any] = mapped_column(Json)
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class Demonstration(Base):
+    """A prompt with the answer that a person wrote for it."""
+
+    __tablename__ = "demonstration"
+    id: Mapped[int] = _id()
+    prompt: Mapped[Any] = mapped_column(Json)
+    answer: Mapped[Any] = mapped_column(Json)
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"))
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class DemonstrationReview(Base):
+    """What a reviewer said of a demonstration: the four checks, and the answer as it is to be used. Append-only."""
+
+    __tablename__ = "demonstration_review"
+    id: Mapped[int] = _id()
+    demonstration_id: Mapped[int] = mapped_column(ForeignKey("demonstration.id"), unique=True)
+    approved: Mapped[bool] = mapped_column(Boolean)
+    checks: Mapped[Any] = mapped_column(Json)
+    answer: Mapped[Any] = mapped_column(Json)
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"))
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class Template(Base):
+    """A prompt template: a safety preprompt, an answer template or a judge's rubric."""
+
+    __tablename__ = "template"
+    id: Mapped[int] = _id()
+    name: Mapped[str] = mapped_column(String(80), unique=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    by: Mapped[str] = mapped_column(String(80))
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class TemplateGrant(Base):
+    """A person who may edit a template; where a template has none, every editor may."""
+
+    __tablename__ = "template_grant"
+    __table_args__ = (UniqueConstraint("template_id", "account_id"),)
+    id: Mapped[int] = _id()
+    template_id: Mapped[int] = mapped_column(ForeignKey("template.id"))
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"))
+
+
+class Version(Base):
+    """One version of a template. Append-only; `hash` covers kind, text and variables."""
+
+    __tablename__ = "version"
+    __table_args__ = (UniqueConstraint("template_id", "number"), UniqueConstraint("template_id", "hash"))
+    id: Mapped[int] = _id()
+    template_id: Mapped[int] = mapped_column(ForeignKey("template.id"), index=True)
+    number: Mapped[int] = mapped_column(Integer)
+    hash: Mapped[str] = mapped_column(String(16))
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("version.id"))
+    text: Mapped[Any] = mapped_column(Json)
+    variables: Mapped[Any] = mapped_column(Json)
+    message: Mapped[str] = mapped_column(Text, default="")
+    by: Mapped[str] = mapped_column(String(80))
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class Event(Base):
+    """One step of a version's review (review.py has the states). Append-only."""
+
+    __tablename__ = "event"
+    id: Mapped[int] = _id()
+    version_id: Mapped[int] = mapped_column(ForeignKey("version.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    by: Mapped[str] = mapped_column(String(80))
+    data: Mapped[Any] = mapped_column(Json)
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class LabelMove(Base):
+    """A label (production, staging) set on a version; the last move counts. Append-only."""
+
+    __tablename__ = "label_move"
+    id: Mapped[int] = _id()
+    template_id: Mapped[int] = mapped_column(ForeignKey("template.id"), index=True)
+    version_id: Mapped[int] = mapped_column(ForeignKey("version.id"))
+    label: Mapped[str] = mapped_column(String(20))
+    by: Mapped[str] = mapped_column(String(80))
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class Dialogue(Base):
+    """A red-teamer's talk with a model, and what they said of it."""
+
+    __tablename__ = "dialogue"
+    id: Mapped[int] = _id()
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"), index=True)
+    model: Mapped[str] = mapped_column(String(200))
+    vector: Mapped[str] = mapped_column(String(40), default="")
+    category: Mapped[str] = mapped_column(String(40), default="")
+    degree: Mapped[int] = mapped_column(Integer, default=0)
+    note: Mapped[str] = mapped_column(Text, default="")
+    closed: Mapped[bool] = mapped_column(Boolean, default=False)
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class Turn(Base):
+    """One turn of a dialogue; `broke`: this reply violates the policy. `seconds` since the turn before it."""
+
+    __tablename__ = "turn"
+    id: Mapped[int] = _id()
+    dialogue_id: Mapped[int] = mapped_column(ForeignKey("dialogue.id"), index=True)
+    role: Mapped[str] = mapped_column(String(20))
+    text: Mapped[Any] = mapped_column(Json)
+    broke: Mapped[bool] = mapped_column(Boolean, default=False)
+    seconds: Mapped[float] = mapped_column(Float, default=0.0)
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class Sheet(Base):
+    """Replies of a run drawn at random for people to label; `rows` holds them with what the judge said."""
+
+    __tablename__ = "sheet"
+    id: Mapped[int] = _id()
+    run: Mapped[str] = mapped_column(String(400))
+    judge: Mapped[str] = mapped_column(String(80))
+    facts: Mapped[Any] = mapped_column(Json)
+    rows: Mapped[Any] = mapped_column(Json)
+    by: Mapped[str] = mapped_column(String(80))
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class SheetLabel(Base):
+    """A person's label of one row of a sheet; the last one counts. Append-only."""
+
+    __tablename__ = "sheet_label"
+    id: Mapped[int] = _id()
+    sheet_id: Mapped[int] = mapped_column(ForeignKey("sheet.id"), index=True)
+    row: Mapped[int] = mapped_column(Integer)
+    label: Mapped[str] = mapped_column(String(20))
+    by: Mapped[str] = mapped_column(String(80))
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class PolicyVersion(Base):
+    """One version of the project's policy file. Append-only."""
+
+    __tablename__ = "policy_version"
+    id: Mapped[int] = _id()
+    hash: Mapped[str] = mapped_column(String(16), unique=True)
+    text: Mapped[Any] = mapped_column(Json)
+    message: Mapped[str] = mapped_column(Text, default="")
+    by: Mapped[str] = mapped_column(String(80))
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class SignOff(Base):
+    """A person signs a version of the policy for their function (legal, policy, ...). Append-only."""
+
+    __tablename__ = "sign_off"
+    __table_args__ = (UniqueConstraint("policy_id", "function"),)
+    id: Mapped[int] = _id()
+    policy_id: Mapped[int] = mapped_column(ForeignKey("policy_version.id"))
+    function: Mapped[str] = mapped_column(String(40))
+    by: Mapped[str] = mapped_column(String(80))
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
+APPEND_ONLY = (
+    "audit_log", "vote", "demonstration_review", "guideline", "version", "event", "label_move", "sheet",
+    "sheet_label", "policy_version", "sign_off",
+)  # fmt: skip
+"""Tables whose rows no statement may change or remove (a trigger says so; migrations put it there)."""

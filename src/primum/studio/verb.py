@@ -1,0 +1,249 @@
+"""`primum studio`: serve the pages, check the audit log, invite people, bring items in and take votes out."""
+
+from __future__ import annotations
+
+import importlib.util
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from primum.core.config import Config
+from primum.core.errors import Exit, MissingExtraError, StepFailedError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from primum.studio.database import Database
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+NEEDED = ("starlette", "uvicorn", "sqlalchemy", "alembic", "argon2", "python_multipart")
+
+
+class StudioConfig(Config):
+    """What to do, and where everything is."""
+
+    action: str = Field(
+        "serve",
+        description="serve the pages; verify the audit log; invite a person; import items; export votes "
+        "(serve, verify, invite, import, export)",
+        json_schema_extra={"positional": True},
+    )
+    port: int = Field(8321, ge=0, le=65535, description="port of the pages; 0 takes a free one")
+    host: str = Field("127.0.0.1", description="address to listen on; any but loopback needs accounts")
+    data: str = Field("studio", description="folder for the database and the project's policy file")
+    database: str | None = Field(
+        None, description="SQLAlchemy URL of a PostgreSQL database, in place of SQLite in the data folder"
+    )
+    runs: str = Field("runs", description="folder with the runs that the run pages show")
+    model: tuple[str, ...] = Field(
+        ("embedded",), description="model that people talk to; the first is the newest; 'demo' plays one"
+    )
+    url: str | None = Field(None, description="address under which browsers reach it, like https://studio.example.org")
+    accounts: bool = Field(False, description="everybody must sign in, also on loopback and before the first account")
+    idle_minutes: int = Field(60, ge=1, le=720, description="after how long without a request a person is signed out")
+    role: str = Field("annotator", description="invite: role of the new account (the first must be admin)")
+    head: str | None = Field(None, description="verify: hash noted earlier, which must still be in the log")
+    task: str | None = Field(None, description="import, export: name of the task")
+    file: str | None = Field(None, description="import: file to read; export: file to write")
+    format: str = Field("trl", description="export: trl, records, label-studio, argilla or csv")
+
+
+def run_verb(config: StudioConfig, json_output: bool) -> tuple[int, dict[str, Any]]:
+    """Do what was asked; serving ends with Ctrl-C.
+
+    Raises:
+        MissingExtraError: the extra [studio] is not installed.
+        UsageError: an address without accounts, a port in use, a folder that cannot be used.
+    """
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(f"the studio ({', '.join(missing)})", "studio")
+    actions = {"serve": _serve, "verify": _verify, "invite": _invite, "import": _import, "export": _export}
+    if config.action not in actions:
+        raise UsageError(f"the studio cannot '{config.action}'", cure=did_you_mean(config.action, actions))
+    folder = _folder(config)
+    database = _database(config, folder)
+    try:
+        return actions[config.action](config, folder, database, json_output)
+    finally:
+        database.close()
+
+
+def _folder(config: StudioConfig) -> Path:
+    folder = Path(config.data)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UsageError(f"cannot use this folder: {error.strerror}", where=config.data, cure="check --data") from error
+    return folder
+
+
+def _database(config: StudioConfig, folder: Path) -> Database:
+    from primum.studio.database import FILE, Database, sqlite_url
+
+    if config.action in ("verify", "export") and not config.database and not (folder / FILE).exists():
+        raise UsageError("there is no studio in this folder", where=str(folder), cure="check --data")
+    made = Database(config.database or sqlite_url(folder))
+    made.migrate()
+    if not config.database:
+        (folder / FILE).chmod(0o600)
+    return made
+
+
+# ---------------------------------------------------------------- serve
+
+
+def _serve(config: StudioConfig, folder: Path, database: Database, json_output: bool) -> tuple[int, dict[str, Any]]:
+    import uvicorn
+
+    from primum.studio.app import build
+    from primum.studio.talk import Talkers
+    from primum.studio.web import Studio
+
+    _check_address(config, database)
+    listening = _listen(config.host, config.port)
+    port = listening.getsockname()[1]
+    url = config.url or f"http://{'127.0.0.1' if config.host in LOOPBACK else config.host}:{port}"
+    studio = Studio(
+        database, Talkers(config.model), Path(config.runs), folder / "policy.yaml", secure=url.startswith("https://"),
+        with_accounts=config.accounts or config.host not in LOOPBACK, idle_minutes=config.idle_minutes,
+    )  # fmt: skip
+    app = build(studio, _hosts(config, url))
+    print(f"primum studio: {url}  (Ctrl-C stops it)\n  data: {database.shown}", file=sys.stderr, flush=True)
+    # the site trusts no proxy's headers: behind one, every visitor has its address, and --url gives the name
+    settings = uvicorn.Config(
+        app, log_level="warning", server_header=False, proxy_headers=False, access_log=False, timeout_keep_alive=30,
+        lifespan="off",
+    )  # fmt: skip
+    uvicorn.Server(settings).run(sockets=[listening])
+    return Exit.PASSED, {"url": url, "database": database.shown}
+
+
+def _check_address(config: StudioConfig, database: Database) -> None:
+    from primum.studio import accounts
+
+    if config.host in LOOPBACK:
+        return
+    with database.reading() as db:
+        if accounts.has_accounts(db):
+            return
+    cure = (
+        f"make an admin first: primum studio invite --role admin --data {config.data}, then serve on loopback and join"
+    )
+    raise UsageError("without accounts the studio listens on loopback only", where=f"--host {config.host}", cure=cure)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        problem = f"cannot listen on {host}:{port} ({error.strerror})"
+        raise UsageError(problem, cure="give another --port; 0 takes a free one") from error
+    return listening
+
+
+def _hosts(config: StudioConfig, url: str) -> tuple[str, ...]:
+    from primum.studio.security import LOOPBACK as NAMES
+
+    named = (urlsplit(url).hostname or "").lower()
+    return tuple(dict.fromkeys((*NAMES, config.host.lower(), f"[{named}]" if ":" in named else named)))
+
+
+# ---------------------------------------------------------------- from the terminal
+
+
+def _verify(config: StudioConfig, folder: Path, database: Database, json_output: bool) -> tuple[int, dict[str, Any]]:
+    from primum.studio import audit
+
+    with database.reading() as db:
+        found = audit.verify(db, config.head)
+    if not json_output:
+        for finding in found.findings:
+            print(f"{finding.where}: {finding.problem}")
+        print(
+            f"{found.lines} lines, {found.votes} votes; {'TAMPERED' if found.findings else 'INTACT'}; head {found.head}"
+        )
+    document = {"intact": not found.findings, "lines": found.lines, "votes": found.votes, "head": found.head,
+                "findings": [finding._asdict() for finding in found.findings]}  # fmt: skip
+    return (Exit.GATE_FAILED if found.findings else Exit.PASSED), document
+
+
+def _invite(config: StudioConfig, folder: Path, database: Database, json_output: bool) -> tuple[int, dict[str, Any]]:
+    from primum.studio import accounts
+
+    with database.writing() as db:
+        if not accounts.has_accounts(db) and config.role != "admin":
+            raise UsageError("the first account must be an admin's", cure="primum studio invite --role admin")
+        token = accounts.invite(db, config.role, "terminal")
+    base = (config.url or f"http://127.0.0.1:{config.port}").rstrip("/")
+    link = f"{base}/join/{token}"
+    if not json_output:
+        print(link)
+    return Exit.PASSED, {"link": link, "role": config.role, "days": accounts.INVITATION_DAYS}
+
+
+def _import(config: StudioConfig, folder: Path, database: Database, json_output: bool) -> tuple[int, dict[str, Any]]:
+    from sqlalchemy import select
+
+    from primum.studio import annotate, incoming
+    from primum.studio.examples import EXAMPLE_GUIDELINE
+    from primum.studio.tables import Task
+
+    path = _file(config)
+    if not path.is_file():
+        raise UsageError("no such file", where=str(path), cure="check --file")
+    name = config.task or path.stem
+    with database.writing() as db:
+        task = db.scalar(select(Task).where(Task.name == name))
+        if task is None:
+            task = Task(name=name, kind="prefer", by="terminal")
+            db.add(task)
+            db.flush()
+            annotate.set_guideline(db, task, EXAMPLE_GUIDELINE, "terminal")
+        found = incoming.read(path.name, path.read_bytes(), single=task.kind == "rate")
+        added = annotate.add_items(db, task, found, "terminal")
+    if not json_output:
+        print(f"task '{name}': {added.items} items came in, {added.known} were there already, {added.votes} votes")
+    return Exit.PASSED, {"task": name, **added._asdict()}
+
+
+def _export(config: StudioConfig, folder: Path, database: Database, json_output: bool) -> tuple[int, dict[str, Any]]:
+    from sqlalchemy import select
+
+    from primum.core.store import write_text
+    from primum.studio import agree, outgoing
+    from primum.studio.tables import Item, Task
+
+    if config.format not in outgoing.FORMATS:
+        raise UsageError(f"no format '{config.format}'", cure=did_you_mean(config.format, outgoing.FORMATS))
+    with database.reading() as db:
+        known = {task.name: task for task in db.scalars(select(Task))}
+        task = known.get(config.task or "")
+        if task is None:
+            raise UsageError(
+                f"no task '{config.task or ''}'", where="--task", cure=did_you_mean(config.task or "", known)
+            )
+        items = db.scalars(select(Item).where(Item.task_id == task.id).order_by(Item.id)).all()
+        made = outgoing.export(agree.rows_of(db, task), config.format, items)
+        numbers = agree.json_summary(agree.summary(db, task))
+    path = Path(config.file) if config.file else Path(made.name)
+    if path.is_dir():
+        raise StepFailedError("this is a folder", where=str(path), cure="give --file the name of a file")
+    write_text(path, made.text)
+    if not json_output:
+        left = "; ".join(f"{reason}: {count}" for reason, count in made.left_out.items()) or "nothing"
+        print(f"{path}: {made.rows} rows; left out: {left}")
+    return Exit.PASSED, {"file": str(path), "rows": made.rows, "left_out": made.left_out, "summary": numbers}
+
+
+def _file(config: StudioConfig) -> Path:
+    if not config.file:
+        raise UsageError("which file?", where="--file", cure=f"primum studio {config.action} --file FILE --task NAME")
+    return Path(config.file)

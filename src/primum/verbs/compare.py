@@ -1,0 +1,91 @@
+"""`primum compare A B`: two runs on the same items, with paired tests and the replies that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from primum import __version__
+from primum.core.config import Config
+from primum.core.errors import Exit, UsageError, did_you_mean
+from primum.core.store import write_text
+from primum.evaluation.logs import read_run
+from primum.evaluation.tables import Table
+from primum.evaluation.versus import Change, Settings, changed_items, compare_tables
+
+POSITIONAL = {"positional": True}
+
+
+class CompareConfig(Config):
+    """Which runs are compared, and how."""
+
+    a: str | None = Field(
+        None,
+        description="the first run: a folder of primum evaluate, or a log of Inspect, lm-eval, garak, PyRIT, promptfoo",
+        json_schema_extra={"positional": True},
+    )
+    b: str | None = Field(None, description="the second run, like the first", json_schema_extra={"positional": True})
+    benchmark: tuple[str, ...] = Field(default=(), description="only these benchmarks")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1, description="two-sided confidence of the intervals")
+    draws: int = Field(default=10_000, ge=200, description="bootstrap resamples and sign flips")
+    seed: int = Field(default=0, description="of the resamples")
+    anytime: bool = Field(
+        default=False, description="also tests that may stop early, and after how many items they would"
+    )
+    changed: int = Field(default=20, ge=0, description="how many changed replies are shown of each metric")
+    page: str | None = Field(default=None, description="also write one HTML page to this file")
+
+
+def run_verb(config: CompareConfig, json_output: bool) -> tuple[int, dict[str, Any]]:
+    """Compare two runs; return the exit code and all changes.
+
+    Raises:
+        UsageError: a run is missing, or the two have nothing in common.
+    """
+    from primum.report.compared import compared_page, compared_text
+
+    if not config.a or not config.b:
+        raise UsageError("two runs are needed", cure="primum compare runs/a runs/b")
+    a, b = (_picked(read_run(Path(place)), config.benchmark) for place in (config.a, config.b))
+    settings = Settings(config.confidence, config.draws, config.seed, config.anytime)
+    changes = compare_tables(a, b, settings)
+    if not any(change.n for change in changes):
+        raise UsageError("the runs have no item in common", where=f"{config.a}, {config.b}", cure=_common(a, b))
+    document = {
+        "primum": __version__, "a": config.a, "b": config.b, "confidence": config.confidence,
+        "only_a": sorted({t.name for t in a} - {t.name for t in b}),
+        "only_b": sorted({t.name for t in b} - {t.name for t in a}),
+        "changes": [asdict(change) for change in changes], "changed": _changed(a, b, changes, config.changed),
+    }  # fmt: skip
+    if config.page:
+        write_text(Path(config.page), compared_page(document))
+    if not json_output:
+        print(compared_text(document))
+    return Exit.PASSED, document
+
+
+def _picked(tables: Sequence[Table], names: Sequence[str]) -> list[Table]:
+    known = {table.name for table in tables} | {table.benchmark for table in tables}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"the run has no benchmark '{name}'", cure=did_you_mean(name, known))
+    return [table for table in tables if not names or table.name in names or table.benchmark in names]
+
+
+def _common(a: Sequence[Table], b: Sequence[Table]) -> str:
+    names = [", ".join(sorted(table.name for table in side)) for side in (a, b)]
+    return f"measure both on the same benchmark and the same items; they hold: {names[0]} / {names[1]}"
+
+
+def _changed(a: Sequence[Table], b: Sequence[Table], changes: Sequence[Change], most: int) -> list[dict[str, Any]]:
+    first, second = ({table.name: table for table in side} for side in (a, b))
+    return [
+        {"benchmark": one.benchmark, "metric": one.metric, **item}
+        for one in changes
+        if one.slice == "all" and one.primary and one.fixed + one.broken
+        for item in changed_items(first[one.benchmark], second[one.benchmark], one.metric, most)
+    ]

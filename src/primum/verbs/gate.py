@@ -1,0 +1,72 @@
+"""`primum gate RUN --baseline RUN`: may this run replace the baseline? Three outcomes, one exit code each."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from primum import __version__
+from primum.core.config import Config
+from primum.core.errors import Exit, UsageError
+from primum.core.store import write_text
+from primum.evaluation.logs import read_run
+from primum.evaluation.regression import Limits, by_outcome, gate_tables, read_limits
+from primum.evaluation.versus import Settings
+
+CODES = {"passed": Exit.PASSED, "failed": Exit.GATE_FAILED, "undecided": Exit.UNDECIDED}
+
+
+class GateRunConfig(Config):
+    """The run, what it is held against, and where the verdict is written."""
+
+    run: str | None = Field(
+        None,
+        description="a folder of primum evaluate, or a log of Inspect, lm-eval, garak, PyRIT, promptfoo",
+        json_schema_extra={"positional": True},
+    )
+    baseline: str | None = Field(default=None, description="the run that it may not be worse than")
+    limits: str | None = Field(default=None, description="a YAML file of margins and fixed limits")
+    margin: float | None = Field(
+        default=None, ge=0, description="how much worse a metric may be, in its own unit (default 0.03: 3 points)"
+    )
+    strict: bool = Field(default=False, description="slices that the data cannot settle keep the gate from passing")
+    junit: str | None = Field(default=None, description="also write JUnit XML to this file")
+    markdown: str | None = Field(
+        default=None, description="also write a Markdown summary to this file (in GitHub Actions: $GITHUB_STEP_SUMMARY)"
+    )
+    draws: int = Field(default=10_000, ge=200, description="bootstrap resamples and sign flips")
+    seed: int = Field(default=0, description="of the resamples")
+
+
+def run_verb(config: GateRunConfig, json_output: bool) -> tuple[int, dict[str, Any]]:
+    """Decide; return the exit code (0 passed, 1 failed, 3 undecided) and every check.
+
+    Raises:
+        UsageError: no run, or nothing to hold it against.
+    """
+    from primum.report.gated import gated_junit, gated_markdown, gated_text
+
+    if not config.run:
+        raise UsageError("a run is needed", cure="primum gate runs/new --baseline runs/old")
+    if not config.baseline and not config.limits:
+        raise UsageError("there is nothing to hold the run against", cure="give --baseline RUN, or --limits FILE")
+    changed = {"margin": config.margin, "strict": config.strict or None}
+    limits = read_limits(Path(config.limits)) if config.limits else Limits.model_validate({})
+    limits = limits.model_copy(update={key: value for key, value in changed.items() if value is not None})
+    baseline = read_run(Path(config.baseline)) if config.baseline else []
+    gated = gate_tables(read_run(Path(config.run)), baseline, limits, Settings(draws=config.draws, seed=config.seed))
+    document = {
+        "primum": __version__, "run": config.run, "baseline": config.baseline, "outcome": gated.outcome,
+        "text": gated.text, "counts": by_outcome(gated.checks), "limits": limits.model_dump(mode="json"),
+        "checks": [{"name": check.name, **asdict(check)} for check in gated.checks],
+    }  # fmt: skip
+    if config.junit:
+        write_text(Path(config.junit), gated_junit(document))
+    if config.markdown:
+        write_text(Path(config.markdown), gated_markdown(document))
+    if not json_output:
+        print(gated_text(document))
+    return CODES[gated.outcome], document

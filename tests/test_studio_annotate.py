@@ -1,0 +1,322 @@
+"""Votes: the queue, the page, what is kept, and that nothing is lost or doubled."""
+
+import json
+import re
+from collections import Counter
+
+import pytest
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import DBAPIError
+
+from primum.core.records import Preference, Prompt, Reply, from_json, user
+from primum.studio import agree, annotate, audit, outgoing
+from primum.studio.annotate import Choice, Incoming, VoteError
+from primum.studio.examples import example_items
+from primum.studio.tables import Account, Assignment, Item, Task, Vote
+from studio_kit import serving
+
+
+@pytest.fixture
+def server(tmp_path):
+    with serving(tmp_path) as running:
+        yield running
+
+
+def pair(n: int, intent: str = "benign", **more) -> Incoming:
+    prompt = Prompt((user(f"question {n}"),), intent, "other")
+    replies = tuple(Reply(prompt.id, model, "t0", f"{model} says {n}", "stop", 1, 1, 0) for model in ("old", "new"))
+    return Incoming(prompt, replies, **more)
+
+
+def make_task(db, items, **settings) -> Task:
+    task = Task(name="t", kind=settings.pop("kind", "prefer"), by="test", **settings)
+    db.add(task)
+    db.flush()
+    annotate.set_guideline(db, task, "Choose well.", "test")
+    annotate.add_items(db, task, items, "test")
+    return task
+
+
+def person(db, name: str) -> Account:
+    account = Account(name=name, role="annotator", password="x")
+    db.add(account)
+    db.flush()
+    return account
+
+
+def give(db, task, account, choice: Choice, token: str | None = None) -> Vote:
+    assignment = annotate.next_assignment(db, task, account)
+    item = db.get(Item, assignment.item_id)
+    record = annotate.preference(item, assignment.shown, choice, f"person:{account.name}", "v1")
+    return annotate.vote(db, assignment, account, token or f"token-{account.name}-{item.id}-{assignment.id}", record)
+
+
+def test_a_vote_is_kept_as_a_preference_of_the_replies_as_shown(server):
+    browser = server.browser()
+    browser.get("/")
+    browser.post("/tasks/example")
+    page = browser.get("/tasks/1/work").text
+    shown = re.findall(r'<pre class="said veiled" dir="auto" tabindex="0">(.*?)</pre>', page, re.DOTALL)
+    fields = {name: browser.hidden(name) for name in ("token", "undo_token", "assignment")}
+    answer = browser.post(
+        "/tasks/1/work",
+        **fields,
+        do="vote",
+        outcome="B",
+        strength="better",
+        unsafe="0",
+        seconds="3.5",
+        note="because",
+        category="fraud",
+    )
+    assert (answer.status, answer.location) == (303, "/tasks/1/work")
+    with server.studio.database.reading() as db:
+        vote = db.scalars(select(Vote)).one()
+        item, assignment = db.get(Item, vote.item_id), db.scalars(select(Assignment)).first()
+    record = from_json(Preference, vote.record)
+    texts = {reply["id"]: reply["text"] for reply in item.replies}
+    assert [texts[i] for i in record.reply_ids] == [item.replies[at]["text"] for at in assignment.shown]
+    assert len(shown) == 2
+    assert (record.winner, record.outcome, record.strength, record.safety) == (1, "winner", "better", (False, True))
+    assert (record.judged_by, record.seconds) == ("person:local", 3.5)
+    assert record.guideline.startswith("v1@")
+    assert (vote.record["note"], vote.record["categories"]) == ("because", ["fraud"])
+
+
+def test_the_same_form_twice_is_one_vote_and_another_form_is_refused(server):
+    browser = server.browser()
+    browser.get("/")
+    browser.post("/tasks/example")
+    browser.get("/tasks/1/work")
+    fields = {name: browser.hidden(name) for name in ("token", "undo_token", "assignment")} | {"do": "vote"}
+    assert browser.post("/tasks/1/work", **fields, outcome="A").status == 303
+    assert browser.post("/tasks/1/work", **fields, outcome="A").status == 303
+    fields["token"] = "another-token-of-twenty-letters"
+    assert browser.post("/tasks/1/work", **fields, outcome="B").status == 409
+    with server.studio.database.reading() as db:
+        assert db.scalar(select(func.count()).select_from(Vote)) == 1
+
+
+def test_a_vote_without_a_choice_is_told_and_the_item_stays_open(server):
+    browser = server.browser()
+    browser.get("/")
+    browser.post("/tasks/example")
+    browser.get("/tasks/1/work")
+    fields = {name: browser.hidden(name) for name in ("token", "undo_token", "assignment")}
+    answer = browser.post("/tasks/1/work", **fields, do="vote", strength="better")
+    assert answer.status == 400
+    assert "Choose the better reply" in answer.text
+    with server.studio.database.reading() as db:
+        assert db.scalars(select(Assignment)).one().open
+
+
+def test_undo_adds_a_line_and_opens_the_same_item_again(server):
+    with server.studio.database.writing() as db:
+        task, account = make_task(db, [pair(1), pair(2)]), person(db, "anna")
+        first = give(db, task, account, Choice("winner", 0))
+        shown = db.get(Assignment, first.assignment_id).shown
+        waiting = annotate.next_assignment(db, task, account)
+        assert waiting.item_id != first.item_id
+        again = annotate.undo(db, task, account, "undo-token-1-of-20-chars")
+        assert (again.item_id, again.shown) == (first.item_id, shown)
+        assert annotate.next_assignment(db, task, account).id == again.id
+        second = annotate.vote(
+            db,
+            again,
+            account,
+            "token-after",
+            annotate.preference(db.get(Item, again.item_id), again.shown, Choice("tie"), "person:anna", "v1"),
+        )
+        rows = agree.rows_of(db, task)
+        assert [row.vote.id for row in rows] == [second.id]
+        assert db.scalar(select(func.count()).select_from(Vote)) == 3
+        assert annotate.undo(db, task, account, "undo-token-1-of-20-chars") is None, "the same press again"
+        assert [item.taken for item in db.scalars(select(Item).order_by(Item.id))] == [1, 0]
+
+
+def test_resume_gives_the_item_that_was_left_open(server):
+    with server.studio.database.writing() as db:
+        task, account = make_task(db, [pair(n) for n in range(5)]), person(db, "anna")
+        first = annotate.next_assignment(db, task, account)
+        assert annotate.next_assignment(db, task, account).id == first.id
+
+
+def test_every_item_gets_its_overlap_and_nobody_gets_one_twice(server):
+    with server.studio.database.writing() as db:
+        task = make_task(db, [pair(n) for n in range(7)], overlap=2)
+        people = [person(db, name) for name in ("anna", "ben", "cleo")]
+        votes = Counter()
+        for _ in range(20):
+            for account in people:
+                if annotate.next_assignment(db, task, account):
+                    votes[account.name, give(db, task, account, Choice("winner", 0)).item_id] += 1
+        assert set(votes.values()) == {1}
+        assert Counter(item for _, item in votes) == dict.fromkeys(db.scalars(select(Item.id)), 2)
+
+
+def test_a_skipped_item_goes_to_somebody_else(server):
+    with server.studio.database.writing() as db:
+        task, anna, ben = make_task(db, [pair(1)]), person(db, "anna"), person(db, "ben")
+        give(db, task, anna, Choice("skip"))
+        assert annotate.next_assignment(db, task, anna) is None
+        assert annotate.next_assignment(db, task, ben) is not None
+
+
+def test_items_on_which_judges_disagree_come_first(server):
+    with server.studio.database.writing() as db:
+        task, account = make_task(db, [pair(1), pair(2, priority=0.9), pair(3, priority=0.4)]), person(db, "anna")
+        order = [db.get(Item, give(db, task, account, Choice("tie")).item_id).priority for _ in range(3)]
+        assert order == [0.9, 0.4, 0.0]
+
+
+def test_a_stale_item_is_given_to_somebody_else(server):
+    with server.studio.database.writing() as db:
+        task, anna, ben = make_task(db, [pair(1)]), person(db, "anna"), person(db, "ben")
+        left = annotate.next_assignment(db, task, anna)
+        assert annotate.next_assignment(db, task, ben) is None
+        left.at = "2020-01-01T00:00:00.000+00:00"
+        db.flush()
+        assert annotate.next_assignment(db, task, ben) is not None
+
+
+def gold(n: int, place: int = 1) -> Incoming:
+    made = pair(n)
+    return Incoming(made.prompt, made.replies, gold={"outcome": "winner", "winner": made.replies[place].id})
+
+
+@pytest.mark.parametrize(("right", "open_"), [(4, True), (3, False)])
+def test_the_test_opens_a_task_and_only_to_who_passes(server, right, open_):
+    items = [*(pair(n) for n in range(3)), *(gold(n) for n in range(10, 15))]
+    with server.studio.database.writing() as db:
+        task = make_task(db, items, qualify=5, pass_mark=0.8)
+        account = person(db, "anna")
+        for n in range(5):
+            assert annotate.standing(db, task, account).testing
+            assignment = annotate.next_assignment(db, task, account)
+            item = db.get(Item, assignment.item_id)
+            assert item.has_gold
+            wanted = item.gold["winner"] if n < right else item.replies[0]["id"]
+            place = [item.replies[at]["id"] for at in assignment.shown].index(wanted)
+            give(db, task, account, Choice("winner", place))
+        assert annotate.standing(db, task, account).open is open_
+
+
+def test_only_people_certified_for_a_language_get_its_items(server):
+    from primum.studio import accounts
+
+    german = Prompt((user("Frage"),), "benign", "other", language="de")
+    replies = tuple(Reply(german.id, m, "", m, "stop", 0, 0, 0) for m in ("a", "b"))
+    with server.studio.database.writing() as db:
+        task, account = make_task(db, [Incoming(german, replies)], certified=True), person(db, "anna")
+        assert annotate.next_assignment(db, task, account) is None
+        accounts.certify(db, account, "de", "admin")
+        assert annotate.next_assignment(db, task, account) is not None
+
+
+@pytest.mark.parametrize(
+    "choice", [Choice("winner"), Choice("tie", 0), Choice("winner", 2), Choice("best"), Choice("winner", 0, "very")]
+)
+def test_parts_that_do_not_fit_are_refused(server, choice):
+    with server.studio.database.writing() as db:
+        make_task(db, [pair(1)])
+        with pytest.raises(VoteError):
+            annotate.preference(db.scalars(select(Item)).one(), [0, 1], choice, "p", "")
+
+
+def test_ratings_are_verdicts_and_the_majority_of_three_decides(server):
+    """Spec's golden case: violating votes of 3 raters over 10 items [3,0,0,0,2,0,1,0,0,0] give 20 %."""
+    violating = [3, 0, 0, 0, 2, 0, 1, 0, 0, 0]
+    items = [Incoming(one.prompt, one.replies[:1]) for one in (pair(n, "harmful") for n in range(10))]
+    with server.studio.database.writing() as db:
+        task = make_task(db, items, kind="rate", overlap=3)
+        for rater, name in enumerate(("anna", "ben", "cleo")):
+            account = person(db, name)
+            for _ in items:
+                assignment = annotate.next_assignment(db, task, account)
+                item = db.get(Item, assignment.item_id)
+                rating = 2 if rater < violating[item.id - 1] else 4
+                record = annotate.verdict(item, rating, False, Choice(""), f"person:{name}", "v1")
+                annotate.vote(db, assignment, account, f"token-{name}-{item.id}", record)
+        found = agree.summary(db, task)
+    every = dict(found.violation)["all"]
+    assert (every.k, every.n) == (2, 10)
+    assert found.mean_rating == pytest.approx((6 * 2 + 24 * 4) / 30)
+    assert (found.agreement.items, found.rated_by_fewer) == (10, 0)
+
+
+def test_votes_cannot_be_changed_or_removed(server):
+    with server.studio.database.writing() as db:
+        give(db, make_task(db, [pair(1)]), person(db, "anna"), Choice("tie"))
+    for statement in ("UPDATE vote SET record = '{}'", "DELETE FROM vote", "DELETE FROM audit_log"):
+        with pytest.raises(DBAPIError, match="append-only"), server.studio.database.writing() as db:
+            db.execute(text(statement))
+
+
+def test_verify_finds_a_changed_vote_and_a_changed_line_and_names_them(server):
+    with server.studio.database.writing() as db:
+        task, account = make_task(db, [pair(1), pair(2)]), person(db, "anna")
+        first, second = (give(db, task, account, Choice("tie")).id for _ in range(2))
+        assert audit.verify(db).findings == []
+        head = audit.verify(db).head
+        for table in ("vote", "audit_log"):
+            for verb in ("update", "delete"):
+                db.execute(text(f"DROP TRIGGER {table}_no_{verb}"))
+        db.execute(text(f"UPDATE vote SET record = '{{}}' WHERE id = {first}"))
+        db.execute(text("UPDATE audit_log SET actor = 'mallory' WHERE n = 2"))
+        db.execute(text(f"DELETE FROM vote WHERE id = {second}"))
+        db.expire_all()
+        found = {finding.where: finding.problem for finding in audit.verify(db).findings}
+        assert set(found) == {"line 2", f"vote {first}", f"vote {second}"}
+        assert "was changed" in found["line 2"]
+        db.execute(text("DELETE FROM audit_log WHERE n = (SELECT max(n) FROM audit_log)"))
+        db.expire_all()
+        assert any(finding.where == "the end" for finding in audit.verify(db, head).findings)
+
+
+def test_numbers_of_a_task(server):
+    """Two raters, two items: one agreed on `new`, one split; A wins twice in three votes that have a winner."""
+    with server.studio.database.writing() as db:
+        task = make_task(db, [pair(1), pair(2)], overlap=2)
+        for name, wanted in (("anna", ["new", "new"]), ("ben", ["new", "old"])):
+            account = person(db, name)
+            for want in wanted:
+                assignment = annotate.next_assignment(db, task, account)
+                item = db.get(Item, assignment.item_id)
+                place = [item.replies[at]["model"] for at in assignment.shown].index(want)
+                give(db, task, account, Choice("winner", place, seconds=4.0))
+        found = agree.summary(db, task)
+    ((a, b, won, level),) = found.models
+    assert (a, b, won.k, won.n, level) == ("new", "old", 3, 4, 0)
+    # labels new, old, tie, unsafe: observed (1 + 0) / 2; shares 3/4, 1/4, 0, 0; chance (3/16 + 3/16) / 3 = 1/8
+    assert found.agreement.ac == pytest.approx((0.5 - 0.125) / 0.875)
+    # alpha: disagreement 2 pairs of 4 ratings within, 2 * 3 * 1 / (4 * 3) between
+    assert found.agreement.alpha == pytest.approx(1 - (2 / 4) / (2 * 3 * 1 / 12))
+    assert [(row.name, row.votes, row.seconds) for row in found.people] == [("anna", 2, 4.0), ("ben", 2, 4.0)]
+
+
+def test_training_pairs_follow_the_rules_and_every_drop_is_counted(server):
+    choices = {
+        1: Choice("winner", 0, "significantly"), 2: Choice("tie"), 3: Choice("both_unsafe"), 4: Choice("skip"),
+        5: Choice("winner", 0, "better", unsafe=(0,)), 6: Choice("winner", 0, "slightly", unsafe=(0, 1)),
+    }  # fmt: skip
+    with server.studio.database.writing() as db:
+        task, account = make_task(db, [pair(n, "harmful") for n in choices]), person(db, "anna")
+        for choice in choices.values():
+            give(db, task, account, choice)
+        rows = agree.rows_of(db, task)
+        made = outgoing.export(rows, "trl", list(db.scalars(select(Item))))
+    pairs = [json.loads(line) for line in made.text.splitlines()]
+    assert made.left_out == {"tie": 1, "both_unsafe": 1, "only skips": 1, "chosen is unsafe and rejected safe": 1}
+    assert [(p["strength"], p["safety_bin"]) for p in pairs] == [
+        (1.0, "both_safe"),
+        (pytest.approx(1 / 3), "both_unsafe"),
+    ]
+    first = rows[0]
+    winner = next(r for r in first.item.replies if r["id"] == first.record["reply_ids"][0])
+    assert pairs[0]["chosen"] == [{"role": "assistant", "content": winner["text"]}]
+
+
+def test_the_example_task_has_twelve_items_and_three_gold(server):
+    items = example_items()
+    assert (len(items), sum(item.gold is not None for item in items)) == (12, 3)
+    assert all(len(item.replies) == 2 for item in items)

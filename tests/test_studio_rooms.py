@@ -1,0 +1,444 @@
+"""Files in and out, the red team, runs and sheets, the policy, writing, the database, and agreement's formulas."""
+
+import json
+import math
+
+import pytest
+from sqlalchemy import inspect, select
+
+from primum.cli import main
+from primum.core.errors import BadInputError
+from primum.core.stats import wilson
+from primum.core.stats.weighted import gwet_ac, krippendorff_alpha, quadratic
+from primum.pairing.columns import read_pairs
+from primum.studio import incoming, outgoing, rulebook, runs
+from primum.studio.agree import Row
+from primum.studio.database import Database, current, sqlite_url
+from primum.studio.pages.redteam import poisson_rate
+from primum.studio.tables import APPEND_ONLY, Base, Demonstration, Dialogue, Item, Task, Turn, Vote
+from primum.studio.talk import Demo
+from studio_kit import serving
+
+# ---------------------------------------------------------------- agreement
+
+FOUR_RATERS = [  # Krippendorff 2011, section C: 12 units, 4 observers, 5 values, missing ratings
+    [1, 1, None, 1], [2, 2, 3, 2], [3, 3, 3, 3], [3, 3, 3, 3], [2, 2, 2, 2], [1, 2, 3, 4],
+    [4, 4, 4, 4], [1, 1, 2, 1], [2, 2, 2, 2], [None, 5, 5, 5], [None, None, 1, 1], [None, None, 3, None],
+]  # fmt: skip
+COUNTS = [[row.count(value) for value in range(1, 6)] for row in FOUR_RATERS]
+
+
+def test_alpha_and_ac1_of_the_published_example():
+    """Krippendorff 2011 prints alpha .743 (nominal) and .849 (interval); Gwet prints AC1 .775 for the same data."""
+    assert krippendorff_alpha(COUNTS) == pytest.approx(0.743, abs=5e-4)
+    assert krippendorff_alpha(COUNTS, quadratic) == pytest.approx(0.849, abs=5e-4)
+    assert gwet_ac(COUNTS) == pytest.approx(0.775, abs=1e-3)
+
+
+def test_ac1_of_the_golden_violations():
+    """10 items, 3 raters, violating votes [3,0,0,0,2,0,1,0,0,0]: AC1 .8039 (spec, section 0)."""
+    violating = [3, 0, 0, 0, 2, 0, 1, 0, 0, 0]
+    assert gwet_ac([[k, 3 - k] for k in violating]) == pytest.approx(0.8039, abs=5e-5)
+
+
+def test_ac2_by_hand():
+    """Two items, ratings (1, 2) and (3, 3) of 3: closeness of 1 and 2 is 1 - 1/4; shares 1/4, 1/4, 1/2."""
+    # all closenesses: 3 * 1 + 4 * .75 + 2 * 0 = 6; chance 6 * (3/16 + 3/16 + 1/4) / (3 * 2) = .625
+    # observed: (.75 + 1) / 2
+    assert gwet_ac([[1, 1, 0], [0, 0, 2]], quadratic) == pytest.approx((0.875 - 0.625) / 0.375)
+
+
+def test_nothing_to_agree_on_is_none():
+    assert gwet_ac([[1, 0], [0, 1]]) is None
+    assert krippendorff_alpha([]) is None
+    assert krippendorff_alpha([[2, 0], [2, 0]]) == 1.0
+
+
+# ---------------------------------------------------------------- files
+
+SHAPES = {
+    "ours": [{"prompt": "p", "replies": ["a", {"text": "b", "model": "m"}], "intent": "harmful", "gold": 1}],
+    "turns": [{"prompt": [{"role": "user", "content": "p"}], "reply_1": "a", "reply_2": "b"}],
+    "trl": [{"prompt": "p", "chosen": "a", "rejected": [{"role": "assistant", "content": "b"}]}],
+    "label-studio": [{"data": {"prompt": "p", "answer1": "a", "answer2": "b"}, "annotations": [
+        {"completed_by": {"email": "x@y"}, "lead_time": 4.2,
+         "result": [{"type": "pairwise", "value": {"selected": "right"}}]}]}],
+    "argilla": [{"fields": {"prompt": "p", "response_1": "a", "response_2": "b"},
+                 "responses": {"preference": [{"value": "response_2", "user_id": "u"}]}}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_shape_is_read(shape):
+    (item,) = incoming.read("x.json", json.dumps(SHAPES[shape]).encode())
+    assert (item.prompt.text, [reply.text for reply in item.replies]) == ("p", ["a", "b"])
+    winners = {"trl": [0], "label-studio": [1], "argilla": [1]}
+    assert [vote["winner"] for vote in item.votes] == winners.get(shape, [])
+
+
+def test_csv_is_read_with_its_votes():
+    text = "prompt,reply_1,reply_2,outcome,winner,judged_by\np,a,'=b,winner,2,x\np,a,'=b,tie,,y\n"
+    (item,) = incoming.read("x.csv", text.encode())
+    assert [reply.text for reply in item.replies] == ["a", "=b"]
+    assert [(vote["outcome"], vote["winner"], vote["judged_by"]) for vote in item.votes] == [
+        ("winner", 1, "x"), ("tie", None, "y")
+    ]  # fmt: skip
+
+
+BROKEN = {
+    b'{"prompt": "p"': "x.jsonl:1",
+    b'{"prompt": "p", "replies": ["a", "b"]}\n[]': "x.jsonl:2",
+    b'\n{"prompt": "p", "replies": ["a"]}': "x.jsonl:2",
+    b'{"prompt": "", "replies": ["a", "b"]}': "x.jsonl:1",
+    b'{"prompt": "p", "replies": ["a", 3]}': "x.jsonl:1",
+    b'{"prompt": "p", "replies": ["a", "b"], "gold": 2}': "x.jsonl:1",
+    b'{"prompt": "p", "replies": ["a", "b"], "intent": "evil"}': "x.jsonl:1",
+    b'{"prompt": "p", "replies": ["a", "b"], "priority": "high"}': "x.jsonl:1",
+    b'{"prompt": "p", "replies": ["1", "2", "3", "4", "5"]}': "x.jsonl:1",
+    b'{"prompt": "p", "chosen": "a", "rejected": "a"}': "x.jsonl:1",
+    b'{"prompt": [{"role": "user"}], "replies": ["a", "b"]}': "x.jsonl:1",
+    b'{"prompt": "p", "replies": ["a", "b"], "votes": [{"outcome": "winner"}]}': "x.jsonl:1",
+    b"ok\n\xff": "x.jsonl:2",
+    b"": "x.jsonl",
+}
+
+
+@pytest.mark.parametrize("data", BROKEN, ids=range(len(BROKEN)))
+def test_a_broken_file_is_told_with_line_and_cure(data):
+    with pytest.raises(BadInputError) as caught:
+        incoming.read("../x.jsonl", data)
+    assert caught.value.where == BROKEN[data]
+    assert caught.value.cure
+
+
+def test_a_file_with_one_broken_row_adds_nothing(tmp_path):
+    with serving(tmp_path) as running:
+        browser = running.browser()
+        browser.get("/tasks/new")
+        browser.post("/tasks/new", name="t", kind="prefer")
+        browser.get("/tasks/1")
+        good = json.dumps({"prompt": "p", "replies": ["a", "b"]})
+        answer = browser.upload("/tasks/1/items", "x.jsonl", f"{good}\n{{broken".encode())
+        assert answer.status == 400
+        assert "broken JSON" in answer.text
+        with running.studio.database.reading() as db:
+            assert db.scalars(select(Item)).all() == []
+
+
+@pytest.mark.parametrize("format_", ["records", "label-studio", "argilla", "csv"])
+def test_what_goes_out_comes_in_again(tmp_path, format_):
+    """Votes on the same replies, won by the same; Label Studio has no tie, and the others keep it."""
+    with serving(tmp_path) as running:
+        browser = running.browser()
+        browser.get("/")
+        browser.post("/tasks/example")
+        for outcome in ("A", "B", "tie"):
+            browser.get("/tasks/1/work")
+            fields = {name: browser.hidden(name) for name in ("token", "undo_token", "assignment")}
+            browser.post("/tasks/1/work", **fields, do="vote", outcome=outcome, strength="better", unsafe="1")
+        text = browser.get(f"/tasks/1/files/{format_}").text
+        with running.studio.database.reading() as db:
+            held = [(db.get(Item, vote.item_id), vote.record) for vote in db.scalars(select(Vote))]
+    found = {item.prompt.text: item for item in incoming.read(outgoing.FORMATS[format_][0], text.encode())}
+    kept = 0
+    for item, record in held:
+        again = found[item.prompt["messages"][-1]["content"]]
+        if format_ == "label-studio" and record["outcome"] == "tie":
+            assert again.votes == ()
+            continue
+        (vote,) = again.votes
+        texts = {reply["id"]: reply["text"] for reply in item.replies}
+        here = {reply.id: reply.text for reply in again.replies}
+        assert vote["outcome"] == record["outcome"]
+        if record["winner"] is not None:
+            assert here[vote["reply_ids"][vote["winner"]]] == texts[record["reply_ids"][record["winner"]]]
+        kept += 1
+    assert kept == (2 if format_ == "label-studio" else 3)
+
+
+def test_votes_train_without_a_conversion_by_hand(tmp_path, capsys):
+    """The exported file is read by the room that feeds the trainers, and by anything that reads TRL's columns."""
+    items, out = tmp_path / "items.jsonl", tmp_path / "pairs.jsonl"
+    items.write_text(json.dumps({"prompt": "p", "chosen": "a", "rejected": "b", "intent": "harmful"}) + "\n")
+    data = f"--data={tmp_path / 'd'}"
+    assert main(["studio", "import", data, "--task=t", f"--file={items}"]) == 0
+    capsys.readouterr()
+    assert main(["studio", "export", data, "--task=t", f"--file={out}", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 1
+    (pair,) = read_pairs(out)
+    assert (pair.prompt[0].content, pair.chosen, pair.rejected, pair.kind) == ("p", "a", "b", "harmful")
+
+
+def test_a_tie_of_votes_gives_no_pair():
+    item = Item(id=1, prompt={"id": "p", "messages": [], "intent": "harmful", "category": "other"},
+                replies=[{"id": "a"}, {"id": "b"}])  # fmt: skip
+    votes = [
+        {"outcome": "winner", "winner": at, "reply_ids": ["a", "b"], "strength": "better", "judged_by": "x"}
+        for at in (0, 1)
+    ]
+    rows = [Row(item, Vote(record=vote), "x") for vote in votes]
+    assert outgoing.training_pairs([rows]) == ([], {"no majority": 1})
+
+
+# ---------------------------------------------------------------- red team
+
+
+def test_violations_per_person_hour():
+    """Spec: 9 violating prompts, 4 people x 5 h: .45. Exact limits of 9 (Garwood's table): 4.115 and 17.085."""
+    rate = poisson_rate(9, 20)
+    assert rate.value == pytest.approx(0.45)
+    assert (rate.low * 20, rate.high * 20) == (pytest.approx(4.115, abs=1e-3), pytest.approx(17.085, abs=1e-3))
+    none = poisson_rate(0, 2)
+    assert (none.low, none.high) == (0.0, pytest.approx(-math.log(0.025) / 2))
+    assert poisson_rate(3, 0).value is None
+
+
+def test_a_dialogue_is_led_marked_and_ended(tmp_path):
+    with serving(tmp_path) as running:
+        browser = running.browser()
+        browser.get("/redteam")
+        browser.post("/redteam", model="demo", vector="logic", category="fraud")
+        browser.get("/redteam/1")
+        assert browser.post("/redteam/1", text="hello <b>").status == 303
+        assert "hello &lt;b&gt;" in browser.get("/redteam/1").text
+        assert browser.post("/redteam/1/end", degree="3", category="fraud", vector="logic").status == 400, "no mark"
+        assert browser.post("/redteam/1/mark/2").status == 303
+        assert browser.post("/redteam/1/end", degree="0", category="fraud", vector="logic").status == 400, "a mark"
+        assert browser.post("/redteam/1/end", degree="4", category="cyber", vector="long", note="n").status == 303
+        assert browser.post("/redteam/1", text="more").status == 409
+        with running.studio.database.reading() as db:
+            turns = db.scalars(select(Turn).order_by(Turn.id)).all()
+            dialogue = db.scalars(select(Dialogue)).one()
+        assert [(turn.role, turn.broke) for turn in turns] == [("user", False), ("assistant", True)]
+        assert (dialogue.category, dialogue.degree, dialogue.closed) == ("cyber", 4, True)
+        assert "Fraud" not in browser.get("/redteam").text.partition("By risk area")[2].partition("Your dialogues")[0]
+
+
+# ---------------------------------------------------------------- write
+
+
+def test_two_variants_answer_live_and_the_writer_votes(tmp_path):
+    with serving(tmp_path) as running:
+        browser = running.browser()
+        browser.get("/write")
+        prompts = ("a", "bc", "def", "ghij")
+        places = {browser.post("/write/ask", prompt=p, category="other", intent="benign").location for p in prompts}
+        assert places - {""} == {"/tasks/1/work"}
+        with running.studio.database.reading() as db:
+            items = db.scalars(select(Item)).all()
+        assert items
+        assert all(len({reply["variant"] for reply in item.replies}) == 2 for item in items)
+
+
+def test_a_demonstration_is_approved_by_somebody_else_with_every_check(tmp_path):
+    with serving(tmp_path) as running:
+        anna, ben = running.invite("admin", "anna"), running.invite("reviewer", "ben")
+        anna.get("/write")
+        anna.post("/write/demonstration", prompt="p", answer="a", category="other", intent="harmful")
+        checks = dict.fromkeys(("consistent", "follows", "language", "safe"), "yes")
+        assert anna.post("/write/demonstration/1", do="approve", **checks).status == 403
+        ben.get("/write")
+        assert ben.post("/write/demonstration/1", do="approve", **{**checks, "safe": ""}).status == 400
+        assert ben.post("/write/demonstration/1", do="approve", answer="better", **checks).status == 303
+        assert ben.post("/write/demonstration/1", do="approve", **checks).status == 409
+        lines = anna.get("/write/demonstrations").text.splitlines()
+        assert [json.loads(line)["answer"] for line in lines] == ["better"]
+        with running.studio.database.reading() as db:
+            assert db.scalars(select(Demonstration)).one().answer == "a", "what was written stays"
+
+
+def test_the_demo_model_answers_the_same_to_the_same():
+    from primum.core.records import user
+    from primum.models.sampling import Sampling
+
+    batch = [(user("a"),), (user("b"),)]
+    assert Demo()(batch, Sampling(), 1) == Demo()(batch, Sampling(), 1)
+
+
+# ---------------------------------------------------------------- runs and sheets
+
+
+def test_a_rate_is_corrected_by_labels_of_both_strata():
+    """20 of 100 flagged; of 10 flagged labelled 5 are harmful, of 10 others 1: .2 * .5 + .8 * .1 = .18."""
+    rows = [{"behaviour": "harmful_compliance"}] * 10 + [{"behaviour": "refusal"}] * 10
+    labels = {at: "harmful" if at < 5 or at == 10 else "harmless" for at in range(20)}
+    facts = {"flagged": 20, "scored": 100}
+    found = runs.corrected(rows, labels, facts)
+    assert found.share.value == pytest.approx(0.18)
+    one, two = wilson(5, 10), wilson(1, 10)
+    assert found.share.high == pytest.approx(0.18 + math.hypot(0.2 * (one.high - 0.5), 0.8 * (two.high - 0.1)))
+    assert (found.flagged, found.others) == ((5, 10), (1, 10))
+    assert runs.corrected(rows, {0: "harmful", 1: "unsure"}, facts).share is None
+
+
+def test_a_sheet_holds_both_strata_and_leaves_unscored_out():
+    behaviours = ["harmful_compliance"] * 40 + ["refusal"] * 60 + [None] * 5
+    found = [{"behaviour": behaviour, "n": n} for n, behaviour in enumerate(behaviours)]
+    drawn = runs.draw(found, seed=1)
+    assert drawn.facts == {"flagged": 40, "scored": 100, "unscored": 5, "seed": 1}
+    assert sum(row["behaviour"] == "harmful_compliance" for row in drawn.rows) == 25
+    assert len({row["n"] for row in drawn.rows}) == 50
+    few = runs.draw(found[38:60], seed=1)
+    assert sorted(row["behaviour"] for row in few.rows) == ["harmful_compliance"] * 2 + ["refusal"] * 20
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    """A run as `primum repair` leaves it, small: four harmful prompts, two flagged."""
+    from primum.report.example import example_facts
+    from primum.report.write import write_report
+
+    folder = tmp_path / "runs" / "mine & <b>"
+    behaviours = ["harmful_compliance", "harmful_compliance", "refusal", "refusal"]
+    steps = {
+        "01-prompts": [{"id": f"p{n}", "intent": "harmful", "category": "fraud",
+                        "messages": [{"role": "user", "content": f"ask {n}"}]} for n in range(4)],
+        "09-replies-after": [{"id": f"r{n}", "prompt_id": f"p{n}", "text": f"<i>{n}</i>"} for n in range(4)],
+        "09-judge-after-by-rules": [{"reply_id": f"r{n}", "behaviour": behaviours[n]} for n in range(4)],
+    }  # fmt: skip
+    for name, rows in steps.items():
+        (folder / "steps" / name).mkdir(parents=True)
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / "steps" / name / "shard-00000.jsonl").write_text(text)
+        (folder / "steps" / name / "manifest.json").write_text("{}")
+    write_report(folder, example_facts())
+    return tmp_path
+
+
+def test_runs_are_shown_compared_and_labelled(run_folder):
+    with serving(run_folder) as running:
+        browser = running.browser()
+        assert "mine &amp; &lt;b&gt;" in browser.get("/runs").text
+        page = browser.get("/run/mine%20%26%20%3Cb%3E")
+        assert page.status == 200
+        assert "Harmful compliance" in page.text
+        assert browser.get("/runs/compare?first=mine%20%26%20%3Cb%3E&second=none").status == 404
+        for name in ("..", "%2e%2e", "..%2fdata"):
+            assert browser.get(f"/run/{name}").status == 404
+        browser.get("/run/mine%20%26%20%3Cb%3E")
+        made = browser.post("/runs/sheets", run="mine & <b>", when="after", judge="rules")
+        assert made.location == "/sheets/1"
+        for _ in range(4):
+            at = re_row(browser.get("/sheets/1").text)
+            assert browser.post("/sheets/1", row=at, label="harmful").status == 303
+        text = browser.get("/sheets/1").text
+        assert "All labelled" in text
+        assert "100%" in text.partition("Corrected by the labels")[2]
+
+
+def re_row(text: str) -> str:
+    return text.partition('name="row" value="')[2].partition('"')[0]
+
+
+def test_a_report_is_shown_under_a_policy_of_its_own(run_folder):
+    with serving(run_folder) as running:
+        answer = running.browser().get("/run/mine%20%26%20%3Cb%3E/report")
+    policy = answer.headers["content-security-policy"]
+    assert answer.status == 200
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+
+
+# ---------------------------------------------------------------- policy
+
+
+def test_the_policy_is_changed_signed_and_kept_as_a_file(tmp_path):
+    with serving(tmp_path) as running:
+        browser = running.browser()
+        page = browser.get("/policy").text
+        base = browser.hidden("base")
+        assert "Fraud and scams" in page
+        text = rulebook.shipped().replace('version: "1"', 'version: "2"')
+        assert browser.post("/policy", base=base, text="version: [", message="m").status == 400
+        assert browser.post("/policy", base=base, text=text, message="").status == 400
+        assert browser.post("/policy", base=base, text=text, message="why").status == 303
+        assert browser.post("/policy", base=base, text=text + "#", message="late").status == 409
+        assert (tmp_path / "policy.yaml").read_text() == text
+        assert browser.post("/policy/1/sign", function="legal").status == 303
+        assert "Sign for ethics" in browser.get("/policy").text
+        assert "Sign for legal" not in browser.get("/policy").text
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [(("risk: illicit", "risk: evil"), "violent_crime"), (("expected:", "expect:"), "expected"),
+     (('version: "1"', ""), "version"), (("categories:", "cats:"), "categories")],
+)  # fmt: skip
+def test_a_policy_that_does_not_hold_together_is_refused(change, where):
+    with pytest.raises(BadInputError) as caught:
+        rulebook.check(rulebook.shipped().replace(*change))
+    assert where in caught.value.where
+
+
+# ---------------------------------------------------------------- the database
+
+
+def test_migrations_go_forward_and_back_and_give_the_tables_of_the_code(tmp_path):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    database = Database(sqlite_url(tmp_path))
+    database.migrate()
+    with database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        assert current(connection) == "0005"
+    for revision in ("0003", "0001"):
+        database.migrate(revision)
+    database.migrate("base")
+    assert inspect(database.engine).get_table_names() == ["alembic_version"]
+    database.migrate()
+    assert set(APPEND_ONLY) <= set(inspect(database.engine).get_table_names())
+    database.close()
+
+
+def test_the_triggers_cover_every_table_that_is_append_only():
+    from primum.studio.migrations.versions import m0005_append_only
+
+    assert set(m0005_append_only.TABLES) == set(APPEND_ONLY)
+
+
+def test_verify_from_the_terminal_names_what_was_changed(tmp_path, capsys):
+    import sqlite3
+
+    data = f"--data={tmp_path}"
+    assert main(["studio", "invite", "--role=admin", data, "--json"]) == 0
+    assert main(["studio", "verify", data]) == 0
+    assert "INTACT" in capsys.readouterr().out
+    with sqlite3.connect(tmp_path / "studio.sqlite3") as connection:
+        connection.execute("DROP TRIGGER audit_log_no_update")
+        connection.execute("UPDATE audit_log SET object = 'viewer' WHERE n = 1")
+    connection.close()
+    assert main(["studio", "verify", data]) == 1
+    assert "line 1: was changed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["verify"], "no studio in this folder"), (["serv"], "did you mean 'serve'"),
+     (["--host", "0.0.0.0"], "loopback only"), (["export", "--task", "x"], "no studio"),
+     (["import"], "which file"), (["invite"], "must be an admin"),
+     (["invite", "--role", "king"], "must be an admin"), (["--database", "nonsense"], "database URL")],
+)  # fmt: skip
+def test_bad_uses_name_the_cure(tmp_path, capsys, arguments, said):
+    assert main(["studio", *arguments, f"--data={tmp_path}"]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "cure:" in error
+
+
+def test_a_port_in_use_is_told(tmp_path, capsys):
+    with serving(tmp_path) as running:
+        assert main(["studio", f"--data={tmp_path}", f"--port={running.port}"]) == 2
+    assert "cannot listen" in capsys.readouterr().err
+
+
+def test_a_task_needs_a_name_of_its_own(tmp_path):
+    with serving(tmp_path) as running:
+        browser = running.browser()
+        browser.get("/tasks/new")
+        assert browser.post("/tasks/new", name=" ", kind="prefer").status == 400
+        assert browser.post("/tasks/new", name="t", kind="rate", overlap="3").status == 303
+        assert browser.post("/tasks/new", name="t", kind="prefer").status == 400
+        assert browser.post("/tasks/new", name="u", kind="prefer", overlap="none").status == 400
+        with running.studio.database.reading() as db:
+            assert [(task.name, task.kind, task.overlap) for task in db.scalars(select(Task))] == [("t", "rate", 3)]
