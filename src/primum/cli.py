@@ -90,6 +90,16 @@ VERBS = {
             "primum sample --prompts asked.jsonl --out runs/big --part 0/4   # and 1/4 ... 3/4 elsewhere",
         ),
     ),
+    "pair": Verb(
+        "make preference pairs of replies, and lint the set before anything is trained on it",
+        "primum.verbs.pair:run_verb",
+        "primum.verbs.pair:PairConfig",
+        (
+            "primum pair replies.jsonl --strategy safe_completion --out pairs",
+            "primum pair replies.jsonl --strategy on_policy --verdicts verdicts/verdicts.jsonl",
+            "primum pair pku_saferlhf.jsonl --strategy safe_to_serve --json",
+        ),
+    ),
     "redteam": Verb(
         "attack a model with every attack of the catalogue, and report which ones get through",
         "primum.pipeline.redteam:run_verb",
