@@ -276,6 +276,12 @@ def test_an_audit_killed_and_resumed_gives_the_same_bytes(tmp_path, stuck):
     assert json.loads(printed[0])["documents"] == 401
 
 
+def test_results_inside_the_corpus_s_folder_are_no_part_of_it(tmp_path, capsys):
+    corpus(tmp_path, ROWS)
+    found = [audit(capsys, str(tmp_path), "--out", str(tmp_path / "out")) for _ in range(2)]
+    assert [(code, facts["documents"], facts["skipped"]["total"]) for code, facts in found] == [(0, 5, 0)] * 2
+
+
 def test_another_setting_starts_anew(tmp_path, capsys):
     path, out = corpus(tmp_path, ROWS), tmp_path / "out"
     audit(capsys, path, "--out", str(out), "--steps", "pii", "--only")

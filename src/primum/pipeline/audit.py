@@ -122,7 +122,7 @@ def run_verb(config: AuditConfig, json_output: bool) -> tuple[int, JsonDict]:
         StepFailedError: the disk is full, or a worker died.
     """
     terminal = Terminal(quiet=json_output)
-    inputs = expand(_corpora(config))
+    inputs = expand(_corpora(config), Path(config.out))
     entries = load_ledger(Path(config.ledger)) if config.ledger else None
     settings = settings_of(config)
     plan = _plan(config, settings)

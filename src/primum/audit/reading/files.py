@@ -54,8 +54,12 @@ class Input(NamedTuple):
         return [self.name, state.st_size, state.st_mtime_ns]
 
 
-def expand(corpora: Sequence[str]) -> list[Input]:
+def expand(corpora: Sequence[str], out: Path | None = None) -> list[Input]:
     """Return the inputs of what was named, a folder's files in order of their names; names are made unique.
+
+    Args:
+        corpora: what the user named.
+        out: the folder of the results; inside a folder that was named it is no part of the corpus.
 
     Raises:
         BadInputError: a path that does not exist, or a folder without a file that can be read.
@@ -67,7 +71,7 @@ def expand(corpora: Sequence[str]) -> list[Input]:
         elif corpus.startswith(REMOTE):
             found.append(Input(PurePosixPath(corpus.partition("?")[0]).name or "index", corpus, kind_of(corpus)))
         else:
-            found += _local(Path(corpus))
+            found += _local(Path(corpus), out)
     taken: dict[str, int] = {}
     unique: list[Input] = []
     for one in found:
@@ -77,9 +81,11 @@ def expand(corpora: Sequence[str]) -> list[Input]:
     return unique
 
 
-def _local(path: Path) -> list[Input]:
+def _local(path: Path, out: Path | None) -> list[Input]:
     if path.is_dir():
         files = [file for file in sorted(path.rglob("*")) if file.is_file() and not _hidden(file, path)]
+        if out is not None and out.resolve() != path.resolve():
+            files = [file for file in files if not file.resolve().is_relative_to(out.resolve())]
         if not any(kind_of(file.name) for file in files):
             cure = "a folder must hold " + ", ".join(SUFFIXES) + " files (.gz, .zst, .bz2, .xz too)"
             raise BadInputError("no file to audit in this folder", where=str(path), cure=cure)
