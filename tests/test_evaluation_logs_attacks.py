@@ -78,6 +78,13 @@ def test_an_attack_that_pyrit_could_not_decide_is_unscored(tmp_path):
     assert (table.slices, table.metrics["success"].direction) == (["attack:CrescendoAttack"], "lower_is_better")
 
 
+def test_the_attack_inside_its_technique_is_named(tmp_path):
+    technique = {"class_name": "AttackTechnique", "children": {"attack": {"class_name": "TAPAttack"}}}
+    kind = json.dumps({"class_name": "AtomicAttack", "children": {"attack_technique": technique}})
+    (table,) = read_run(memory(tmp_path / "pyrit.db", attacks=[("c0", "goal", kind, "failure")]))
+    assert table.slices == ["attack:TAPAttack"]
+
+
 def test_pyrits_scores_without_attacks_are_read_by_scorer(tmp_path):
     scorer = json.dumps({"__type__": "SelfAskRefusalScorer"})
     rows = [("True", scorer, "goal a"), ("False", scorer, "goal b"), ("0.25", scorer, "goal c")]

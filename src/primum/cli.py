@@ -103,6 +103,7 @@ VERBS = {
         (
             "primum gate runs/new --baseline runs/old",
             "primum gate runs/new --baseline runs/old --limits limits.yaml --junit gate.xml --markdown gate.md",
+            "primum gate --workflow .github/workflows/safety.yml",
         ),
     ),
     "report": Verb(

@@ -74,10 +74,19 @@ def _attack_name(row: JsonDict) -> str:
     for column in ("attack_identifier", "atomic_attack_identifier"):
         value = row.get(column)
         fields = mapping(load_json(value, column)) if isinstance(value, str) and value.startswith("{") else {}
-        name = fields.get("__type__") or fields.get("class_name") or fields.get("attack_type")
+        name = _innermost(fields)
         if name:
             return str(name)
     return "attack"
+
+
+def _innermost(fields: JsonDict) -> Any:
+    """Return the class of the attack itself, which newer versions keep inside its technique, inside "children"."""
+    inner = {**fields, **mapping(fields.get("children"))}
+    for key in ("attack_technique", "attack"):
+        if mapping(inner.get(key)):
+            return _innermost(mapping(inner[key]))
+    return fields.get("__type__") or fields.get("class_name") or fields.get("attack_type")
 
 
 def _replies(memory: sqlite3.Connection) -> dict[str, str]:
