@@ -126,10 +126,14 @@ VERBS = {
         ),
     ),
     "report": Verb(
-        "write a run's page again from its report.json",
+        "write a run's page again from its report.json; one scorecard of several runs; logs for Inspect AI",
         "primum.verbs.report:run_verb",
         "primum.verbs.report:ReportConfig",
-        ("primum report runs/repair",),
+        (
+            "primum report runs/repair",
+            "primum report runs/evaluate runs/redteam runs/audit --scorecard",
+            "primum report runs/evaluate --inspect logs",
+        ),
     ),
     "studio": Verb(
         "serve the pages on which people vote, rate, attack, review prompts and read runs",
