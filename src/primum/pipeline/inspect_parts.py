@@ -36,7 +36,7 @@ from inspect_ai.solver import TaskState, generate
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from primum.core.errors import UsageError
-from primum.core.records import Intent, Message, Messages, Prompt, Reply, user
+from primum.core.records import Intent, Message, Messages, Prompt, Reply, Role, user
 from primum.evaluation.behaviours import BENIGN, BOTH, HARMFUL, behaviour_scores
 from primum.evaluation.items import Answer, Benchmark, Item, Score, scored
 from primum.evaluation.suite import benchmark as benchmark_of
@@ -45,7 +45,7 @@ from primum.judging.runner import judge_all
 from primum.models.sampling import Engine, Generated, Opening, Sampling
 from primum.pipeline.gather import Gather
 
-ROLES = {"system": "system", "user": "user", "assistant": "assistant"}
+ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 METRICS = {"*": [mean(), stderr()]}
 
 
