@@ -90,9 +90,10 @@ def primum_provider() -> type[ModelAPI]:
 
 
 def _engine(name: str, batch: int) -> Engine:
-    from primum.models.opening import AUTO, open_engine
+    from primum.models.opening import AUTO, choose, open_engine
 
-    return open_engine(AUTO, Opening(name, batch))[0]
+    opening = Opening(name, batch)
+    return open_engine(choose(AUTO, opening).engine, opening)
 
 
 def _messages(asked: list[ChatMessage]) -> Messages:
