@@ -108,6 +108,8 @@ VERBS = {
         (
             "primum audit corpus.jsonl --out runs/audit",
             "primum audit data/ --ledger sources.yaml --json > audit.json",
+            "primum audit train.jsonl --steps risk --drop",
+            "primum audit crawl.warc.gz --steps duplicates --steps toxicity --mask",
             "primum audit crawl.warc.gz --steps pii --only --mask",
         ),
     ),
