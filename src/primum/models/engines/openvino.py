@@ -27,6 +27,7 @@ from primum.models.sampling import Generated, Opening, Request, Sampling, collec
 
 about = "OpenVINO GenAI on a CPU: GGUF files, and our own checkpoints written as GGUF (weights of 4 or 8 bits)"
 rank = 20
+gpu_rank = 5
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
 """fp32 arithmetic on the file's weights: for comparing engines. By default OpenVINO also rounds activations."""
 
