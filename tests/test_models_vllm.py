@@ -48,7 +48,11 @@ def notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[
     command = tmp_path / "vllm"
     command.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("fake_vllm.py")} "$@"\n')
     command.chmod(0o755)
-    for name, value in (("PRIMUM_VLLM", command), ("FAKE_VLLM_NOTES", tmp_path / "notes"), ("PRIMUM_CACHE", tmp_path)):
+    for name, value in (
+        ("PRIMUM_VLLM", command),
+        ("FAKE_VLLM_NOTES", tmp_path / "notes"),
+        ("PRIMUM_CACHE", tmp_path / "cache"),
+    ):
         monkeypatch.setenv(name, str(value))
     return lambda: [json.loads(line) for line in (tmp_path / "notes").read_text().splitlines()]
 

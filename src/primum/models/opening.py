@@ -32,7 +32,7 @@ def choose(engine: str, opening: Opening) -> Chosen:
         return Chosen(known, "asked for")
     if opening.url:
         return Chosen("http", "an endpoint was named")
-    if opening.model == "canned":
+    if opening.model.partition(":")[0] == "canned":
         return Chosen("canned", "the fake was asked for")
     ranked = sorted(((_rank(member("engines", name)), name) for name in names("engines")), reverse=True)
     refused: list[str] = []

@@ -69,6 +69,7 @@ class Server:
             process.wait()
 
     def _start(self) -> None:
+        self.stop()  # lets go of what a dead one left
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
