@@ -58,7 +58,7 @@ def test_a_node_dies_and_every_prompt_is_answered_once(cluster: Any, tmp_path: P
     made: list[ClusterEngine] = []
 
     def engine() -> ClusterEngine:
-        made.append(ClusterEngine("canned", Opening("canned:40"), Workers(patience=300), chunk=30))
+        made.append(ClusterEngine("canned", Opening("canned:40", batch_size=8), Workers(patience=300)))
         return made[0]
 
     tally = draw_all(tmp_path / "many", {}, asked(300), plan, engine, seen)
@@ -94,9 +94,8 @@ def test_workers_share_the_time(cluster: Any) -> None:
     requests = [(user(f"q{i}"),) for i in range(600)]
     taken: list[float] = []
     for count in (1, 3):
-        engine = ClusterEngine("canned", Opening("canned:100"), Workers(count=count, patience=300), chunk=25)
-        while len(engine._ready) < count:
-            engine(requests[:10], Sampling(1.0, 9), 0)
+        engine = ClusterEngine("canned", Opening("canned:100", batch_size=4), Workers(count=count, patience=300))
+        engine._await(count)
         start = time.monotonic()
         engine(requests, Sampling(1.0, 9), 0)
         taken.append(time.monotonic() - start)

@@ -1,13 +1,12 @@
 """Replies from many machines: one engine a worker, on a Ray cluster, behind the same contract as an engine here.
 
-The one process that started the run draws the requests, hands them to workers in chunks, and writes what comes back,
-so nothing is doubled whatever dies: the unanswered rest of a lost worker's chunks goes to the others, and another
-worker is started. Every node needs the same primum; a model that is a folder must lie at the same path on every node.
+The one process that started the run draws the requests, keeps every worker fed, and writes what comes back, so nothing
+is doubled whatever dies: what a lost worker has not answered goes to the others, and another worker is started. Every
+node needs the same primum; a model that is a folder must lie at the same path on every node.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import time
@@ -24,8 +23,8 @@ from primum.models.sampling import Generated, Opening, Request, Sampling, collec
 
 GROUP = 16
 """Replies that a worker sends back at a time, at most; what it lost with it is drawn again."""
-AHEAD = 2
-"""Chunks that a worker has, at most: the next one lies there when one ends."""
+AHEAD = 6
+"""Batches that a worker has, at most: engines look a few ahead, and must not wait for the next."""
 LOSSES = 5
 """Workers that may be lost for each one that was asked for, before the run ends."""
 Replies = list[tuple[int, Generated]]
@@ -51,26 +50,38 @@ class Workers:
 
 
 class Worker:
-    """Runs in a process of the cluster: one engine with its model."""
+    """Runs in a process of the cluster: one engine with its model, and the requests that wait for it."""
 
     def __init__(self, engine: str, opening: Opening) -> None:
         self._engine = open_engine(engine, opening)
+        self._waiting = deque[Request]()
 
     def name(self) -> str:
         """Return the model's name and weights, once it is loaded."""
         return self._engine.model_name
 
-    def draw(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[Replies]:
-        """Yield replies as they end, some at a time."""
+    def feed(self, requests: Sequence[Request]) -> None:
+        """Take more requests while `draw` runs: its engine goes on with them, and never drains in between."""
+        self._waiting.extend(requests)
+
+    def draw(self, requests: Sequence[Request], sampling: Sampling, after: None = None) -> Iterator[Replies]:
+        """Yield replies as they end, some at a time, until nothing waits; begins when `after` has ended."""
+        del after
+        self.feed(requests)
         group: Replies = []
         sent = time.monotonic()
-        for item in self._engine.stream(requests, sampling):
-            group.append(item)
-            if len(group) == GROUP or time.monotonic() - sent > 1:
-                yield group
-                group, sent = [], time.monotonic()
+        while self._waiting:
+            for item in self._engine.stream(self._source(), sampling):
+                group.append(item)
+                if len(group) == GROUP or time.monotonic() - sent > 1:
+                    yield group
+                    group, sent = [], time.monotonic()
         if group:
             yield group
+
+    def _source(self) -> Iterator[Request]:
+        while self._waiting:
+            yield self._waiting.popleft()
 
 
 def join(workers: Workers) -> int:
@@ -103,10 +114,13 @@ def join(workers: Workers) -> int:
 
 @dataclass(eq=False)
 class _Held:
-    """A worker: its handle, and the chunks it has, in order, each with the stream of its replies."""
+    """A worker: its handle, what it has not answered, and the stream of its replies."""
 
     actor: Any
-    chunks: deque[tuple[dict[int, Request], Any]] = field(default_factory=deque)
+    open: dict[int, Request] = field(default_factory=dict[int, Request])
+    stream: Any = None
+    fed: Any = None
+    asked_again: bool = False
 
 
 @dataclass
@@ -117,13 +131,12 @@ class ClusterEngine:
         engine: the id of the engine that each worker opens.
         opening: what it is opened with.
         workers: what is asked of the cluster.
-        chunk: requests handed over at a time.
+        lost: workers that died so far.
     """
 
     engine: str
     opening: Opening
     workers: Workers
-    chunk: int = 0
     lost: int = 0
     _count: int = 0
     _name: str = ""
@@ -132,14 +145,13 @@ class ClusterEngine:
 
     def __post_init__(self) -> None:
         self._count = join(self.workers)
-        self.chunk = self.chunk or 8 * self.opening.batch_size
         for _ in range(self._count):
             self._start()
-        self._await_one()
+        self._await(1)
 
     @property
     def model_name(self) -> str:
-        """The name and weights of the model that answers, as the first worker gave it."""
+        """The name and weights of the model that answers, as a worker gave it."""
         return self._name
 
     def describe(self) -> str:
@@ -155,19 +167,20 @@ class ClusterEngine:
         """Yield (request index, reply) as they come back from the workers.
 
         Raises:
-            StepFailedError: workers are lost again and again.
+            StepFailedError: workers are lost again and again, or none can be started.
         """
         source, again = iter(requests), deque[Request]()
         while True:
+            self._await(1)
             self._hand_out(source, again, sampling)
-            streams = {held.chunks[0][1]: held for held in self._ready if held.chunks}
-            if not streams and not again and (self._ready or not self._starting):
+            streams = {held.stream: held for held in self._ready if held.stream is not None}
+            if not streams:
                 return
             for one in self._changed([*streams, *self._starting]):
                 if one in self._starting:
                     self._welcome(one)
                 else:
-                    yield from self._received(streams[one], again)
+                    yield from self._received(streams[one], again, sampling)
 
     def close(self) -> None:
         """End the workers; the cluster stays."""
@@ -178,49 +191,72 @@ class ClusterEngine:
         self._ready, self._starting = [], {}
 
     def _hand_out(self, source: Iterator[Request], again: deque[Request], sampling: Sampling) -> None:
-        """Give every worker that has room its next chunk; what was lost goes first."""
-        for _ in range(AHEAD):
-            for held in self._ready:
-                if len(held.chunks) < AHEAD:
-                    taken = [again.popleft() for _ in range(min(self.chunk, len(again)))]
-                    taken += islice(source, self.chunk - len(taken))
-                    if taken:
-                        stream = held.actor.draw.options(num_returns="streaming").remote(taken, sampling)
-                        held.chunks.append(({request.index: request for request in taken}, stream))
+        """Fill up the workers, a quarter of a batch at a time in turn, so that all have about as much to do."""
+        most, piece = AHEAD * self.opening.batch_size, max(1, self.opening.batch_size // 4)
+        given: dict[_Held, list[Request]] = {held: [] for held in self._ready}
+        hungry = [held for held in self._ready if len(held.open) + piece <= most]
+        while hungry:
+            held = hungry.pop(0)
+            taken = [again.popleft() for _ in range(min(piece, len(again)))]
+            taken += islice(source, piece - len(taken))
+            if not taken:
+                break
+            given[held] += taken
+            if len(held.open) + len(given[held]) + piece <= most:
+                hungry.append(held)
+        for held, requests in given.items():
+            if requests:
+                self._give(held, requests, sampling)
+
+    def _give(self, held: _Held, requests: list[Request], sampling: Sampling) -> None:
+        held.open.update((request.index, request) for request in requests)
+        if held.stream is None:
+            held.stream = held.actor.draw.options(num_returns="streaming").remote(requests, sampling)
+        else:
+            held.fed = held.actor.feed.remote(requests)
 
     def _changed(self, waited: list[Any]) -> list[Any]:
         import ray
 
         return ray.wait(waited, num_returns=1, timeout=5.0, fetch_local=False)[0]
 
-    def _received(self, held: _Held, again: deque[Request]) -> Replies:
+    def _received(self, held: _Held, again: deque[Request], sampling: Sampling) -> Replies:
         """Return what a worker sent back; where it is lost, its unanswered requests go back to `again`."""
         import ray
         from ray.exceptions import RayError, RayTaskError
 
-        open_requests, stream = held.chunks[0]
         try:
-            found: Replies = ray.get(next(stream))
+            found: Replies = ray.get(next(held.stream))
         except StopIteration:
-            held.chunks.popleft()
-            again.extend(open_requests.values())
-            return []
+            return self._ended(held, sampling)
         except RayTaskError as error:
             cause = error.cause if isinstance(error.cause, Exception) else error
             raise StepFailedError(f"a worker failed: {type(cause).__name__}: {cause}".splitlines()[0]) from error
         except RayError:
             self._lose(held, again)
             return []
-        return [(index, got) for index, got in found if open_requests.pop(index, None) is not None]
+        held.asked_again = False
+        return [(index, got) for index, got in found if held.open.pop(index, None) is not None]
+
+    def _ended(self, held: _Held, sampling: Sampling) -> Replies:
+        """Go on with what reached a worker after it had looked for the last time; what it never answers has failed."""
+        held.stream = None
+        if not held.open:
+            return []
+        if held.asked_again:
+            left, held.open, held.asked_again = held.open, {}, False
+            return [(index, Generated("", "error", 0, 0, "the engine gave no reply")) for index in left]
+        held.asked_again = True
+        # actor methods wait for the refs they are given: what was fed last has arrived when this one starts
+        held.stream = held.actor.draw.options(num_returns="streaming").remote([], sampling, held.fed)
+        return []
 
     def _lose(self, held: _Held, again: deque[Request]) -> None:
         import ray
 
         self._ready.remove(held)
-        for requests, _ in held.chunks:
-            again.extend(requests.values())
-        with contextlib.suppress(Exception):
-            ray.kill(held.actor)
+        again.extend(held.open.values())
+        ray.kill(held.actor)
         self._count_loss()
         self._start()
 
@@ -233,6 +269,7 @@ class ClusterEngine:
         import ray
 
         place = {"num_cpus": self.workers.cpus, "num_gpus": self.workers.gpus, "scheduling_strategy": "SPREAD"}
+        place["max_concurrency"] = 2  # `feed` while `draw` runs
         actor = ray.remote(Worker).options(**place).remote(self.engine, self.opening)
         self._starting[actor.name.remote()] = _Held(actor)
 
@@ -257,9 +294,14 @@ class ClusterEngine:
             return
         self._ready.append(held)
 
-    def _await_one(self) -> None:
+    def _await(self, count: int) -> None:
+        """Wait until there are that many workers.
+
+        Raises:
+            StepFailedError: it takes too long.
+        """
         until = time.monotonic() + self.workers.patience
-        while not self._ready:
+        while len(self._ready) < count:
             for ref in self._changed(list(self._starting)):
                 self._welcome(ref)
             if time.monotonic() > until:
