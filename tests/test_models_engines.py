@@ -9,6 +9,7 @@ import pytest
 from primum.core.catalogue import member, names
 from primum.core.errors import UsageError
 from primum.core.records import user
+from primum.models.cluster import Workers, room
 from primum.models.opening import choose, open_engine
 from primum.models.sampling import Opening, Sampling
 
@@ -41,3 +42,16 @@ def test_the_fake_has_a_speed_and_nothing_else() -> None:
     for name in ("canned:", "canned:0", "canned:x", "canned:-1"):
         with pytest.raises(UsageError, match="names no speed"):
             open_engine("canned", Opening(name))
+
+
+def test_workers_that_fit_a_cluster() -> None:
+    held = {"CPU": 20.0, "GPU": 8.0}
+    asked = [Workers(cpus=8), Workers(cpus=1, gpus=4), Workers(cpus=0, gpus=1), Workers(cpus=0.5)]
+    assert [room(workers, held) for workers in asked] == [2, 2, 8, 40]
+    for workers, says in (
+        (Workers(cpus=21), "no room"),
+        (Workers(gpus=9), "no room"),
+        (Workers(cpus=0), "need nothing"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            room(workers, held)

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -103,13 +103,23 @@ def join(workers: Workers) -> int:
     except (ConnectionError, ValueError) as error:
         cure = "start one (`ray start --head`), or leave it to primum with --on ray"
         raise UsageError(f"no Ray cluster at '{workers.address}': {str(error).splitlines()[0]}", cure=cure) from error
-    held = ray.cluster_resources()
-    room = int(held.get("CPU", 0) // workers.cpus) if workers.cpus else 1 << 20
-    room = min(room, int(held.get("GPU", 0) // workers.gpus)) if workers.gpus else room
-    if room < 1:
+    return workers.count or room(workers, ray.cluster_resources())
+
+
+def room(workers: Workers, held: Mapping[str, float]) -> int:
+    """Return how many workers fit into what a cluster holds (its CPU and GPU).
+
+    Raises:
+        UsageError: not one does, or a worker needs nothing.
+    """
+    needs = {"CPU": workers.cpus, "GPU": workers.gpus}
+    fits = [int(held.get(kind, 0) // need) for kind, need in needs.items() if need]
+    if not fits:
+        raise UsageError("workers that need nothing would be without end", cure="give --workers, or cores or GPUs")
+    if min(fits) < 1:
         cure = f"it has {held.get('CPU', 0):g} cores and {held.get('GPU', 0):g} GPUs; ask for less a worker"
         raise UsageError("the cluster has no room for one worker", cure=cure)
-    return workers.count or room
+    return min(fits)
 
 
 @dataclass(eq=False)
