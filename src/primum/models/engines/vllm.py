@@ -34,6 +34,8 @@ gpu_rank = 30
 cure = "python -m venv ~/vllm && ~/vllm/bin/pip install vllm && export PRIMUM_VLLM=~/vllm/bin/vllm"
 COMMAND = "PRIMUM_VLLM"
 FLAGS = "PRIMUM_VLLM_ARGS"
+RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes as the largest rank of an adapter."""
 OWN = "primum"
 """The name of the model in a server that primum started."""
 
@@ -133,7 +135,8 @@ def flags(opening: Opening, adapter: Path | None) -> list[str]:
         found += ["--dtype", "float32"]
     if adapter:
         settings = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
-        found += ["--enable-lora", "--max-lora-rank", str(max(8, int(settings.get("r", 16))))]
+        rank = next((r for r in RANKS if r >= int(settings.get("r", 8))), RANKS[-1])
+        found += ["--enable-lora", "--max-lora-rank", str(rank)]
     return [*found, *shlex.split(os.environ.get(FLAGS, ""))]
 
 
