@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ from primum.models.likelihood import Continuation
 from primum.models.load import Model, quiet
 from primum.models.sampling import Opening, Sampling
 
-pytest.importorskip("openvino_genai")
+pytestmark = [
+    pytest.mark.skipif(find_spec("openvino_genai") is None, reason="OpenVINO GenAI is not installed"),
+    pytest.mark.filterwarnings("default"),  # its own, while it is imported
+]
 SIZES = {
     "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "vocab_size": 49152, "max_position_embeddings": 512, "head_dim": 16,
