@@ -127,22 +127,27 @@ class OpenVINOEngine:
     advance: Advance = silent
     cache_gb: int = 1
     _pipe: Any = field(default=None, repr=False)
+    _echo: Any = field(default=None, repr=False)
     _next: int = 0
 
     def __post_init__(self) -> None:
+        self._pipe = self._opened(shared=True)
+        self._hash = file_sha256(self.path)[:16]
+
+    def _opened(self, *, shared: bool) -> Any:
+        """Open a pipeline; `shared`: a prompt's samples, and what all prompts begin with, are read once."""
         without_telemetry()
         import openvino_genai as genai
 
         scheduler = genai.SchedulerConfig()
         scheduler.max_num_seqs, scheduler.cache_size = self.batch_size, self.cache_gb
         scheduler.max_num_batched_tokens = max(512, self.batch_size)
-        scheduler.enable_prefix_caching = True  # a prompt's samples, and what all prompts begin with, are read once
+        scheduler.enable_prefix_caching = shared
         settings: dict[str, Any] = dict(EXACT) if self.exact else {}
         threads = os.environ.get("OMP_NUM_THREADS", "")
         if threads.isdigit() and int(threads):  # OpenVINO has threads of its own, which do not look at it
             settings["INFERENCE_NUM_THREADS"] = int(threads)
-        self._pipe = genai.ContinuousBatchingPipeline(str(self.path), scheduler, "CPU", settings)
-        self._hash = file_sha256(self.path)[:16]
+        return genai.ContinuousBatchingPipeline(str(self.path), scheduler, "CPU", settings)
 
     @property
     def model_name(self) -> str:
@@ -172,8 +177,13 @@ class OpenVINOEngine:
             self._stop(running)
 
     def likelihoods(self, asked: Sequence[Continuation]) -> list[Likelihood]:
-        """Return one log-likelihood for each continuation, in the order given, from the echoed prompt."""
+        """Return one log-likelihood for each continuation, in the order given, from the echoed prompt.
+
+        In a pipeline of its own, opened at the first call: what another has read before, it does not echo.
+        """
         import openvino
+
+        self._echo = self._echo or self._opened(shared=False)
 
         settings = self._settings(Sampling(0.0, 1), 0)
         settings.echo, settings.logprobs = True, 1
@@ -183,11 +193,11 @@ class OpenVINOEngine:
         while True:
             for i in islice(waiting, self.batch_size - len(running)):
                 ids = openvino.Tensor(np.array([[*cut[i].context, *cut[i].answer]], dtype=np.int64))
-                running[i] = self._pipe.add_request(self._next, ids, settings)
+                running[i] = self._echo.add_request(self._next, ids, settings)
                 self._next += 1
             if not running:
                 return found
-            self._pipe.step()
+            self._echo.step()
             for i in [i for i, handle in running.items() if not _goes_on(handle)]:
                 found[i] = _echoed(running.pop(i), len(cut[i].context), len(cut[i].answer))
 
