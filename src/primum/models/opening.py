@@ -32,7 +32,7 @@ def choose(engine: str, opening: Opening) -> Chosen:
         return Chosen(known, "asked for")
     if opening.url:
         return Chosen("http", "an endpoint was named")
-    if opening.model == "canned":
+    if opening.model.partition(":")[0] == "canned":
         return Chosen("canned", "the fake was asked for")
     ranked = sorted(((_rank(member("engines", name)), name) for name in names("engines")), reverse=True)
     refused: list[str] = []
@@ -45,10 +45,10 @@ def choose(engine: str, opening: Opening) -> Chosen:
 
 
 def _rank(module: Any) -> int:
-    """Return how fast an engine is among the others here; a GPU turns the order of those that cannot use it."""
+    """Return how fast an engine is among the others here: `rank` on a CPU, `gpu_rank` (where it has one) on a GPU."""
     import torch
 
-    return 5 if module.__name__.endswith(".openvino") and torch.cuda.is_available() else int(module.rank)
+    return int(getattr(module, "gpu_rank", module.rank) if torch.cuda.is_available() else module.rank)
 
 
 def open_engine(engine: str, opening: Opening) -> Streaming:

@@ -113,7 +113,7 @@ def draw_all(
                 for index, got in stream:
                     ledger.write(index, _row(wanted.take(index), got, plan, opened.model_name))
         ledger.end(wanted.total)
-    _finish(folder, wanted, plan)
+    _finish(folder, wanted, plan, ledger.tally)
     return ledger.tally
 
 
@@ -134,12 +134,13 @@ def claim(folder: Path, key: JsonDict) -> None:
         raise UsageError(problem, where=str(folder), cure="give --out another folder, or delete this one")
 
 
-def _finish(folder: Path, wanted: _Wanted, plan: Plan) -> None:
-    """Write the manifest if every shard is there, whoever drew it."""
+def _finish(folder: Path, wanted: _Wanted, plan: Plan, tally: Tally) -> None:
+    """Write the manifest if every shard is there, whoever drew it; `tally` is of this part."""
     if all(shard_path(folder, number).exists() for number in range(-(-wanted.total // plan.shard))):
-        tally = Tally()
-        for row in replies(folder):
-            tally.add(row)
+        if plan.modulo > 1:
+            tally = Tally()
+            for row in replies(folder):
+                tally.add(row)
         facts = {"replies": tally.replies, "tokens": tally.tokens, "failed": dict(tally.failed)}
         write_json(folder / "manifest.json", {**facts, "prompts": wanted.prompts, "samples": plan.samples})
 

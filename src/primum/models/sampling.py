@@ -133,5 +133,5 @@ class Opening:
     url: str = ""
     key_name: str = "OPENAI_API_KEY"
     timeout: float = 120.0
-    precision: Literal["Q8_0", "Q4_1", "Q4_0", "F16"] | None = None
+    precision: Literal["Q8_0", "Q4_0", "F16"] | None = None
     exact: bool = False

@@ -6,7 +6,7 @@
     OUT/report.json              what was drawn: counts, tokens, failures, engine and why it was taken
 
 A stopped run goes on where it was. Several processes or machines share a run by `--part 0/4` ... `--part 3/4` over one
-folder: each draws every fourth shard.
+folder: each draws every fourth shard. Or one process lets the workers of a Ray cluster draw (`--on ray`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -34,6 +34,9 @@ from primum.pipeline.terminal import Terminal
 from primum.prompts.embedded import embedded
 from primum.prompts.files import Row, read_rows
 from primum.prompts.rows import Defaults, to_prompts
+
+if TYPE_CHECKING:
+    from primum.models.cluster import Workers
 
 VERSION = 1
 """Raise when the same settings draw other replies."""
@@ -61,8 +64,10 @@ class SampleConfig(Config):
     system: tuple[str, ...] = Field(("",), description="a system prompt; '' leaves the model's own")
     reply_tokens: int = Field(128, ge=1, description="longest reply, in tokens")
     seed: int = Field(0, description="of all replies; each has its own, by prompt and sample")
-    engine: str = Field("auto", description="auto, transformers, openvino, http or canned; auto says why it took which")
-    precision: Literal["Q8_0", "Q4_1", "Q4_0", "F16"] | None = Field(
+    engine: str = Field(
+        "auto", description="auto, transformers, openvino, vllm, http or canned; auto says why it took which"
+    )
+    precision: Literal["Q8_0", "Q4_0", "F16"] | None = Field(
         None, description="format of the weights for engines that read GGUF"
     )
     batch_size: int = Field(96, ge=1, description="conversations decoded together; over HTTP requests under way")
@@ -72,6 +77,10 @@ class SampleConfig(Config):
     out: str = Field("runs/sample", description="the folder of the replies; a run that was stopped goes on there")
     shard: int = Field(1000, ge=1, description="replies in one file")
     part: str = Field("0/1", description="which part of the shards this process draws, like 2/8")
+    on: str = Field("", description="`ray` (a cluster that runs, or a new one here) or ray://HOST:PORT")
+    workers: int = Field(0, ge=0, description="with --on: engines on the cluster; 0 takes as many as it has room for")
+    worker_cpus: float = Field(1.0, ge=0, description="with --on: cores for each worker")
+    worker_gpus: float = Field(0.0, ge=0, description="with --on: GPUs for each worker")
     retry_failed: bool = Field(False, description="draw failed replies again")
     dry_run: bool = Field(False, description="say what would be drawn, and stop")
 
@@ -259,7 +268,7 @@ class _Opener:
     def __init__(self, config: SampleConfig, model: str, terminal: Terminal, meter: Meter) -> None:
         from primum.models.opening import choose
 
-        self._terminal, self._meter = terminal, meter
+        self._terminal, self._meter, self._workers = terminal, meter, workers_of(config)
         self._opening = Opening(model, config.batch_size, config.url, config.key_name, config.timeout, config.precision)
         self.chosen = choose(config.engine, self._opening)
 
@@ -267,9 +276,33 @@ class _Opener:
         from primum.models.opening import open_engine
 
         self._terminal.note(f"  engine {self.chosen.engine}: {self.chosen.why}")
-        opened = open_engine(self.chosen.engine, self._opening)
+        opened = self._open(open_engine)
         self._meter.begin()
         return opened
+
+    def _open(self, here: Callable[[str, Opening], Streaming]) -> Streaming:
+        if self._workers is None:
+            return here(self.chosen.engine, self._opening)
+        from primum.models.cluster import ClusterEngine
+
+        cluster = ClusterEngine(self.chosen.engine, self._opening, self._workers)
+        self._terminal.note(f"  {cluster.describe()}")
+        return cluster
+
+
+def workers_of(config: SampleConfig) -> Workers | None:
+    """Return what is asked of a cluster, or None where none was named.
+
+    Raises:
+        UsageError: --on names no cluster.
+    """
+    if not config.on:
+        return None
+    if config.on != "ray" and not config.on.startswith("ray://"):
+        raise UsageError(f"--on {config.on} names no cluster", cure="--on ray, or --on ray://HOST:10001")
+    from primum.models.cluster import Workers
+
+    return Workers(config.on, config.workers, config.worker_cpus, config.worker_gpus)
 
 
 def fingerprint(model: str) -> str:

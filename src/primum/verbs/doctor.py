@@ -30,6 +30,7 @@ OPTIONAL = {
     "parquet": "prompts from Parquet files",
     "trl": "comparing the training losses with TRL's",
     "openvino": "replies several times as fast on a CPU (Llama, Qwen2, Qwen3)",
+    "ray": "replies from many machines (--on ray)",
 }
 
 

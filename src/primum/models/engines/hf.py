@@ -21,6 +21,7 @@ from primum.core.progress import Advance, silent
 from primum.core.records import Messages
 from primum.models.chat import encode, end_of_turn
 from primum.models.draw import draw, uniforms
+from primum.models.likelihood import Continuation, Cut, Likelihood, cut_all
 from primum.models.load import Model, load
 from primum.models.sampling import Generated, Opening, Request, Sampling, reply_seeds
 from primum.models.slots import Slots, fits
@@ -73,6 +74,19 @@ class HFEngine:
         """Yield (request index, reply) as replies end; looks a few batches ahead to find conversations alike."""
         return self._run(requests, sampling, 4 * self.batch_size)
 
+    def likelihoods(self, asked: Sequence[Continuation]) -> list[Likelihood]:
+        """Return one log-likelihood for each continuation, in the order given; in the model's number format."""
+        limit = getattr(self.model.network.config.get_text_config(), "max_position_embeddings", None)
+        cut = cut_all(asked, self.model.tokenizer, limit)
+        found = [Likelihood(0.0, 0)] * len(cut)
+        due = sorted((i for i, row in enumerate(cut) if row.answer), key=lambda i: -sum(map(len, cut[i])))
+        while due:
+            size = max(1, PADDED // sum(map(len, cut[due[0]])))
+            batch, due = due[:size], due[size:]
+            for i, logp in zip(batch, answer_logps(self.model, [cut[i] for i in batch]), strict=True):
+                found[i] = Likelihood(logp, len(cut[i].answer))
+        return found
+
     def _run(self, requests: Iterable[Request], sampling: Sampling, ahead: int) -> Generator[tuple[int, Generated]]:
         waiting = Waiting(self._tasks(requests, sampling), ahead)
         for row in decoded(self.model, waiting, sampling, self.batch_size):
@@ -90,6 +104,29 @@ class HFEngine:
         ended = bool(new) and new[-1] in stop_ids(self.model)
         text = self.model.tokenizer.decode(new, skip_special_tokens=True).strip()
         return Generated(text, "stop" if ended else "length", len(prompt), len(new))
+
+
+PADDED = 4096
+"""Tokens of one batch of continuations, padding included."""
+
+
+@torch.inference_mode()
+def answer_logps(model: Model, batch: Sequence[Cut]) -> list[float]:
+    """Return the summed log-probability (nats) of each answer, padded on the left so that answers end together."""
+    place, width = model.place, max(sum(map(len, row)) - 1 for row in batch)
+    lines = [[*row.context, *row.answer][:-1] for row in batch]
+    pad = [width - len(line) for line in lines]
+    tokens = torch.tensor([[0] * n + line for n, line in zip(pad, lines, strict=True)], device=place)
+    mask = torch.tensor([[0] * n + [1] * len(line) for n, line in zip(pad, lines, strict=True)], device=place)
+    keep = max(len(row.answer) for row in batch)
+    logits = model.network(
+        input_ids=tokens, attention_mask=mask, position_ids=(mask.cumsum(1) - 1).clamp(min=0), logits_to_keep=keep
+    ).logits
+    found: list[float] = []
+    for row, scores in zip(batch, logits, strict=True):
+        wanted = torch.tensor(row.answer, device=place)[:, None]
+        found.append(float(scores[-len(row.answer) :].float().log_softmax(-1).gather(1, wanted).sum()))
+    return found
 
 
 class Task(NamedTuple):

@@ -1,12 +1,15 @@
 """Replies by OpenVINO GenAI on a CPU: paged keys and values, continuous batching, prefix caching; no torch at work.
 
 It reads GGUF files of Llama, Qwen2 and Qwen3 models directly. Any other checkpoint of these architectures (trained,
-merged, or an adapter over its base) is written as GGUF once, in primum's cache. Conversations are rendered and cut into
+merged, an adapter over its base, or a GGUF file in a format that OpenVINO reads inexactly) is written as GGUF once, in
+primum's cache, with weights of 8 bits unless asked otherwise. Conversations are rendered and cut into
 tokens by the model's own tokenizer, as in every engine; OpenVINO sees token ids only.
 """
 
 from __future__ import annotations
 
+import math
+import os
 import platform
 import sys
 from collections.abc import Generator, Iterable, Sequence
@@ -23,10 +26,12 @@ from primum.core.progress import Advance, silent
 from primum.core.records import Messages
 from primum.core.store import file_sha256
 from primum.models.chat import encode, end_of_turn
+from primum.models.likelihood import Continuation, Likelihood, cut_all
 from primum.models.sampling import Generated, Opening, Request, Sampling, collect
 
-about = "OpenVINO GenAI on a CPU: GGUF files, and our own checkpoints written as GGUF (weights of 4 or 8 bits)"
+about = "OpenVINO GenAI on a CPU: GGUF files, and other checkpoints written as GGUF (weights of 8 bits)"
 rank = 20
+gpu_rank = 5
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
 """fp32 arithmetic on the file's weights: for comparing engines. By default OpenVINO also rounds activations."""
 
@@ -89,14 +94,11 @@ def _source(opening: Opening) -> tuple[Path, Any, str]:
     """Return the GGUF file, the tokenizer and what to call the model."""
     from transformers import AutoTokenizer
 
-    from primum.models.embedded import NAME, embedded_folder, gguf_path
-    from primum.models.gguf_file import cached_gguf
+    from primum.models.gguf_file import cached_gguf, read_exactly
     from primum.models.load import load, quiet
 
-    if opening.model == "embedded" and not opening.precision:
-        return gguf_path(), AutoTokenizer.from_pretrained(embedded_folder()), NAME
     path = Path(opening.model)
-    if path.suffix == ".gguf" and not opening.precision:
+    if path.suffix == ".gguf" and not opening.precision and read_exactly(path):
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name, trust_remote_code=False)
         return path, tokenizer, opening.model
@@ -125,18 +127,27 @@ class OpenVINOEngine:
     advance: Advance = silent
     cache_gb: int = 1
     _pipe: Any = field(default=None, repr=False)
+    _echo: Any = field(default=None, repr=False)
     _next: int = 0
 
     def __post_init__(self) -> None:
+        self._pipe = self._opened(shared=True)
+        self._hash = file_sha256(self.path)[:16]
+
+    def _opened(self, *, shared: bool) -> Any:
+        """Open a pipeline; `shared`: a prompt's samples, and what all prompts begin with, are read once."""
         without_telemetry()
         import openvino_genai as genai
 
         scheduler = genai.SchedulerConfig()
         scheduler.max_num_seqs, scheduler.cache_size = self.batch_size, self.cache_gb
         scheduler.max_num_batched_tokens = max(512, self.batch_size)
-        scheduler.enable_prefix_caching = True  # a prompt's samples, and what all prompts begin with, are read once
-        self._pipe = genai.ContinuousBatchingPipeline(str(self.path), scheduler, "CPU", EXACT if self.exact else {})
-        self._hash = file_sha256(self.path)[:16]
+        scheduler.enable_prefix_caching = shared
+        settings: dict[str, Any] = dict(EXACT) if self.exact else {}
+        threads = os.environ.get("OMP_NUM_THREADS", "")
+        if threads.isdigit() and int(threads):  # OpenVINO has threads of its own, which do not look at it
+            settings["INFERENCE_NUM_THREADS"] = int(threads)
+        return genai.ContinuousBatchingPipeline(str(self.path), scheduler, "CPU", settings)
 
     @property
     def model_name(self) -> str:
@@ -164,6 +175,31 @@ class OpenVINOEngine:
                     yield request.index, self._reply(handle, prompt_tokens, sampling)
         finally:
             self._stop(running)
+
+    def likelihoods(self, asked: Sequence[Continuation]) -> list[Likelihood]:
+        """Return one log-likelihood for each continuation, in the order given, from the echoed prompt.
+
+        In a pipeline of its own, opened at the first call: what another has read before, it does not echo.
+        """
+        import openvino
+
+        self._echo = self._echo or self._opened(shared=False)
+
+        settings = self._settings(Sampling(0.0, 1), 0)
+        settings.echo, settings.logprobs = True, 1
+        cut = cut_all(asked, self.tokenizer)
+        found = [Likelihood(0.0, 0)] * len(cut)
+        waiting, running = iter([i for i, row in enumerate(cut) if row.answer]), dict[int, Any]()
+        while True:
+            for i in islice(waiting, self.batch_size - len(running)):
+                ids = openvino.Tensor(np.array([[*cut[i].context, *cut[i].answer]], dtype=np.int64))
+                running[i] = self._echo.add_request(self._next, ids, settings)
+                self._next += 1
+            if not running:
+                return found
+            self._echo.step()
+            for i in [i for i, handle in running.items() if not _goes_on(handle)]:
+                found[i] = _echoed(running.pop(i), len(cut[i].context), len(cut[i].answer))
 
     def _stop(self, running: dict[int, tuple[Request, int, Any]]) -> None:
         """Take requests that nobody waits for any more out of the pipeline."""
@@ -206,6 +242,13 @@ class OpenVINOEngine:
             return Generated("", "error", prompt_tokens, 0, "OpenVINO gave no token: the prompt does not fit its cache")
         text = self.tokenizer.decode(new, skip_special_tokens=True).strip()
         return Generated(text, "stop" if new[-1] in self.stops else "length", prompt_tokens, len(new))
+
+
+def _echoed(handle: Any, context: int, answer: int) -> Likelihood:
+    logps = [logp for output in handle.read_all() for logp in output.generated_log_probs]
+    if len(logps) != context + answer + 1:
+        return Likelihood.failed(f"OpenVINO gave {len(logps)} log-probabilities for {context + answer} tokens")
+    return Likelihood(math.fsum(logps[context : context + answer]), answer)
 
 
 def _goes_on(handle: Any) -> bool:

@@ -1,0 +1,103 @@
+"""Three nodes of a Ray cluster on this machine, one killed in the middle: every prompt is answered once, as by one.
+
+Not among the tests that run by default: `make check-ray`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from primum.core.errors import UsageError
+from primum.core.records import user
+from primum.models.cluster import ClusterEngine, Workers
+from primum.models.engines.canned import CannedEngine
+from primum.models.runner import Asked, Plan, draw_all, replies
+from primum.models.sampling import Opening, Sampling
+
+ray: Any = pytest.importorskip("ray")
+pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A head without cores, and three nodes of one core."""
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    made.nodes = [made.add_node(num_cpus=1) for _ in range(3)]
+    os.environ["RAY_ADDRESS"] = made.address
+    yield made
+    ray.shutdown()
+    del os.environ["RAY_ADDRESS"]
+    made.shutdown()
+
+
+def asked(count: int) -> list[Asked]:
+    return [Asked(f"p{i}", (user(f"question {i}"),)) for i in range(count)]
+
+
+def test_a_node_dies_and_every_prompt_is_answered_once(cluster: Any, tmp_path: Path) -> None:
+    plan = Plan(Sampling(1.0, 9), samples=2, shard=50)
+    drawn = 0
+
+    def seen(count: int, tokens: int) -> None:
+        nonlocal drawn
+        drawn += count
+        if drawn >= 100 and len(cluster.nodes) == 3:
+            cluster.remove_node(cluster.nodes.pop(), allow_graceful=False)
+
+    made: list[ClusterEngine] = []
+
+    def engine() -> ClusterEngine:
+        made.append(ClusterEngine("canned", Opening("canned:40", batch_size=8), Workers(patience=300)))
+        return made[0]
+
+    tally = draw_all(tmp_path / "many", {}, asked(300), plan, engine, seen)
+    assert tally.replies == 600 and made[0].lost >= 1
+    draw_all(tmp_path / "one", {}, asked(300), plan, CannedEngine, lambda *_: None)
+    assert list(replies(tmp_path / "many")) == list(replies(tmp_path / "one"))
+
+
+def test_an_engine_that_cannot_be_opened_says_why(cluster: Any) -> None:
+    with pytest.raises(Exception, match="names no speed"):
+        ClusterEngine("canned", Opening("canned:x"), Workers(count=1, patience=300))
+    with pytest.raises(UsageError, match="no room for one worker"):
+        ClusterEngine("canned", Opening("canned"), Workers(gpus=1))
+
+
+def test_greedy_replies_of_the_embedded_model_are_those_of_one_machine(cluster: Any, tmp_path: Path) -> None:
+    """Through the command; the transformers engine in one process each."""
+
+    def run(out: str, *more: str) -> None:
+        command = [sys.executable, "-m", "primum", "sample", "--limit", "12", "--reply-tokens", "8", "--engine"]
+        command += ["transformers", "--batch-size", "4", "--out", str(tmp_path / out), *more]
+        subprocess.run(command, check=True, timeout=800)
+
+    run("many", "--on", "ray", "--workers", "2")
+    run("one")
+    (many,), (one,) = ([p for p in (tmp_path / out).iterdir() if p.is_dir()] for out in ("many", "one"))
+    texts = [[(row["prompt_id"], row["text"]) for row in replies(folder)] for folder in (many, one)]
+    assert len(texts[0]) == 12 and texts[0] == texts[1]
+
+
+def test_workers_share_the_time(cluster: Any) -> None:
+    """Three workers of a given speed are nearly three times as fast as one: what stands between costs little."""
+    requests = [(user(f"q{i}"),) for i in range(600)]
+    taken: list[float] = []
+    for count in (1, 3):
+        engine = ClusterEngine("canned", Opening("canned:100", batch_size=4), Workers(count=count, patience=300))
+        engine._await(count)
+        start = time.monotonic()
+        engine(requests, Sampling(1.0, 9), 0)
+        taken.append(time.monotonic() - start)
+        engine.close()
+    assert taken[0] / taken[1] > 2.2
