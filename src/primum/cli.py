@@ -65,6 +65,28 @@ VERBS = {
             "primum redteam --no-machine --campaign sessions.csv",
         ),
     ),
+    "restore": Verb(
+        "give a fine-tuned model its parent's safety back by changing weights, or undo that",
+        "primum.pipeline.restore:run_verb",
+        "primum.pipeline.restore:RestoreConfig",
+        (
+            "primum restore interpolate ./tuned --parent ./aligned",
+            "primum restore auto ./tuned --parent ./aligned --base ./pretrained --domain medical.jsonl",
+            "primum restore safe_lora ./tuned --parent ./aligned --base ./pretrained --strength 0.5 --no-measure",
+            "primum restore undo runs/restore --out ./tuned-again",
+        ),
+    ),
+    "stress": Verb(
+        "try to undo a model's safety in every way of the catalogue, and report how easily it goes",
+        "primum.pipeline.stress:run_verb",
+        "primum.pipeline.stress:StressConfig",
+        (
+            "primum stress",
+            "primum stress ./my-model --out runs/stress",
+            "primum stress ./my-model --dry-run",
+            "primum stress ./my-model --tampers quantize --tampers prefill --limit 40",
+        ),
+    ),
     "audit": Verb(
         "look at a corpus before a model learns it: personal information, sources, pronouns, identity terms, language",
         "primum.pipeline.audit:run_verb",
