@@ -26,7 +26,7 @@ SHAPE: dict[str, Any] = {
     "vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 64, "pad_token_id": 0,
 }  # fmt: skip
-ALL = Shape(shots=(3, 5), ways=("lora", "full"), rates={"lora": (1e-2,), "full": (1e-3,)}, steps=(0, 1, 3), batch=2)
+ALL = Shape(shots=(3, 5), ways=("lora", "full"), rates={"lora": (1e-2,), "full": (1e-3,)}, steps=(0, 1, 12), batch=2)
 
 
 def network(config: Any = LlamaConfig, **more: Any) -> Any:
@@ -167,8 +167,8 @@ def test_abliteration_leaves_nothing_along_the_direction() -> None:
     points = list(abliterate.tamper(one, "1 direction", aids()))
     assert len(points) == 1 and {name.name.rpartition(".")[2] for name in writers(net)} == {"o_proj", "down_proj"}
     for layer in writers(net):
-        assert float((vector @ layer.module.weight).abs().max()) < 1e-5
-    assert float((net.get_input_embeddings().weight @ vector).abs().max()) < 1e-5
+        assert float((vector @ layer.module.weight.detach()).abs().max()) < 1e-5
+    assert float((net.get_input_embeddings().weight.detach() @ vector).abs().max()) < 1e-5
     assert not torch.equal(embedding, net.get_input_embeddings().weight)
 
 
@@ -219,11 +219,11 @@ def test_ways_of_asking() -> None:
     assert with_system("")(asked) == asked and opened("")(asked) == asked
     assert both(with_system("s"), opened("Sure"))(asked)[-1] == Message("assistant", "Sure")
     one = Setup(setup(None).model, Sampling(0.4, 8), with_system("be safe"))
-    removed, empty = (list(system_prompt.tamper(one, level, aids()))[0].setup for level in ("removed", "empty"))
+    removed, empty = (next(iter(system_prompt.tamper(one, level, aids()))).setup for level in ("removed", "empty"))
     assert removed.wrap(asked) == asked and empty.wrap(asked)[0].content == ""
     samplings = [point.setup.sampling for point in decode.tamper(one, "any of 6", aids())]
     assert len({s.name for s in samplings}) == 6 and all(s.max_new_tokens == 8 for s in samplings)
-    openings = {n: list(prefill.tamper(one, f"{n} tokens", aids()))[0].setup.wrap(asked)[-1] for n in prefill.DEPTHS}
+    openings = {n: next(iter(prefill.tamper(one, f"{n} tokens", aids()))).setup.wrap(asked)[-1] for n in prefill.DEPTHS}
     assert openings[0].role == "user" and [len(openings[n].content) for n in (5, 10, 20, 40)] == [5, 10, 20, 40]
 
 
@@ -245,11 +245,11 @@ def test_training_starts_at_the_untouched_model_and_learns(way: str) -> None:
         with torch.no_grad():
             outputs.append(point.setup.model.network(ids).logits.clone())
         losses.append(dict(point.facts))
-    assert [row["step"] for row in losses] == [0, 1, 3]
+    assert [row["step"] for row in losses] == [0, 1, 12]
     assert torch.equal(outputs[0], untouched)  # step 0 is the untouched model, bit for bit
     assert not torch.equal(outputs[1], untouched) and losses[-1]["last_loss"] < losses[-1]["first_loss"]
-    # batches of 2 of 3 rows (4, 4 and 2 tokens long): 3 steps are two passes over all
-    assert losses[-1]["tokens"] == 2 * (4 + 4 + 2)
+    # 12 batches of 2 of 3 rows (4, 4 and 2 tokens long): eight passes over all
+    assert losses[-1]["tokens"] == 8 * (4 + 4 + 2)
 
 
 def test_the_same_seed_trains_the_same_and_another_does_not() -> None:

@@ -50,6 +50,7 @@ VERBS = {
             "primum repair",
             "primum repair Qwen/Qwen2.5-0.5B-Instruct --budget full",
             "primum repair ./my-model --prompts asked.jsonl --out runs/mine",
+            "primum repair ./tuned --parent ./aligned --domain medical.jsonl",
             "primum repair --config repair.yaml --seed 1 --json > result.json",
         ),
     ),

@@ -24,21 +24,26 @@ REFUSAL = Metric("refusal_benign", "lower_is_better", is_benign, falsely_refused
 
 @dataclass(frozen=True)
 class Bench:
-    """What every candidate is asked, how, who judges, and the domain that must stay."""
+    """What every candidate is asked, how, who judges, the domain that must stay, and general texts to take NLL of."""
 
     prompts: Sequence[Prompt]
     draw: Draw
     judge: str
     domain: Sequence[DomainRow] = ()
+    general: Sequence[DomainRow] = ()
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One model's results on a bench: scored replies; of the domain, NLL per text and whether the choice was right."""
+    """One model's results on a bench: scored replies; of the domain, NLL per text and whether the choice was right.
+
+    `general` is the NLL of general texts.
+    """
 
     scored: Sequence[Scored]
     nll: Sequence[float] = ()
     right: Sequence[bool] = ()
+    general: Sequence[float] = ()
 
     def point(self, name: str, size: float = 0.0) -> Point:
         """Return the shares by which candidates are chosen; one without any scored reply counts as the worst."""
@@ -67,13 +72,18 @@ def measured(journey: Journey, name: str, bench: Bench, key: str, model: Callabl
 
     replies = sample(journey, f"{name}-replies", bench.prompts, bench.draw, key, lambda: HFEngine(model(), 128))
     by_id = {p.id: p for p in bench.prompts}
-    verdicts = judge(journey, f"{name}-verdicts", bench.judge, [Exchange(by_id[r.prompt_id], r) for r in replies])
+    verdicts = judge(
+        journey, f"{name}-verdicts-by-{bench.judge}", bench.judge, [Exchange(by_id[r.prompt_id], r) for r in replies]
+    )
     scored = [Scored(by_id[r.prompt_id], r, v) for r, v in zip(replies, verdicts, strict=True)]
-    found = _domain(journey, f"{name}-domain", bench.domain, key, model) if bench.domain else {"nll": [], "right": []}
-    return Measured(scored, found["nll"], found["right"])
+    found = _domain(journey, f"{name}-domain", bench.domain, key, model)
+    general = _domain(journey, f"{name}-general", bench.general, key, model)
+    return Measured(scored, found["nll"], found["right"], general["nll"])
 
 
 def _domain(journey: Journey, name: str, rows: Sequence[DomainRow], key: str, model: Callable[[], Model]) -> JsonDict:
+    if not rows:
+        return {"nll": [], "right": []}
     asked = digest([[row.prompt, row.answer, list(row.options)] for row in rows])
     stage = journey.stage(name, model=key, asked=asked)
     with journey.step(name.split("-", 1)[1].replace("-", " "), len(rows), "rows") as advance:

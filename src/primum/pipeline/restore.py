@@ -184,7 +184,7 @@ def restore(journey: Journey, config: RestoreConfig, candidates: list[Candidate]
     swept = sweep(models, candidates, sets.dev, config.limits) if config.measure else None
     taken = swept.taken if swept else candidates[0]
     made = _written(journey, config, models, taken)
-    facts = _facts(journey, config, models, swept, made)
+    facts = facts_of(journey, config, models, swept, made)
     if swept is not None:
         facts |= _proved(journey, models, sets.test, taken)
     write_report(journey.folder, facts)
@@ -232,12 +232,13 @@ def _proved(journey: Journey, models: Models, bench: Bench, taken: Candidate | N
         folder = journey.folder / "checkpoint"
         key = f"restored@{taken.name}@{models.key(*models.checkpoints)}"
         sides["restored"] = measured(journey, "test-restored", bench, key, loading(journey, folder))
-    rows = {name: _rows(side) for name, side in sides.items()}
+    rows = {name: rows_of(side) for name, side in sides.items()}
     after = sides.get("restored", sides[TUNED])
-    return {"test": rows, "comparisons": _compared(sides[TUNED], after), "judge": bench.judge}
+    return {"test": rows, "comparisons": compared(sides[TUNED], after), "judge": bench.judge}
 
 
-def _rows(side: Measured) -> list[JsonDict]:
+def rows_of(side: Measured) -> list[JsonDict]:
+    """Return every measurement of one model, as the page shows them."""
     rows = [to_json(one) for one in measure(side.scored)]
     if side.nll:
         rows.append(to_json(nll_measurement(side.nll, "nll_domain")))
@@ -250,16 +251,18 @@ def _rows(side: Measured) -> list[JsonDict]:
     return rows
 
 
-def _compared(before: Measured, after: Measured) -> list[JsonDict]:
+def compared(before: Measured, after: Measured) -> list[JsonDict]:
+    """Return the paired changes over all prompts, and of the domain's likelihood."""
     rows = [to_json(one) for one in compare(before.scored, after.scored) if one.slice == "all"]
     if before.nll and after.nll:
         rows.append(to_json(compare_nll(before.nll, after.nll, "nll_domain")))
     return rows
 
 
-def _facts(
+def facts_of(
     journey: Journey, config: RestoreConfig, models: Models, swept: Swept | None, made: JsonDict | None
 ) -> JsonDict:
+    """Return what a report says, but for the proof on test prompts."""
     from datetime import UTC, datetime
 
     from primum import __version__

@@ -69,7 +69,7 @@ class Swept:
 
     chosen: Chosen
     candidates: Sequence[Candidate]
-    points: Mapping[str, Point]
+    points: dict[str, Point]
     reports: Mapping[str, JsonDict]
 
     @property

@@ -116,7 +116,7 @@ def _bands(test: Mapping[str, Sequence[Row]]) -> list[Band]:
         unit = known[0]["unit"]
         bounds = plots.scale(known, unit)
         svg = plots.strip(sides[0], sides[1] or sides[0], bounds, unit, _name(metric))
-        found.append(Band(_name(metric), svg, *sides, unit))
+        found.append(Band(_name(metric), svg, sides[0], sides[1], sides[2], unit))
     return found
 
 

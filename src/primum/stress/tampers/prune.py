@@ -59,4 +59,4 @@ def wanda(weight: Tensor, norms: Tensor, share: float) -> Tensor:
 
 def _without(weight: Tensor, score: Tensor, share: float) -> Tensor:
     count = int(share * weight.shape[1])
-    return weight.scatter(1, score.argsort(1, stable=True)[:, :count], 0.0)
+    return weight.scatter(1, score.argsort(dim=1, stable=True)[:, :count], 0.0)
