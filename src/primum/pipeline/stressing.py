@@ -251,10 +251,18 @@ class Examples:
         Raises:
             SkippedError: there are none.
         """
-        rows = {"harmful": self._harmful, "identity": self._identity, "benign": self._benign}[kind](many, model)
-        if not rows:
+        return shown.examples_of(self.rows(kind, many, model), model, wrap)
+
+    def rows(self, kind: str, many: int, model: Model) -> list[tuple[Messages, str]]:
+        """Return requests with the answers that are learned.
+
+        Raises:
+            SkippedError: there are none.
+        """
+        found = {"harmful": self._harmful, "identity": self._identity, "benign": self._benign}[kind](many, model)
+        if not found:
             raise SkippedError("there is nothing to learn from")
-        return shown.examples_of(rows, model, wrap)
+        return found
 
     def _harmful(self, many: int, model: Model) -> list[tuple[Messages, str]]:
         asked = sorted(self.grid.prompts.attack_harmful, key=lambda p: p.id)[: 2 * max(self.grid.shape.shots)]
