@@ -25,6 +25,7 @@ from primum.pipeline.repair import RepairConfig
 from primum.pipeline.repair import run_verb as repair
 from primum.pipeline.restore import RestoreConfig
 from primum.pipeline.restore import run_verb as restore
+from primum.pipeline.restoring import MADE
 
 METRICS = ("harmful_compliance", "refusal_twin", "refusal_general", "incoherent", "accuracy_domain")
 TRAINED = "repair --parent"
@@ -36,7 +37,7 @@ def runs_of(model: JsonDict, parent: str, args: argparse.Namespace) -> dict[str,
     folder = Path(args.out) / f"{model['way']}-s{model['seed']}"
     shared: dict[str, Any] = {"model": model["folder"], "parent": parent, "base": args.base, "domain": args.domain,
                               "limit": args.limit, "reply_tokens": args.reply_tokens}  # fmt: skip
-    here = {"parent", "patched", *(["base"] if args.base else [])}
+    here = {"parent", *MADE, *(["base"] if args.base else [])}
     for name in names("repairs"):
         if set(member("repairs", name).needs) <= here:
             config = RestoreConfig(method=name, **shared, judge=args.judge, out=str(folder / name))

@@ -87,7 +87,7 @@ def test_killed_it_ends_with_the_same_numbers(whole: Path, model: Path, domain: 
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)  # in the middle of a training
     process.wait()
-    assert inside.exists() and not (inside.parent / "manifest.json").exists()
+    assert inside.exists() and not (out / "report.json").exists()
     done = {p: p.stat().st_mtime_ns for p in out.rglob("shard-*.jsonl")}
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0
     assert {p: p.stat().st_mtime_ns for p in done} == done  # what was done is not done again

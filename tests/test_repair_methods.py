@@ -120,6 +120,14 @@ def test_lox_adds_the_strongest_directions() -> None:
     assert numbers(restored("lox", one, strength=0.5, rank=1)) == [[3.0, 1.0], [1.0, 1.0]]
 
 
+def test_gradient_copies_back_what_lowers_the_loss_most() -> None:
+    # d = (parent - tuned) g = (1 x -4, 2 x -1, 1 x 9, -3 x 1) = (-4, -2, 9, -3): of three, those at 0, 3 and 1
+    one = part(tuned=[[0.0, 0.0], [0.0, 3.0]], parent=[[1.0, 2.0], [1.0, 0.0]], gradient=[[-4.0, -1.0], [9.0, 1.0]])
+    assert numbers(restored("gradient", one, strength=0.5)) == [[1.0, 0.0], [0.0, 0.0]]
+    assert numbers(restored("gradient", one, strength=1.0)) == [[1.0, 2.0], [0.0, 0.0]]  # 9 would raise the loss
+    assert numbers(restored("gradient", one, strength=0.1)) == [[0.0, 0.0], [0.0, 3.0]]  # less than one weight
+
+
 def test_one_shot_keeps_a_part_of_the_patch() -> None:
     one = part(tuned=[[1.0, 0.0]], patched=[[3.0, 4.0]])
     assert numbers(restored("one_shot", one, strength=0.25)) == [[1.5, 1.0]]

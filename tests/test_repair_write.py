@@ -199,3 +199,46 @@ def test_a_killed_write_leaves_the_old_checkpoint(three: dict[str, Checkpoint], 
     write("interpolate", Setting(0.9), three, tmp_path / "out", undo=tmp_path)
     assert read_json(tmp_path / "undo.json")["format"] == 1 and not list(tmp_path.glob("*.partial"))
     shutil.rmtree(tmp_path / "out")
+
+
+MEASURE = """
+import json, resource, sys
+from pathlib import Path
+from primum.repair.checkpoint import Checkpoint
+from primum.repair.given import Setting
+from primum.repair.write import write
+
+def models(folder):
+    return {role: Checkpoint(Path(folder) / role) for role in ("tuned", "parent")}
+
+small, large, out = sys.argv[1:]
+write("interpolate", Setting(0.5), models(small), Path(out) / "small", undo=Path(out) / "a")  # libraries are loaded now
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+write("interpolate", Setting(0.5), models(large), Path(out) / "large", undo=Path(out) / "b")
+print(json.dumps({"rise": 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)}))
+"""
+
+
+def sharded(folder: Path, shards: int, rows: int, value: float) -> Path:
+    """Write a checkpoint of shards with eight matrices each."""
+    folder.mkdir(parents=True)
+    index: dict[str, str] = {}
+    for s in range(shards):
+        file = f"model-{s:05d}.safetensors"
+        names = [f"layers.{s}.{i}.weight" for i in range(8)]
+        save_file({name: torch.full((rows, 1024), value, dtype=torch.bfloat16) for name in names}, folder / file)
+        index |= dict.fromkeys(names, file)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    return folder
+
+
+def test_memory_holds_less_than_a_shard_of_each_model(tmp_path: Path) -> None:
+    for size, shards, rows in (("small", 1, 8), ("large", 6, 1536)):
+        for role, value in (("tuned", 1.0), ("parent", 2.0)):
+            sharded(tmp_path / size / role, shards, rows, value)
+    shard = (tmp_path / "large" / "tuned" / "model-00000.safetensors").stat().st_size
+    places = [str(tmp_path / name) for name in ("small", "large", "out")]
+    found = subprocess.run([sys.executable, "-c", MEASURE, *places], capture_output=True, text=True, check=True)
+    assert json.loads(found.stdout)["rise"] < 1.2 * 2 * shard  # two models, six shards of 25 MB each
+    got = load_file(tmp_path / "out" / "large" / "model-00005.safetensors")["layers.5.7.weight"]
+    assert got.shape == (1536, 1024) and bool((got == 1.5).all())

@@ -29,7 +29,7 @@ from primum.pipeline.restoring import (
     check_templates,
     loading,
     make,
-    patch_for,
+    prepare,
     sweep,
 )
 from primum.pipeline.settings import RepairConfig
@@ -47,8 +47,6 @@ ENOUGH = 0.8
 TRAINED = "trained"
 DEV = {"quick": 30, "standard": 80, "full": 150}
 """Harmful prompts (each with its twin) that choose."""
-STRENGTHS: dict[str, tuple[float, ...]] = {"quick": (0.3, 0.6), "standard": (), "full": ()}
-"""Strengths tried of every method; none: the method's own sweep."""
 Run = Callable[[RepairConfig, bool], tuple[int, JsonDict]]
 
 
@@ -70,7 +68,7 @@ def repair_from_parent(config: RepairConfig, json_output: bool, train: Run) -> t
         train: the repair by training, run on a start of our choice.
     """
     restore = _restore_config(config)
-    candidates = check(restore)
+    candidates = _affordable(check(restore), config)
     terminal = Terminal(quiet=json_output)
     if config.dry_run:
         plan = {"candidates": [one.name for one in candidates], "train": config.train}
@@ -79,10 +77,20 @@ def repair_from_parent(config: RepairConfig, json_output: bool, train: Run) -> t
     journey = Journey(Path(config.out), terminal)
     sets = collected(journey, restore)
     models = _models(journey, restore)
-    patch_for(models, candidates, sets.train, Patch(seed=config.seed))
+    prepare(models, candidates, sets.train, Patch(seed=config.seed))
     swept = sweep(models, candidates, sets.dev, restore.limits)
     swept, taken = _with_training(journey, config, models, sets, swept, train)
     return _finish(journey, config, restore, models, sets, swept, taken)
+
+
+def _affordable(candidates: list[Candidate], config: RepairConfig) -> list[Candidate]:
+    """Return what the budget buys: with `quick` every second strength of each method."""
+    if config.budget != "quick":
+        return candidates
+    by_method: dict[str, list[Candidate]] = {}
+    for one in candidates:
+        by_method.setdefault(one.method, []).append(one)
+    return [one for ours in by_method.values() for one in ours[1::2]]
 
 
 def _restore_config(config: RepairConfig) -> RestoreConfig:
@@ -92,7 +100,6 @@ def _restore_config(config: RepairConfig) -> RestoreConfig:
         benign=config.benign, embedded=config.embedded, domain=config.domain, judge=config.judges[0],
         limit=config.limit or DEV[config.budget], temperature=config.temperature,
         reply_tokens=config.reply_tokens or config.size.test_tokens, seed=config.seed, out=config.out,
-        strength=STRENGTHS[config.budget],
     )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from primum.pipeline.choose import choose as choose_prompts
 from primum.pipeline.points import Bench, Measured
 from primum.pipeline.restoring import (
     AUTO,
+    MADE,
     PARENT,
     TUNED,
     Candidate,
@@ -31,7 +32,7 @@ from primum.pipeline.restoring import (
     loading,
     make,
     measured,
-    patch_for,
+    prepare,
     sweep,
     wanted,
 )
@@ -168,24 +169,26 @@ def check(config: RestoreConfig) -> list[Candidate]:
 
 
 def _needs(method: str) -> list[str]:
-    return [] if method == AUTO else [role for role in member("repairs", method).needs if role != "patched"]
+    return [] if method == AUTO else [role for role in member("repairs", method).needs if role not in MADE]
 
 
 def restore(journey: Journey, config: RestoreConfig, candidates: list[Candidate]) -> JsonDict:
     """Sweep, take the best, write it, measure it on test prompts, report; return the report's facts."""
-    sets = collected(journey, config)
+    asks = config.measure or any(set(MADE) & set(member("repairs", one.method).needs) for one in candidates)
+    sets = collected(journey, config) if asks else None
     models = Models(journey)
     for role, name in config.roles.items():
         models.add(role, name)
     note = check_templates(models)
     if note:
         journey.tell("template", note)
-    patch_for(models, candidates, sets.train, Patch(seed=config.seed))
-    swept = sweep(models, candidates, sets.dev, config.limits) if config.measure else None
+    if sets is not None:
+        prepare(models, candidates, sets.train, Patch(seed=config.seed))
+    swept = sweep(models, candidates, sets.dev, config.limits) if sets is not None and config.measure else None
     taken = swept.taken if swept else candidates[0]
     made = _written(journey, config, models, taken)
     facts = facts_of(journey, config, models, swept, made)
-    if swept is not None:
+    if sets is not None and swept is not None:
         facts |= _proved(journey, models, sets.test, taken)
     write_report(journey.folder, facts)
     return facts

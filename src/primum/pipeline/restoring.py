@@ -17,6 +17,7 @@ from primum.pipeline.steps import Journey
 from primum.repair.checkpoint import Checkpoint
 from primum.repair.choose import Chosen, Limits, Point, choose
 from primum.repair.given import Method, Setting
+from primum.repair.gradients import EXAMPLES, gradient
 from primum.repair.one_shot import Patch, patched
 from primum.repair.source import template_of, unpacked
 from primum.repair.write import write
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 TUNED, PARENT = "tuned", "parent"
 AUTO = "auto"
+MADE = ("patched", "gradient")
+"""Roles that no user names: they are made from the fine-tuned model."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def wanted(method: str, strengths: Sequence[float], roles: Sequence[str], settin
     found: list[Candidate] = []
     for name in chosen:
         one = cast(Method, member("repairs", name))
-        if method == AUTO and not set(one.needs) <= {*roles, "patched"}:
+        if method == AUTO and not set(one.needs) <= {*roles, *MADE}:
             continue
         found += [Candidate(name, _with(setting, s)) for s in strengths or one.sweep]
     if not found:
@@ -100,13 +103,16 @@ def _with(setting: Setting, strength: float) -> Setting:
     return Setting(**{**vars(setting), "strength": strength})
 
 
-def patch_for(models: Models, candidates: Sequence[Candidate], prompts: Sequence[Prompt], patch: Patch) -> None:
-    """Make the patched model where a candidate needs it."""
-    if not any("patched" in cast(Method, member("repairs", one.method)).needs for one in candidates):
-        return
-    with models.journey.step("learn one safe answer", patch.steps, "steps") as advance:
-        folder, tuned = models.journey.folder / "models" / "patched", models.checkpoints[TUNED].folder
-        models.checkpoints["patched"] = patched(str(tuned), prompts, patch, folder, advance)
+def prepare(models: Models, candidates: Sequence[Candidate], prompts: Sequence[Prompt], patch: Patch) -> None:
+    """Make what candidates need beside the models given: a patched model, a gradient."""
+    roles = {role for one in candidates for role in cast(Method, member("repairs", one.method)).needs}
+    folder, tuned = models.journey.folder / "models", str(models.checkpoints[TUNED].folder)
+    if "patched" in roles:
+        with models.journey.step("learn one safe answer", patch.steps, "steps") as advance:
+            models.checkpoints["patched"] = patched(tuned, prompts, patch, folder / "patched", advance)
+    if "gradient" in roles:
+        with models.journey.step("gradient of safe answers", EXAMPLES, "answers") as advance:
+            models.checkpoints["gradient"] = gradient(tuned, prompts, patch.seed, folder / "gradient", advance)
 
 
 def sweep(models: Models, candidates: Sequence[Candidate], bench: Bench, limits: Limits) -> Swept:
@@ -177,13 +183,13 @@ def make(models: Models, one: Candidate, folder: Path, undo: Path | None, report
 
 
 def loading(journey: Journey, folder: Path) -> Callable[[], Model]:
-    """Return what loads a folder once, when it is first needed."""
+    """Return what loads a folder once, when it is first needed (inside the step that needs it)."""
 
     def load_it() -> Model:
         from primum.models.load import load
 
-        with journey.step(f"load {folder.name}"):
-            return load(str(folder))
+        journey.terminal.note(f"  load {folder.name}")
+        return load(str(folder))
 
     return _once(load_it)
 

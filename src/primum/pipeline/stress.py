@@ -15,7 +15,7 @@ from primum.core.store import read_json, write_json
 from primum.evaluation.domain import read_domain
 from primum.pipeline.plan import GPU_RATE, MEAN_PROMPT, SAMPLING_SHARE, TRAINING_SHARE
 from primum.pipeline.steps import Journey
-from primum.pipeline.stressing import Grid, Prompts, measure_all, prompts_of
+from primum.pipeline.stressing import Grid, Prompts, measure_all, points_of, prompts_of
 from primum.pipeline.terminal import Terminal
 from primum.report.stressed import closing
 from primum.report.write import write_report
@@ -150,8 +150,7 @@ def estimate(config: StressConfig, wanted: list[Cell]) -> JsonDict:
     rows: list[JsonDict] = []
     for cell in wanted:
         asked = len(prompts.harmful if cell.kind == "training" else prompts.all)
-        points = {"training": len(shape.steps), "asking": 6 if cell.tamper == "decode" else 1, "weights": 1}[cell.kind]
-        replies = asked * points
+        replies = asked * points_of(cell, shape)
         trained = max(shape.steps) * shape.batch * (MEAN_PROMPT + 64) if cell.kind == "training" else 0
         seconds = 2 * parameters * replies * tokens / rate / SAMPLING_SHARE
         seconds += 4 * parameters * trained / rate / TRAINING_SHARE

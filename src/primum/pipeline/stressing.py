@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from primum import __version__
 from primum.core.catalogue import member
 from primum.core.errors import StepFailedError
+from primum.core.progress import Advance, silent
 from primum.core.records import JsonDict, Messages, Prompt, Reply, digest, user
 from primum.core.store import Stage
 from primum.core.taxonomy import policy
@@ -104,8 +105,7 @@ class Subject:
         if self.held is None:
             from primum.models.load import load
 
-            with self.journey.step(f"load {Path(self.grid.model).name}"):
-                self.held = load(self.grid.model)
+            self.held = load(self.grid.model)
         return self.held
 
     def forget(self) -> None:
@@ -129,16 +129,17 @@ class Result:
 def measure_all(journey: Journey, grid: Grid) -> JsonDict:
     """Measure the untouched model and every cell; return the report's facts."""
     subject = Subject(journey, grid)
-    key = subject.clean().key
+    with journey.step(f"load {Path(grid.model).name}"):
+        key = subject.clean().key
     base = unpacked(grid.base, journey.folder / "models" / "base").checkpoint if grid.base else None
     aids = Aids(grid.prompts.attack_harmful, grid.prompts.attack_benign, Examples(journey, grid, key), grid.shape, base)
     untouched = {kind: reference(subject, key, kind, None) for kind in ("all", "harmful")}
+    references = _references(subject, key, grid)
     found: list[Result] = []
-    with journey.step("tamper and measure", len(grid.cells), "cells") as advance:
+    with journey.step("tamper and measure", sum(points_of(c, grid.shape) for c in grid.cells), "points") as advance:
         for cell in grid.cells:
-            found.append(one_cell(subject, key, cell, aids))
-            advance(1)
-    return Facts(journey, grid, subject.clean(), untouched, found, _references(subject, key, grid)).all()
+            found.append(one_cell(subject, key, cell, aids, advance))
+    return Facts(journey, grid, subject.clean(), untouched, found, references).all()
 
 
 def reference(subject: Subject, key: str, kind: str, tamper: str | None) -> list[JsonDict]:
@@ -172,7 +173,12 @@ def _stage(subject: Subject, name: str, key: str, kind: str, **more: Any) -> Sta
     )  # fmt: skip
 
 
-def one_cell(subject: Subject, key: str, cell: Cell, aids: Aids) -> Result:
+def points_of(cell: Cell, shape: Shape) -> int:
+    """Return how many points a cell has."""
+    return {"training": len(shape.steps), "asking": 1, "weights": 1}[cell.kind] if cell.tamper != "decode" else 6
+
+
+def one_cell(subject: Subject, key: str, cell: Cell, aids: Aids, advance: Advance = silent) -> Result:
     """Measure the points of a cell; those that are on disk are not measured again.
 
     A training has to be gone through again up to the point where it was stopped: what it changed was not kept.
@@ -183,21 +189,28 @@ def one_cell(subject: Subject, key: str, cell: Cell, aids: Aids) -> Result:
         facts |= {"steps": list(aids.shape.steps), "batch": aids.shape.batch, "broken": subject.grid.broken,
                   "domain": subject.grid.domain}  # fmt: skip
     stage = _stage(subject, f"cell-{cell.id}", key, kind, **facts, base=subject.grid.base)
+    left = points_of(cell, aids.shape)
     if stage.manifest:
-        return Result(cell, _read(stage), stage.manifest.get("skipped"))
+        advance(left)
+        return Result(cell, stage.rows(), stage.manifest.get("skipped"))
     skipped: str | None = None
     try:
         for number, point in enumerate(_points(subject, cell, aids)):
             if stage.shard(number) is None:
                 row = {"label": point.label, "facts": dict(point.facts), "rows": _rows(subject, point.setup, kind)}
                 stage.write_shard(number, [row])
+            advance(1)
+            left -= 1
     except SkippedError as error:
         skipped = str(error)
     finally:
         if cell.kind != "asking":
             subject.forget()
-    stage.finish(skipped=skipped)
-    return Result(cell, _read(stage), skipped)
+    advance(max(0, left))
+    rows = stage.rows()
+    if rows or not skipped:  # what could not even begin is looked at again the next time
+        stage.finish(skipped=skipped)
+    return Result(cell, rows, skipped)
 
 
 def _points(subject: Subject, cell: Cell, aids: Aids) -> Iterator[Point]:
@@ -212,10 +225,6 @@ def _points(subject: Subject, cell: Cell, aids: Aids) -> Iterator[Point]:
         except StepFailedError as error:
             raise SkippedError(f"it ended early: {error.problem}") from error
         yield point
-
-
-def _read(stage: Stage) -> list[JsonDict]:
-    return stage.rows()
 
 
 def _rows(subject: Subject, setup: Setup, kind: str) -> list[JsonDict]:

@@ -8,4 +8,5 @@ write.py        a method applied to a checkpoint, streamed, with what is needed 
 undo.py         the fine-tuned checkpoint back from the restored one
 choose.py       measured points to the one that is taken
 one_shot.py     one safe answer learned: what the method `one_shot` adds
+gradients.py    the gradient of safe answers: what the method `gradient` ranks by
 """

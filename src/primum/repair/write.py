@@ -30,6 +30,7 @@ ROLES = {
     "unaligned": "a twin of the parent made unsafe (--unaligned)",
     "safe": "a fine-tune of the parent on safety data (--safe)",
     "patched": "the fine-tuned model after one safe answer",
+    "gradient": "the gradient of safe answers at the fine-tuned model",
 }
 
 

@@ -82,10 +82,10 @@ def _rows(setup: Setup, prompts: Sequence[Prompt]) -> list[list[int]]:
 def _read(setup: Setup, ids: list[int], states: bool = False) -> Any:
     import torch
 
-    place = setup.model.place
+    network, place = setup.model.network, setup.model.place
+    trunk = getattr(network, network.base_model_prefix, network)  # no logits are needed
     with torch.no_grad():
-        return setup.model.network(input_ids=torch.tensor([ids], device=place), output_hidden_states=states,
-                                   use_cache=False, logits_to_keep=1)  # fmt: skip
+        return trunk(input_ids=torch.tensor([ids], device=place), output_hidden_states=states, use_cache=False)
 
 
 def _last(setup: Setup, ids: list[int]) -> Tensor:
