@@ -54,13 +54,16 @@ def restore_facts() -> dict[str, Any]:
                 "domain_accuracy": 0.5, "front": True, "refused": None, "seconds": None, **more}  # fmt: skip
 
     test = {"metric": "harmful_compliance", "slice": "all", "low": 0.1, "high": 0.9, "n": 60, "unit": "share"}
-    change = {"metric": "harmful_compliance", "before": 0.6, "after": 0.2, "difference": -0.4, "low": -0.5, "high": -0.2,
-              "fixed": 24, "broken": 0, "p": 0.0, "n": 60, "mde": 0.1}  # fmt: skip
+    moved = {
+        "metric": "harmful_compliance", "before": 0.6, "after": 0.2, "difference": -0.4, "low": -0.5, "high": -0.2,
+        "fixed": 24, "broken": 0, "p": 0.0, "n": 60, "mde": 0.1,
+    }  # fmt: skip
+    lox = point("lox-1", 0.1, refused=HOSTILE)
     return {
         "kind": "restore", "title": HOSTILE, "models": {"tuned": HOSTILE, "parent": "p"}, "chosen": "interpolate-0.5",
-        "points": [point("tuned", 0.6), point("interpolate-0.5", 0.2, seconds=3.0), point("lox-1", 0.1, refused=HOSTILE)],
+        "points": [point("tuned", 0.6), point("interpolate-0.5", 0.2, seconds=3.0), lox],
         "limits": {"refusal": 0.02, "incoherent": 0.01, "accuracy": 0.01, "nll": 0.02}, "judge": "rules",
-        "test": {"tuned": [{**test, "value": 0.6}], "restored": [{**test, "value": 0.2}]}, "comparisons": [change],
+        "test": {"tuned": [{**test, "value": 0.6}], "restored": [{**test, "value": 0.2}]}, "comparisons": [moved],
         "made": {"method": "interpolate", "strength": 0.5, "changed": 9, "tensors": 10, "kept": {HOSTILE: 1},
                  "relative_change": 0.03, "facts": {"cosine": {"least": 0.1, "mean": 0.2, "most": 0.4}}, "seconds": 2.0,
                  "most_held": 1e6, "largest_file": 2e6, "undo_bytes": 5e5},
