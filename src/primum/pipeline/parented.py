@@ -17,7 +17,16 @@ from primum.evaluation.domain import DomainRow
 from primum.evaluation.gate import Decision, JudgeResult, NllResult, decide
 from primum.evaluation.measure import finite
 from primum.pipeline.points import Bench, Measured, measured
-from primum.pipeline.restore import RestoreConfig, Sets, check, collected, compared, facts_of, rows_of
+from primum.pipeline.restore import (
+    RestoreConfig,
+    Sets,
+    check,
+    collected,
+    compared,
+    facts_of,
+    forget_report,
+    rows_of,
+)
 from primum.pipeline.restoring import (
     AUTO,
     PARENT,
@@ -26,6 +35,7 @@ from primum.pipeline.restoring import (
     Models,
     Swept,
     base_measured,
+    candidate_key,
     check_templates,
     loading,
     make,
@@ -52,11 +62,12 @@ Run = Callable[[RepairConfig, bool], tuple[int, JsonDict]]
 
 @dataclass(frozen=True)
 class Taken:
-    """What the repair ends with: the name of the point, and its checkpoint; None where nothing was safer."""
+    """What a repair ends with: the point, its checkpoint (None where nothing was safer), what its weights hang on."""
 
     name: str
     folder: Path | None
     made: JsonDict | None
+    key: str = ""
 
 
 def repair_from_parent(config: RepairConfig, json_output: bool, train: Run) -> tuple[int, JsonDict]:
@@ -75,6 +86,7 @@ def repair_from_parent(config: RepairConfig, json_output: bool, train: Run) -> t
         terminal.note(f"would try: {', '.join(plan['candidates'])}; training: {config.train}")
         return Exit.PASSED, plan
     journey = Journey(Path(config.out), terminal)
+    forget_report(journey)
     sets = collected(journey, restore)
     models = _models(journey, restore)
     prepare(models, candidates, sets.train, Patch(seed=config.seed))
@@ -142,14 +154,14 @@ def _with_training(
     again = Swept(
         choose(swept.points[TUNED], ours, limits, swept.points[PARENT]), swept.candidates, swept.points, swept.reports
     )
-    return again, Taken(TRAINED, trained, None) if again.chosen.point.name == TRAINED else best
+    return again, Taken(TRAINED, trained, None, key) if again.chosen.point.name == TRAINED else best
 
 
 def _write(journey: Journey, models: Models, one: Candidate | None) -> Taken:
     if one is None:
         return Taken(TUNED, None, None)
     folder = journey.folder / "weights"
-    return Taken(one.name, folder, make(models, one, folder, journey.folder))
+    return Taken(one.name, folder, make(models, one, folder, journey.folder), candidate_key(models, one))
 
 
 def _trained(journey: Journey, config: RepairConfig, best: Taken, train: Run) -> Path | None:
@@ -218,8 +230,7 @@ def _sides(
         bench = _bench(sets, judge)
         found[judge] = {role: base_measured(models, role, bench, "test") for role in (TUNED, PARENT)}
         if after is not None:
-            key = f"repaired@{taken.name}@{models.key(*models.checkpoints)}"
-            found[judge]["restored"] = measured(journey, "test-restored", bench, key, after)
+            found[judge]["restored"] = measured(journey, "test-restored", bench, taken.key, after)
     return found
 
 

@@ -28,6 +28,7 @@ from primum.pipeline.restoring import (
     Models,
     Swept,
     base_measured,
+    candidate_key,
     check_templates,
     loading,
     make,
@@ -44,8 +45,10 @@ from primum.repair.choose import Limits
 from primum.repair.given import Setting
 from primum.repair.one_shot import Patch
 from primum.repair.undo import undo
+from primum.repair.write import UNDO as WAY_BACK
+from primum.repair.write import UNDO_BYTES as WAY_BACK_BYTES
 from primum.report.restored import closing
-from primum.report.write import write_report
+from primum.report.write import FACTS, PAGE, write_report
 
 UNDO = "undo"
 
@@ -174,6 +177,7 @@ def _needs(method: str) -> list[str]:
 
 def restore(journey: Journey, config: RestoreConfig, candidates: list[Candidate]) -> JsonDict:
     """Sweep, take the best, write it, measure it on test prompts, report; return the report's facts."""
+    forget_report(journey)
     asks = config.measure or any(set(MADE) & set(member("repairs", one.method).needs) for one in candidates)
     sets = collected(journey, config) if asks else None
     models = Models(journey)
@@ -192,6 +196,12 @@ def restore(journey: Journey, config: RestoreConfig, candidates: list[Candidate]
         facts |= _proved(journey, models, sets.test, taken)
     write_report(journey.folder, facts)
     return facts
+
+
+def forget_report(journey: Journey) -> None:
+    """Take an earlier run's report away: until this one ends it would speak of another."""
+    for name in (FACTS, PAGE):
+        (journey.folder / name).unlink(missing_ok=True)
 
 
 def collected(journey: Journey, config: RestoreConfig) -> Sets:
@@ -224,6 +234,8 @@ def _written(journey: Journey, config: RestoreConfig, models: Models, taken: Can
     checkpoint = journey.folder / "checkpoint"
     if taken is None:
         shutil.rmtree(checkpoint, ignore_errors=True)
+        for name in (WAY_BACK, WAY_BACK_BYTES):
+            (journey.folder / name).unlink(missing_ok=True)
         return None
     return make(models, taken, checkpoint, journey.folder if config.undo else None)
 
@@ -233,7 +245,7 @@ def _proved(journey: Journey, models: Models, bench: Bench, taken: Candidate | N
     sides = {role: base_measured(models, role, bench, "test") for role in (TUNED, PARENT) if role in models.checkpoints}
     if taken is not None:
         folder = journey.folder / "checkpoint"
-        key = f"restored@{taken.name}@{models.key(*models.checkpoints)}"
+        key = candidate_key(models, taken)
         sides["restored"] = measured(journey, "test-restored", bench, key, loading(journey, folder))
     rows = {name: rows_of(side) for name, side in sides.items()}
     after = sides.get("restored", sides[TUNED])
