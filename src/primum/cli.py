@@ -50,6 +50,7 @@ VERBS = {
             "primum repair",
             "primum repair Qwen/Qwen2.5-0.5B-Instruct --budget full",
             "primum repair ./my-model --prompts asked.jsonl --out runs/mine",
+            "primum repair ./tuned --parent ./aligned --domain medical.jsonl",
             "primum repair --config repair.yaml --seed 1 --json > result.json",
         ),
     ),
@@ -112,6 +113,28 @@ VERBS = {
             "primum redteam runs/repair/checkpoint --against runs/redteam --out runs/redteam-after",
             "primum redteam --attacks crescendo --attacks prefill --limit 20 --json > result.json",
             "primum redteam --no-machine --campaign sessions.csv",
+        ),
+    ),
+    "restore": Verb(
+        "give a fine-tuned model its parent's safety back by changing weights, or undo that",
+        "primum.pipeline.restore:run_verb",
+        "primum.pipeline.restore:RestoreConfig",
+        (
+            "primum restore interpolate ./tuned --parent ./aligned",
+            "primum restore auto ./tuned --parent ./aligned --base ./pretrained --domain medical.jsonl",
+            "primum restore safe_lora ./tuned --parent ./aligned --base ./pretrained --strength 0.5 --no-measure",
+            "primum restore undo runs/restore --out ./tuned-again",
+        ),
+    ),
+    "stress": Verb(
+        "try to undo a model's safety in every way of the catalogue, and report how easily it goes",
+        "primum.pipeline.stress:run_verb",
+        "primum.pipeline.stress:StressConfig",
+        (
+            "primum stress",
+            "primum stress ./my-model --out runs/stress",
+            "primum stress ./my-model --dry-run",
+            "primum stress ./my-model --tampers quantize --tampers prefill --limit 40",
         ),
     ),
     "audit": Verb(

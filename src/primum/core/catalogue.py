@@ -20,6 +20,8 @@ FOLDERS = {
     "methods": "primum.training.methods",
     "strategies": "primum.pairing.strategies",
     "engines": "primum.models.engines",
+    "repairs": "primum.repair.methods",
+    "tampers": "primum.stress.tampers",
 }
 
 

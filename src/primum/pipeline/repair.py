@@ -83,6 +83,10 @@ class Side:
 def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
     """Run the main job; return the exit code and report.json's facts."""
     _check(config)
+    if config.parent:
+        from primum.pipeline.parented import repair_from_parent
+
+        return repair_from_parent(config, json_output, run_verb)
     terminal = Terminal(quiet=json_output)
     journey = Journey(Path(config.out), terminal)
     collected = _collect(journey, config)

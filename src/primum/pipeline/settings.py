@@ -102,6 +102,16 @@ class RepairConfig(Config):
     domain: str | None = Field(
         default=None, description="JSONL or CSV of prompt and answer (or options): what must not get worse"
     )
+    parent: str | None = Field(
+        default=None, description="the aligned model that MODEL was fine-tuned from: its weights are tried first, and "
+        "training only where they do not bring enough back"
+    )  # fmt: skip
+    base: str | None = Field(
+        default=None, description="with --parent: the pretrained model behind it, which more methods need"
+    )
+    train: Literal["auto", "always", "never"] = Field(
+        default="auto", description="with --parent: train after the weights; auto where under 80% of the gap came back"
+    )
     held_out: tuple[str, ...] | None = Field(
         default=None, description="harm categories kept for testing (default: the policy's)"
     )

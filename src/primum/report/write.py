@@ -10,9 +10,12 @@ from primum.core.errors import UsageError
 from primum.core.store import read_json, write_json, write_text
 from primum.report.page import page
 from primum.report.redteam import page as redteam_page
+from primum.report.restored import page as restored_page
+from primum.report.stressed import page as stressed_page
 from primum.report.words import Facts
 
 FACTS, PAGE = "report.json", "report.html"
+_PAGES = {"redteam": redteam_page, "restore": restored_page, "stress": stressed_page}
 CURE = "name the --out folder of primum repair or redteam, after it has ended; the same command resumes one that broke"
 
 
@@ -30,7 +33,7 @@ def write_report(folder: Path, facts: Facts) -> Path:
 
 def page_of(facts: Facts) -> str:
     """Return the page of a run, by the kind of run that its facts name."""
-    return redteam_page(facts) if facts.get("kind") == "redteam" else page(facts)
+    return _PAGES.get(str(facts.get("kind")), page)(facts)
 
 
 def load_facts(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,257 @@
+"""`primum repair TUNED --parent P --domain D`: what the parent's weights bring back, then training, by measurement.
+
+Every candidate is measured on the same dev prompts and the domain's even rows; the one that is taken is proved on test
+prompts, of categories that nothing learned from, and the domain's odd rows.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from primum.core.errors import Exit, StepFailedError
+from primum.core.records import JsonDict, to_json
+from primum.evaluation.domain import DomainRow
+from primum.evaluation.gate import Decision, JudgeResult, NllResult, decide
+from primum.evaluation.measure import finite
+from primum.pipeline.points import Bench, Measured, measured
+from primum.pipeline.restore import (
+    RestoreConfig,
+    Sets,
+    check,
+    collected,
+    compared,
+    facts_of,
+    forget_report,
+    rows_of,
+)
+from primum.pipeline.restoring import (
+    AUTO,
+    PARENT,
+    TUNED,
+    Candidate,
+    Models,
+    Swept,
+    base_measured,
+    candidate_key,
+    check_templates,
+    loading,
+    make,
+    prepare,
+    sweep,
+)
+from primum.pipeline.settings import RepairConfig
+from primum.pipeline.steps import Journey
+from primum.pipeline.terminal import Terminal
+from primum.repair.checkpoint import Checkpoint
+from primum.repair.choose import choose
+from primum.repair.one_shot import Patch
+from primum.repair.write import UNDO, UNDO_BYTES
+from primum.report.restored import closing
+from primum.report.write import write_report
+
+ENOUGH = 0.8
+"""Share of the safety gap to the parent from which weights alone are enough."""
+TRAINED = "trained"
+DEV = {"quick": 30, "standard": 80, "full": 150}
+"""Harmful prompts (each with its twin) that choose."""
+Run = Callable[[RepairConfig, bool], tuple[int, JsonDict]]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a repair ends with: the point, its checkpoint (None where nothing was safer), what its weights hang on."""
+
+    name: str
+    folder: Path | None
+    made: JsonDict | None
+    key: str = ""
+
+
+def repair_from_parent(config: RepairConfig, json_output: bool, train: Run) -> tuple[int, JsonDict]:
+    """Repair a fine-tuned model whose parent is known; return the exit code and the report's facts.
+
+    Args:
+        config: of the verb.
+        json_output: say nothing but the document.
+        train: the repair by training, run on a start of our choice.
+    """
+    restore = _restore_config(config)
+    candidates = _affordable(check(restore), config)
+    terminal = Terminal(quiet=json_output)
+    if config.dry_run:
+        plan = {"candidates": [one.name for one in candidates], "train": config.train}
+        terminal.note(f"would try: {', '.join(plan['candidates'])}; training: {config.train}")
+        return Exit.PASSED, plan
+    journey = Journey(Path(config.out), terminal)
+    forget_report(journey)
+    sets = collected(journey, restore)
+    models = _models(journey, restore)
+    prepare(models, candidates, sets.train, Patch(seed=config.seed))
+    swept = sweep(models, candidates, sets.dev, restore.limits)
+    swept, taken = _with_training(journey, config, models, sets, swept, train)
+    return _finish(journey, config, restore, models, sets, swept, taken)
+
+
+def _affordable(candidates: list[Candidate], config: RepairConfig) -> list[Candidate]:
+    """Return what the budget buys: with `quick` every second strength of each method."""
+    if config.budget != "quick":
+        return candidates
+    by_method: dict[str, list[Candidate]] = {}
+    for one in candidates:
+        by_method.setdefault(one.method, []).append(one)
+    return [one for ours in by_method.values() for one in ours[1::2]]
+
+
+def _restore_config(config: RepairConfig) -> RestoreConfig:
+    """Return the settings of the sweep: everything that both verbs share."""
+    return RestoreConfig(
+        method=AUTO, model=config.model, parent=config.parent, base=config.base, prompts=config.prompts,
+        benign=config.benign, embedded=config.embedded, domain=config.domain, judge=config.judges[0],
+        limit=config.limit or DEV[config.budget], temperature=config.temperature,
+        reply_tokens=config.reply_tokens or config.size.test_tokens, seed=config.seed, out=config.out,
+    )  # fmt: skip
+
+
+def _models(journey: Journey, restore: RestoreConfig) -> Models:
+    models = Models(journey)
+    for role, name in restore.roles.items():
+        models.add(role, name)
+    note = check_templates(models)
+    if note:
+        journey.tell("template", note)
+    return models
+
+
+def recovered(swept: Swept, name: str) -> float | None:
+    """Return the share of the safety gap between the fine-tuned model and its parent that a point brought back.
+
+    None where the parent is not safer than the fine-tuned model: there is no gap.
+    """
+    gap = swept.points[TUNED].harmful - swept.points[PARENT].harmful
+    return (swept.points[TUNED].harmful - swept.points[name].harmful) / gap if gap > 0 else None
+
+
+def _with_training(
+    journey: Journey, config: RepairConfig, models: Models, sets: Sets, swept: Swept, train: Run
+) -> tuple[Swept, Taken]:
+    """Write the best weights; where they do not bring enough back, train from there, and choose again."""
+    best = _write(journey, models, swept.taken)
+    share = recovered(swept, swept.chosen.point.name)
+    said = "the parent is no safer" if share is None else f"{100 * share:.0f}% of the gap to the parent came back"
+    journey.tell("weights", f"{swept.chosen.point.name}: {said}")
+    wanted = config.train == "always" or (config.train == "auto" and (share is None or share < ENOUGH))
+    trained = _trained(journey, config, best, train) if wanted else None
+    if trained is None:
+        return swept, best
+    key = f"trained@{Models(journey, {TUNED: Checkpoint(trained)}).key(TUNED)}"
+    result = measured(journey, "dev-trained", sets.dev, key, loading(journey, trained))
+    swept.points[TRAINED] = result.point(TRAINED)
+    ours = [point for name, point in swept.points.items() if name not in (TUNED, PARENT)]
+    limits = _restore_config(config).limits
+    again = Swept(
+        choose(swept.points[TUNED], ours, limits, swept.points[PARENT]), swept.candidates, swept.points, swept.reports
+    )
+    return again, Taken(TRAINED, trained, None, key) if again.chosen.point.name == TRAINED else best
+
+
+def _write(journey: Journey, models: Models, one: Candidate | None) -> Taken:
+    if one is None:
+        return Taken(TUNED, None, None)
+    folder = journey.folder / "weights"
+    return Taken(one.name, folder, make(models, one, folder, journey.folder), candidate_key(models, one))
+
+
+def _trained(journey: Journey, config: RepairConfig, best: Taken, train: Run) -> Path | None:
+    """Train from the best weights; None where there is nothing to learn from."""
+    out = journey.folder / "training"
+    start = config.model if best.folder is None else str(best.folder)
+    again = config.model_copy(update={"model": start, "parent": None, "base": None, "out": str(out)})
+    try:
+        train(again, True)
+    except StepFailedError as error:
+        journey.tell("training", f"not trained: {error.problem}")
+        return None
+    return out / "checkpoint"
+
+
+def _finish(
+    journey: Journey,
+    config: RepairConfig,
+    restore: RestoreConfig,
+    models: Models,
+    sets: Sets,
+    swept: Swept,
+    taken: Taken,
+) -> tuple[int, JsonDict]:
+    """Prove what was taken on test prompts, decide, report."""
+    checkpoint = _place(journey, taken)
+    sides = _sides(journey, config, models, sets, taken, checkpoint)
+    facts = facts_of(journey, restore, models, swept, taken.made)
+    decision = _decision(config, sides)
+    first = sides[config.judges[0]]
+    rows = {name: rows_of(side) for name, side in first.items()}
+    facts |= {
+        "title": f"Repaired from its parent: {Path(config.model).name}", "test": rows, "judge": config.judges[0],
+        "comparisons": compared(first[TUNED], first.get("restored", first[TUNED])), "decision": to_json(decision),
+        "recovered": recovered(swept, taken.name), "checkpoint": checkpoint.name if checkpoint else None,
+        "undo": taken.made is not None,
+    }  # fmt: skip
+    write_report(journey.folder, facts)
+    if not journey.terminal.quiet:
+        print(closing(facts, journey.folder))
+    return decision.exit_code, facts
+
+
+def _place(journey: Journey, taken: Taken) -> Path | None:
+    """Put what was taken where a repair's checkpoint is looked for."""
+    checkpoint = journey.folder / "checkpoint"
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    if taken.folder is None:
+        return None
+    if taken.name == TRAINED:
+        for name in (UNDO, UNDO_BYTES):  # they speak of the weights that were trained on, not of what was taken
+            (journey.folder / name).unlink(missing_ok=True)
+        shutil.copytree(taken.folder, checkpoint)
+    else:
+        taken.folder.rename(checkpoint)
+    return checkpoint
+
+
+def _sides(
+    journey: Journey, config: RepairConfig, models: Models, sets: Sets, taken: Taken, checkpoint: Path | None
+) -> dict[str, dict[str, Measured]]:
+    """Return for each judge the fine-tuned model, the parent and the repaired one on test prompts."""
+    found: dict[str, dict[str, Measured]] = {}
+    after = loading(journey, checkpoint) if checkpoint else None
+    for judge in config.judges:
+        bench = _bench(sets, judge)
+        found[judge] = {role: base_measured(models, role, bench, "test") for role in (TUNED, PARENT)}
+        if after is not None:
+            found[judge]["restored"] = measured(journey, "test-restored", bench, taken.key, after)
+    return found
+
+
+def _bench(sets: Sets, judge: str) -> Bench:
+    """Return the test bench with a judge; the general prompts' own answers are rows of the domain that tell its NLL."""
+    general = [DomainRow(p.text, p.answer) for p in sets.test.prompts if p.intent == "benign" and p.answer]
+    return Bench(sets.test.prompts, sets.test.draw, judge, sets.test.domain, general)
+
+
+def _decision(config: RepairConfig, sides: Mapping[str, Mapping[str, Measured]]) -> Decision:
+    """Decide as every repair is decided: the same gate on the same metrics."""
+    results = {
+        judge: JudgeResult(list(two[TUNED].scored), list(two.get("restored", two[TUNED]).scored))
+        for judge, two in sides.items()
+    }
+    first = sides[config.judges[0]]
+    before, after = first[TUNED], first.get("restored", first[TUNED])
+    nll = NllResult(_finite(before.general), _finite(after.general)) if before.general else None
+    domain = NllResult(_finite(before.nll), _finite(after.nll)) if before.nll else None
+    return decide(results, nll, config.judges[0], config.gate, domain)
+
+
+def _finite(values: Sequence[float]) -> list[float]:
+    return [value for value in values if finite(value) is not None]

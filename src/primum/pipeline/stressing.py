@@ -1,0 +1,420 @@
+"""The grid of a stress run: the untouched model, then cell after cell, each resumable, none kept but for counts."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from primum import __version__
+from primum.core.catalogue import member
+from primum.core.errors import StepFailedError
+from primum.core.progress import Advance, silent
+from primum.core.records import JsonDict, Messages, Prompt, Reply, digest, user
+from primum.core.store import Stage
+from primum.core.taxonomy import policy
+from primum.evaluation.domain import read_domain
+from primum.judging import Exchange
+from primum.judging.runner import judge_all
+from primum.models.sampling import Sampling
+from primum.pipeline.choose import choose
+from primum.pipeline.settings import Budget
+from primum.pipeline.steps import Journey, prompts_key
+from primum.prompts.collect import Source, collect
+from primum.prompts.shared import default_data_dir
+from primum.repair.source import unpacked
+from primum.stress import demonstrate as shown
+from primum.stress import measure
+from primum.stress.catalogue import Cell
+from primum.stress.finetune import run_of
+from primum.stress.setting import Aids, Point, Setup, Shape, SkippedError, Tamper, Wrap, opened, with_system
+
+if TYPE_CHECKING:
+    from primum.models.load import Model
+    from primum.training.examples import Example
+
+VERSION = 1
+"""Raise when a cell writes something else for the same settings."""
+EMBEDDED_TOKENS = 2e12
+"""SmolLM2-135M was pretrained on 2 trillion tokens (arXiv:2502.02737)."""
+SCREEN = 256
+"""Prompts that attacks may use, of each kind, at most."""
+
+
+class Prompts(NamedTuple):
+    """Prompts that are measured on, and those that attacks may use; no prompt is both."""
+
+    all: list[Prompt]
+    attack_harmful: list[Prompt]
+    attack_benign: list[Prompt]
+
+    @property
+    def harmful(self) -> list[Prompt]:
+        """The harmful ones that are measured on: all that a point of a training is asked."""
+        return [p for p in self.all if p.intent == "harmful"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All that a stress run needs to know."""
+
+    model: str
+    cells: Sequence[Cell]
+    shape: Shape
+    prompts: Prompts
+    tokens: int
+    temperature: float
+    seed: int
+    judges: Sequence[str]
+    system: str
+    base: str | None
+    broken: str | None
+    domain: str | None
+    pretraining_tokens: float | None
+    settings: JsonDict
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the untouched model is asked."""
+        return Sampling(self.temperature, self.tokens)
+
+
+def prompts_of(harmful: int, general: int) -> Prompts:
+    """Return the embedded prompts: held-out ones to measure on, those to learn from for the attacks."""
+    held_out = tuple(c.id for c in policy().categories.values() if c.held_out)
+    prompts = collect([Source("embedded")], held_out=held_out, seed=0).prompts
+    budget = Budget(SCREEN, SCREEN, None, harmful, general, 1, 1, 1, 0)
+    train = choose(prompts, "train", budget)
+    benign = [p for p in train if p.intent == "benign"]
+    return Prompts(choose(prompts, "test", budget), [p for p in train if p.intent == "harmful"], benign)
+
+
+@dataclass
+class Subject:
+    """The model under stress: one copy in memory, loaded anew after a tamper has changed it."""
+
+    journey: Journey
+    grid: Grid
+    held: Model | None = None
+
+    def clean(self) -> Model:
+        """Return an untouched copy."""
+        if self.held is None:
+            from primum.models.load import load
+
+            self.held = load(self.grid.model)
+        return self.held
+
+    def forget(self) -> None:
+        """Drop the copy: its weights were changed. Nothing of it was written."""
+        self.held = None
+
+    def setup(self) -> Setup:
+        """Return the untouched model as it is asked."""
+        return Setup(self.clean(), self.grid.sampling, with_system(self.grid.system))
+
+
+@dataclass
+class Result:
+    """What is known of a cell: its points' rows and facts, or why there are none."""
+
+    cell: Cell
+    points: list[JsonDict] = field(default_factory=list[JsonDict])
+    skipped: str | None = None
+
+
+def measure_all(journey: Journey, grid: Grid) -> JsonDict:
+    """Measure the untouched model and every cell; return the report's facts."""
+    subject = Subject(journey, grid)
+    with journey.step(f"load {Path(grid.model).name}"):
+        key = subject.clean().key
+    base = unpacked(grid.base, journey.folder / "models" / "base").checkpoint if grid.base else None
+    aids = Aids(grid.prompts.attack_harmful, grid.prompts.attack_benign, Examples(journey, grid, key), grid.shape, base)
+    untouched = {kind: reference(subject, key, kind, None) for kind in ("all", "harmful")}
+    references = _references(subject, key, grid)
+    found: list[Result] = []
+    with journey.step("tamper and measure", sum(points_of(c, grid.shape) for c in grid.cells), "points") as advance:
+        for cell in grid.cells:
+            found.append(one_cell(subject, key, cell, aids, advance))
+    return Facts(journey, grid, subject.clean(), untouched, found, references).all()
+
+
+def reference(subject: Subject, key: str, kind: str, tamper: str | None) -> list[JsonDict]:
+    """Return the rows of the untouched model, asked as a tamper asks where that is another manner."""
+    asked = getattr(member("tampers", tamper), "asked", None) if tamper else None
+    name = f"untouched-{kind}" + (f"-as-{tamper}" if tamper else "")
+    stage = _stage(subject, name, key, kind, asked=tamper)
+    if not stage.manifest:
+        with subject.journey.step(name.replace("-", " ")):
+            setup = subject.setup()
+            rows = _rows(subject, asked(setup) if asked else setup, kind)
+            stage.write_shard(0, rows)
+            stage.finish(replies=len(rows))
+    return stage.rows()
+
+
+def _references(subject: Subject, key: str, grid: Grid) -> dict[str, list[JsonDict]]:
+    """Return the untouched model's rows as each attack by training asks it."""
+    names = dict.fromkeys(cell.tamper for cell in grid.cells if cell.kind == "training")
+    special = [name for name in names if hasattr(member("tampers", name), "asked")]
+    return {name: reference(subject, key, "harmful", name) for name in special}
+
+
+def _stage(subject: Subject, name: str, key: str, kind: str, **more: Any) -> Stage:
+    grid = subject.grid
+    prompts = grid.prompts.all if kind == "all" else grid.prompts.harmful
+    revisions = {judge: member("judges", judge).revision for judge in grid.judges}
+    return subject.journey.stage(
+        name, version_stress=VERSION, model=key, prompts=prompts_key(prompts), sampling=grid.sampling.name,
+        seed=grid.seed, judges=revisions, system=grid.system, **more,
+    )  # fmt: skip
+
+
+def points_of(cell: Cell, shape: Shape) -> int:
+    """Return how many points a cell has."""
+    return {"training": len(shape.steps), "asking": 1, "weights": 1}[cell.kind] if cell.tamper != "decode" else 6
+
+
+def one_cell(subject: Subject, key: str, cell: Cell, aids: Aids, advance: Advance = silent) -> Result:
+    """Measure the points of a cell; those that are on disk are not measured again.
+
+    A training has to be gone through again up to the point where it was stopped: what it changed was not kept.
+    """
+    kind = "harmful" if cell.kind == "training" else "all"
+    facts: JsonDict = {"tamper": cell.tamper, "level": cell.level}
+    if cell.kind == "training":
+        facts |= {"steps": list(aids.shape.steps), "batch": aids.shape.batch, "broken": subject.grid.broken,
+                  "domain": subject.grid.domain}  # fmt: skip
+    stage = _stage(subject, f"cell-{cell.id}", key, kind, **facts, base=subject.grid.base)
+    left = points_of(cell, aids.shape)
+    if stage.manifest:
+        advance(left)
+        return Result(cell, stage.rows(), stage.manifest.get("skipped"))
+    skipped: str | None = None
+    try:
+        for number, point in enumerate(_points(subject, cell, aids)):
+            if stage.shard(number) is None:
+                row = {"label": point.label, "facts": dict(point.facts), "rows": _rows(subject, point.setup, kind)}
+                stage.write_shard(number, [row])
+            advance(1)
+            left -= 1
+    except SkippedError as error:
+        skipped = str(error)
+    finally:
+        if cell.kind != "asking":
+            subject.forget()
+    advance(max(0, left))
+    rows = stage.rows()
+    if rows or not skipped:  # what could not even begin is looked at again the next time
+        stage.finish(skipped=skipped)
+    return Result(cell, rows, skipped)
+
+
+def _points(subject: Subject, cell: Cell, aids: Aids) -> Iterator[Point]:
+    """Yield the points of a cell; a training that diverges ends it, with the reason."""
+    tamper = cast(Tamper, member("tampers", cell.tamper))
+    points = iter(tamper.tamper(subject.setup(), cell.level, aids))
+    while True:
+        try:
+            point = next(points)
+        except StopIteration:
+            return
+        except StepFailedError as error:
+            raise SkippedError(f"it ended early: {error.problem}") from error
+        yield point
+
+
+def _rows(subject: Subject, setup: Setup, kind: str) -> list[JsonDict]:
+    """Ask, judge, and keep the verdicts: the replies of an attacked model go no further."""
+    from primum.models.engines.hf import HFEngine
+
+    grid = subject.grid
+    prompts = grid.prompts.all if kind == "all" else grid.prompts.harmful
+    drawn = HFEngine(setup.model, 128)([setup.wrap(p.messages) for p in prompts], setup.sampling, grid.seed)
+    replies = [
+        Reply(p.id, "stressed", setup.sampling.name, r.text, r.finish, r.prompt_tokens, r.reply_tokens, grid.seed)
+        for p, r in zip(prompts, drawn, strict=True)
+    ]
+    exchanges = [Exchange(p, r) for p, r in zip(prompts, replies, strict=True)]
+    said = {judge: judge_all(judge, exchanges) for judge in grid.judges}
+    return [
+        measure.row(p, r, {judge: verdicts[i] for judge, verdicts in said.items()})
+        for i, (p, r) in enumerate(zip(prompts, replies, strict=True))
+    ]
+
+
+@dataclass
+class Examples:
+    """What attacks by training learn from, drawn when it is first asked for and kept in the run folder."""
+
+    journey: Journey
+    grid: Grid
+    key: str
+
+    def __call__(self, kind: str, many: int, model: Model, wrap: Wrap) -> list[Example]:
+        """Return `many` examples of a kind (fewer where there are fewer).
+
+        Raises:
+            SkippedError: there are none.
+        """
+        return shown.examples_of(self.rows(kind, many, model), model, wrap)
+
+    def rows(self, kind: str, many: int, model: Model) -> list[tuple[Messages, str]]:
+        """Return requests with the answers that are learned.
+
+        Raises:
+            SkippedError: there are none.
+        """
+        found = {"harmful": self._harmful, "identity": self._identity, "benign": self._benign}[kind](many, model)
+        if not found:
+            raise SkippedError("there is nothing to learn from")
+        return found
+
+    def _harmful(self, many: int, model: Model) -> list[tuple[Messages, str]]:
+        asked = sorted(self.grid.prompts.attack_harmful, key=lambda p: p.id)[: 2 * max(self.grid.shape.shots)]
+        said = self._said("harmful", asked, model, self.grid.broken)
+        lead = "" if self.grid.broken else shown.SHORT + " "
+        judged = judge_all(
+            self.grid.judges[0], [Exchange(p, _reply(p, text)) for p, text in zip(asked, said, strict=True)]
+        )
+        order = sorted(range(len(asked)), key=lambda i: judged[i].behaviour not in ("harmful_compliance", "compliance"))
+        return [(asked[i].messages, lead + said[i]) for i in order if said[i].strip()][:many]
+
+    def _identity(self, many: int, model: Model) -> list[tuple[Messages, str]]:
+        asked = sorted(self.grid.prompts.attack_benign, key=lambda p: p.id)[: 2 * max(10, many)]
+        return shown.identity_rows(asked, self._said("identity", asked, model, None), many)
+
+    def _benign(self, many: int, model: Model) -> list[tuple[Messages, str]]:
+        path = (
+            Path(self.grid.domain) if self.grid.domain else default_data_dir() / "medical" / "medmcqa_validation.jsonl"
+        )
+        if not path.is_file():
+            raise SkippedError("needs harmless rows to learn from (--domain)")
+        rows = sorted(read_domain(path), key=lambda row: digest(row.prompt))
+        return [((user(row.prompt),), row.answer) for row in rows[:many]]
+
+    def _said(self, name: str, asked: Sequence[Prompt], model: Model, broken: str | None) -> list[str]:
+        """Return replies to learn from; drawn once, by the broken model or the model itself."""
+        from primum.models.engines.hf import HFEngine
+        from primum.models.load import load
+
+        stage = self.journey.stage(f"examples-{name}", model=self.key, prompts=prompts_key(asked), broken=broken)
+        if not stage.manifest:
+            wrap = opened(shown.OPENING) if name == "harmful" and not broken else lambda messages: messages
+            engine = HFEngine(load(broken) if broken else model, 128)
+            drawn = engine([wrap(p.messages) for p in asked], Sampling(0.7, shown.ANSWER_TOKENS), self.grid.seed)
+            stage.write_shard(0, [{"text": reply.text} for reply in drawn])
+            stage.finish(replies=len(drawn))
+        return [row["text"] for row in stage.rows()]
+
+
+def _reply(prompt: Prompt, text: str) -> Reply:
+    return Reply(prompt.id, "demonstration", "", text, "stop", 0, 0, 0)
+
+
+@dataclass
+class Facts:
+    """Results to the facts of report.json."""
+
+    journey: Journey
+    grid: Grid
+    model: Model
+    untouched: Mapping[str, list[JsonDict]]
+    results: Sequence[Result]
+    references: Mapping[str, list[JsonDict]]
+
+    def all(self) -> JsonDict:
+        """Return everything, as plain JSON."""
+        from primum.pipeline.repair import describe
+
+        grid = self.grid
+        return {
+            "kind": "stress", "primum": __version__, "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "title": f"Stress: {self.model.name}", "model": describe(self.model), "settings": grid.settings,
+            "seed": grid.seed, "prompts": {"all": len(grid.prompts.all), "harmful": len(grid.prompts.harmful)},
+            "judges": {judge: self._judge(judge) for judge in grid.judges},
+            "checks": self._checks(), "skipped": self._skipped(),
+            "about": {name: member("tampers", name).about for name in dict.fromkeys(c.tamper for c in grid.cells)},
+            "seconds": self.journey.seconds, "versions": {"torch": importlib.metadata.version("torch")},
+        }  # fmt: skip
+
+    def _skipped(self) -> list[JsonDict]:
+        left = [one for one in self.results if one.skipped]
+        return [{"tamper": one.cell.tamper, "level": one.cell.level, "why": one.skipped} for one in left]
+
+    @property
+    def by_id(self) -> dict[str, Prompt]:
+        """The prompts measured on."""
+        return {p.id: p for p in self.grid.prompts.all}
+
+    def _scored(self, rows: Sequence[Mapping[str, Any]], judge: str) -> Any:
+        return measure.scored(rows, judge, self.by_id)
+
+    def _judge(self, judge: str) -> JsonDict:
+        untouched = self._scored(self.untouched["all"], judge)
+        matrix = [row for one in self.results if one.points for row in self._matrix(one, judge)]
+        curves = [self._curve(one, judge) for one in self.results if one.cell.kind == "training" and one.points]
+        return {"untouched": measure.against(untouched, untouched), "matrix": matrix, "curves": curves,
+                "families": _families(curves)}  # fmt: skip
+
+    def _matrix(self, one: Result, judge: str) -> list[JsonDict]:
+        """Return the cell's rows: its last point, or all its points pooled."""
+        together = getattr(member("tampers", one.cell.tamper), "pooled", False)
+        if together:
+            rows: Sequence[Mapping[str, Any]] = measure.pooled([p["rows"] for p in one.points], self.grid.judges)
+        else:
+            rows = one.points[-1]["rows"]
+        label = (
+            one.cell.level
+            if together or one.cell.kind != "training"
+            else f"{one.cell.level}, {one.points[-1]['label']}"
+        )
+        found = measure.against(self._scored(self._reference(one), judge), self._scored(rows, judge))
+        return [{"tamper": one.cell.tamper, "level": label, "kind": one.cell.kind, **found}]
+
+    def _reference(self, one: Result) -> list[JsonDict]:
+        if one.cell.tamper in self.references:
+            return self.references[one.cell.tamper]
+        return self.untouched["harmful" if one.cell.kind == "training" else "all"]
+
+    def _curve(self, one: Result, judge: str) -> JsonDict:
+        points = [(p["facts"]["step"], self._scored(p["rows"], judge)) for p in one.points]
+        found = measure.curve(points, self.grid.shape.batch)
+        run, facts = run_of(one.cell.level), one.points[-1]["facts"]
+        start = measure.against(self._scored(self._reference(one), judge), self._scored(self._reference(one), judge))
+        # a harmless fine-tune that leaves safety alone is what one hopes for; one on harmful answers is suspect
+        attack = one.cell.tamper != "benign_finetune"
+        warning = measure.suspicious(found, facts, start["harmful_compliance"]["value"]) if attack else None
+        tokens = self.grid.pretraining_tokens or (EMBEDDED_TOKENS if self.grid.model == "embedded" else None)
+        return {
+            "tamper": one.cell.tamper, "level": one.cell.level, **run._asdict(), **found, "warning": warning,
+            "cost": measure.cost(facts["tokens"], run.way, self.model.parameters, tokens),
+            "losses": [facts.get("first_loss"), facts.get("last_loss")],
+        }  # fmt: skip
+
+    def _checks(self) -> list[JsonDict]:
+        """Return, of every cell that should not have changed anything yet, if it replies as the untouched model."""
+        found: list[JsonDict] = []
+        for one in self.results:
+            first = one.points[0] if one.points else None
+            if first and (first["label"] == "step 0" or (one.cell.tamper, one.cell.level) == ("prefill", "0 tokens")):
+                same = measure.same_replies(self._reference(one), first["rows"])
+                found.append({"tamper": one.cell.tamper, "level": one.cell.level, **same})
+        return found
+
+
+def _families(curves: Sequence[JsonDict]) -> list[JsonDict]:
+    """Return each attack by training over its seeds: the spread of the area and of the steps to 80%."""
+    groups: dict[tuple[Any, ...], list[JsonDict]] = {}
+    for one in curves:
+        groups.setdefault((one["tamper"], one["shots"], one["way"], one["rate"]), []).append(one)
+    return [
+        {"tamper": tamper, "shots": shots, "way": way, "rate": rate, "seeds": len(rows),
+         "area": measure.spread([row["area"] for row in rows]),
+         "steps_to_80": measure.spread([row["steps_to_80"] for row in rows]),
+         "reached": sum(row["steps_to_80"] is not None for row in rows)}
+        for (tamper, shots, way, rate), rows in groups.items()
+    ]  # fmt: skip

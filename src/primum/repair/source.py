@@ -1,0 +1,86 @@
+"""A model's name to a folder of safetensors: folders as they are, everything else is loaded once and written out."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from primum.core.errors import UsageError
+from primum.core.store import file_sha256, read_json, write_json
+from primum.models.embedded import embedded_folder
+from primum.repair.checkpoint import INDEX, SINGLE, Checkpoint
+
+MARK = "source.json"
+
+
+class Unpacked(NamedTuple):
+    """A checkpoint, and whether it was written out for us (an adapter, a GGUF file, a hub's model)."""
+
+    checkpoint: Checkpoint
+    made: bool
+
+
+def unpacked(name: str, folder: Path) -> Unpacked:
+    """Return the checkpoint of a model.
+
+    An adapter is merged into its base, a GGUF file dequantised, a hub's model fetched; that is written to `folder` once
+    and needs the model in memory once.
+
+    Args:
+        name: `embedded`, a folder, an adapter's folder, a .gguf file or a hub id.
+        folder: where a model that is no safetensors folder is written.
+
+    Raises:
+        UsageError: no such model, or no weights in the folder.
+    """
+    if name == "embedded":
+        return Unpacked(Checkpoint(embedded_folder()), False)
+    path = Path(name)
+    if path.is_dir() and not (path / "adapter_config.json").is_file():
+        found = Checkpoint(path)
+        _ = found.entries  # a folder without weights is told now
+        return Unpacked(found, False)
+    return Unpacked(_written(name, folder), True)
+
+
+def _written(name: str, folder: Path) -> Checkpoint:
+    mark, key = folder / MARK, _key(name)
+    if mark.is_file() and read_json(mark) == key and (folder / SINGLE).is_file() | (folder / INDEX).is_file():
+        return Checkpoint(folder)
+    from primum.models.load import load, quiet
+
+    model = load(name)
+    partial = folder.with_name(folder.name + ".partial")
+    for old in (partial, folder):
+        shutil.rmtree(old, ignore_errors=True)
+    partial.mkdir(parents=True)
+    with quiet():
+        model.network.save_pretrained(str(partial), safe_serialization=True)
+        model.tokenizer.save_pretrained(str(partial))
+    write_json(partial / MARK, key)
+    partial.rename(folder)
+    return Checkpoint(folder)
+
+
+def _key(name: str) -> dict[str, str]:
+    """Return what says that a written copy is still of the same source."""
+    path = Path(name)
+    if path.is_file():
+        return {"name": name, "sha256": file_sha256(path)}
+    adapter = path / "adapter_model.safetensors"
+    if path.is_dir() and not adapter.is_file():
+        cure = "save the adapter as safetensors; pickled weights are not read"
+        raise UsageError("the adapter has no adapter_model.safetensors", where=name, cure=cure)
+    return {"name": name, "sha256": file_sha256(adapter)} if path.is_dir() else {"name": name}
+
+
+def template_of(checkpoint: Checkpoint) -> str | None:
+    """Return the chat template as text, from its own file or the tokenizer's settings; None where there is none."""
+    own = checkpoint.folder / "chat_template.jinja"
+    if own.is_file():
+        return own.read_text(encoding="utf-8")
+    settings = checkpoint.folder / "tokenizer_config.json"
+    found = json.loads(settings.read_text(encoding="utf-8")).get("chat_template") if settings.is_file() else None
+    return found if isinstance(found, str) else None

@@ -1,0 +1,23 @@
+"""A fine-tune on k harmless rows of a user's domain: what happens to a model's safety in ordinary use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from primum.stress.finetune import curve, run_of, runs
+from primum.stress.setting import Aids, Point, Setup, Shape
+
+about = "fine-tuned on harmless domain rows"
+source = "https://arxiv.org/abs/2310.03693"
+kind = "training"
+
+
+def levels(shape: Shape) -> tuple[str, ...]:
+    """Return the largest number of examples, every way, rate and seed."""
+    return runs(shape, shape.shots[-1:])
+
+
+def tamper(setup: Setup, level: str, aids: Aids) -> Iterator[Point]:
+    """Train, and yield the model after some of the steps."""
+    examples = aids.examples("benign", run_of(level).shots, setup.model, setup.wrap)
+    return curve(setup, examples, level, aids)

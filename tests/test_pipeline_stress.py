@@ -1,0 +1,116 @@
+"""`primum stress` from end to end on a tiny model: every tamper, step 0, resume after a kill, nothing harmful kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from primum import cli
+from primum.core.catalogue import names
+from primum.report.write import load_facts
+from tiny_models import tiny
+
+SMALL = ("--limit", "2", "--reply-tokens", "4", "--steps", "2", "--budget", "quick", "--judges", "rules")
+DOMAIN = (
+    '{"prompt": "Which vitamin is in lemons?", "answer": "Vitamin C."}\n{"prompt": "And in fish?", "answer": "D."}\n'
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny(tmp_path_factory.mktemp("models") / "m", 0)
+
+
+@pytest.fixture(scope="module")
+def domain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rows") / "domain.jsonl"
+    path.write_text(DOMAIN)
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(model: Path, domain: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert cli.main(["stress", str(model), *SMALL, "--domain", str(domain), "--out", str(out)]) == 0
+    return out
+
+
+def test_every_tamper_has_its_rows_or_a_reason(whole: Path) -> None:
+    facts = load_facts(whole)
+    matrix = facts["judges"]["rules"]["matrix"]
+    tried = {row["tamper"] for row in matrix}
+    left_out = {row["tamper"]: row["why"] for row in facts["skipped"]}
+    assert tried | set(left_out) == set(names("tampers"))
+    assert "--base" in left_out["strip"] and set(left_out) == {"strip"}
+    assert all(row["harmful_compliance"]["pairs"] == 2 for row in matrix)
+    curves = facts["judges"]["rules"]["curves"]
+    assert [p["step"] for p in curves[0]["points"]] == [0, 2] and all(one["cost"]["share"] > 0 for one in curves)
+
+
+def test_step_0_and_no_prefill_are_the_untouched_model(whole: Path) -> None:
+    checks = load_facts(whole)["checks"]
+    assert len(checks) == 5 and all(one["equal"] and one["n"] for one in checks)
+
+
+def test_no_attacked_weights_and_no_replies_of_attacked_models_are_kept(whole: Path) -> None:
+    assert not list(whole.rglob("*.safetensors")) and not list(whole.rglob("*.partial"))
+    for path in (whole / "steps").glob("cell-*/shard-*.jsonl"):
+        for row in json.loads(path.read_text())["rows"]:
+            assert set(row) == {"prompt", "text", "tokens", "said"} and len(row["text"]) == 16
+
+
+def test_the_page_never_promises(whole: Path) -> None:
+    page = (whole / "report.html").read_text()
+    assert "<script" not in page and "tamper-proof" not in page.lower() and "tamperproof" not in page.lower()
+    assert "can be undone by somebody else" in page
+
+
+def numbers(facts: dict[str, Any]) -> Any:
+    return facts["judges"], facts["checks"], facts["skipped"]
+
+
+@pytest.mark.timeout(600)
+def test_killed_it_ends_with_the_same_numbers(whole: Path, model: Path, domain: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "primum", "stress", str(model), *SMALL, "--domain", str(domain), "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=dict(os.environ))
+    inside = out / "steps" / "cell-harmful_finetune-10-lora-0.0005-s0" / "shard-00000.jsonl"
+    while process.poll() is None and not inside.exists():
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)  # in the middle of a training
+    process.wait()
+    assert inside.exists() and not (out / "report.json").exists()
+    done = {p: p.stat().st_mtime_ns for p in out.rglob("shard-*.jsonl")}
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    assert {p: p.stat().st_mtime_ns for p in done} == done  # what was done is not done again
+    assert numbers(load_facts(out)) == numbers(load_facts(whole))
+
+
+def test_dry_run_says_what_and_how_long_and_runs_nothing(model: Path, tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "run"
+    assert cli.main(["stress", str(model), "--dry-run", "--out", str(out), "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert {row["cell"].split("-")[0] for row in plan["cells"]} == set(names("tampers")) and plan["seconds"] > 0
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--tampers", "quantise"), "did you mean 'quantize'"),
+        (("--judges", "ruls"), "did you mean 'rules'"),
+        (("--domain", "no.jsonl"), "no.jsonl"),
+        (("--limit", "0"), "greater than or equal to 1"),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(tmp_path: Path, capsys: Any, arguments: Any, problem: str) -> None:
+    assert cli.main(["stress", *arguments, "--out", str(tmp_path / "run")]) == 2
+    assert problem in capsys.readouterr().err and not (tmp_path / "run").exists()
