@@ -1,4 +1,4 @@
-"""Direct preference optimisation with an NLL anchor on the chosen answer.
+"""Direct preference optimisation and its variants, with an NLL anchor on the chosen answer.
 
 The reference is the policy as it stands when training begins: with a fresh adapter that is the adapter switched off.
 It is scored once, before the first step, so the first loss is ln 2 to rounding, or training stops.
@@ -6,12 +6,13 @@ It is scored once, before the first step, so the first loss is ln 2 to rounding,
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from primum.core.config import Config as Base
 from primum.core.errors import StepFailedError
@@ -26,12 +27,20 @@ from primum.training.score import score, score_all
 about = "direct preference optimisation (arXiv:2305.18290) with an NLL anchor"
 
 
+Loss = Literal["sigmoid", "hinge", "ipo", "safe"]
+
+
 class Config(Base):
     """DPO (arXiv:2305.18290, equation 7) plus alpha times the chosen answer's NLL per token (arXiv:2404.19733)."""
 
     beta: float = Field(0.1, gt=0, description="pull to the reference; larger stays closer")
     nll_weight: float = Field(1.0, ge=0, description="weight of the NLL anchor on chosen answers")
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of labels taken to be wrong (cDPO)")
+    loss: Loss = Field(
+        "sigmoid", description="sigmoid is DPO; hinge; ipo; safe is SafeDPO, for pairs with safety flags"
+    )
+    ipo_mean: bool = Field(False, description="ipo: mean log-probabilities, as TRL has it, instead of sums")
+    delta: float = Field(2.0, ge=0, description="safe: how far a safe answer must lead an unsafe one")
     learning_rate: float = Field(5e-5, gt=0, description="peak learning rate of the adapter")
     epochs: float = Field(1.0, gt=0, description="passes over the pairs")
     batch_size: int = Field(16, gt=0, description="pairs per optimizer step")
@@ -66,15 +75,36 @@ def train(
     seed: int = 0,
     advance: Advance = silent,
     groups: Sequence[Hashable] | None = None,
+    loop: LoopConfig | None = None,
 ) -> tuple[list[JsonDict], Alarms]:
     """Train on referenced pairs; those with the same key in `groups` are in one step.
+
+    Args:
+        config: what is learned.
+        network: the policy.
+        pairs: with their reference.
+        folder: of the log and the state to resume from.
+        seed: of the order.
+        advance: told the pairs learned.
+        groups: a key per pair.
+        loop: how the loop runs; None takes its defaults with the sizes of `config`.
 
     Returns:
         The log (loss, accuracy, margin, rewards and log-probabilities per pair, a row a step) and the alarms.
 
     Raises:
-        StepFailedError: the first DPO loss is not ln 2: the reference is not the policy.
+        StepFailedError: the first step does not begin where the reference is: the reference is not the policy.
     """
+    loop = loop or LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
+    count = round(len(pairs) * config.epochs)
+    alarms = Alarms(total=count // config.batch_size)
+    check = check_ln2 if config.loss == "sigmoid" else check_start
+    run = Run(network, pairs, objective(config), len, loop, folder, alarms, advance, check, groups)
+    return run.train(), run.alarms
+
+
+def objective(config: Config) -> Callable[[Any, Sequence[Referenced], float], MicroLoss]:
+    """Return the loss of a micro-batch: (network, pairs, what the step's sum is divided by) -> loss and metrics."""
 
     def loss(network: Any, micro: Sequence[Referenced], scale: float) -> MicroLoss:
         rows = [m.pair.chosen for m in micro] + [m.pair.rejected for m in micro]
@@ -82,7 +112,8 @@ def train(
         chosen, rejected = logps.chunk(2)
         ref_chosen = chosen.new_tensor([m.ref_chosen for m in micro])
         ref_rejected = chosen.new_tensor([m.ref_rejected for m in micro])
-        pref = losses.dpo(chosen, rejected, ref_chosen, ref_rejected, config.beta, config.label_smoothing)
+        given = losses.Answers(chosen, rejected, ref_chosen, ref_rejected)
+        pref = preference(config, given, lengths.to(chosen.device), [m.pair.unsafe for m in micro])
         anchor = losses.nll(chosen, lengths[: len(micro)])
         margin = pref.chosen_reward - pref.rejected_reward
         benign = torch.tensor([m.pair.benign for m in micro], device=margin.device)
@@ -96,11 +127,40 @@ def train(
         sums = {key: value.sum() for key, value in metrics.items()}
         return MicroLoss(total, sums, {"benign_margin": int(benign.sum())})
 
-    loop = LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
-    count = round(len(pairs) * config.epochs)
-    alarms = Alarms(total=count // config.batch_size)
-    run = Run(network, pairs, loss, len, loop, folder, alarms, advance, check_ln2, groups)
-    return run.train(), run.alarms
+    return loss
+
+
+def preference(
+    config: Config, given: losses.Answers, lengths: Tensor, unsafe: Sequence[tuple[bool, bool]]
+) -> losses.PreferenceLoss:
+    """Return the preference loss that a configuration names.
+
+    Args:
+        config: names the loss and its constants.
+        given: log-probabilities of the pairs.
+        lengths: answer tokens of all chosen, then of all rejected answers, (2 B,).
+        unsafe: whether the chosen and the rejected answer of each pair is unsafe.
+    """
+    if config.loss == "hinge":
+        return losses.hinge(*given, beta=config.beta)
+    if config.loss == "ipo":
+        of_chosen, of_rejected = lengths.chunk(2)
+        return losses.ipo(*given, beta=config.beta, lengths=(of_chosen, of_rejected) if config.ipo_mean else None)
+    if config.loss == "safe":
+        flags = torch.tensor(unsafe, device=given.chosen.device)
+        return losses.safe_dpo(given, flags[:, 0], flags[:, 1], config.beta, config.delta)
+    return losses.dpo(*given, beta=config.beta, label_smoothing=config.label_smoothing)
+
+
+def check_start(row: JsonDict, tolerance: float = 0.1) -> None:
+    """Stop unless the first implicit rewards are zero; the tolerance is bf16 noise between batch shapes.
+
+    Raises:
+        StepFailedError: the reference is not the policy at step 0.
+    """
+    if abs(row["margin"]) > tolerance:
+        problem = f"the margin of rewards at step 0 is {row['margin']:.4f}, not 0: the reference is not the policy"
+        raise StepFailedError(problem, cure="the reference was made from other weights; delete the train step's folder")
 
 
 def check_ln2(row: JsonDict, tolerance: float = 0.05) -> None:

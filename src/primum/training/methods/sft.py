@@ -26,7 +26,8 @@ from primum.training.alarms import Alarms
 from primum.training.batches import micro_batches
 from primum.training.examples import Example
 from primum.training.loop import LoopConfig, MicroLoss, Run
-from primum.training.score import States, answer_states, causal, logits, per_row, plain_head, token_logps
+from primum.training.losses import nll
+from primum.training.score import States, answer_states, causal, logits, per_row, plain_head, score, token_logps
 
 about = "supervised fine-tuning on answers; the model's own answers are kept by their divergence (no loss on prompts)"
 
@@ -41,6 +42,7 @@ class Config(Base):
     temperature: float = Field(0.4, gt=0, description="answers are kept as they are drawn at this temperature")
     opening: int = Field(4, ge=1, description="tokens that open an answer: they count as one, all others as another")
     rest_weight: float = Field(0.5, ge=0, description="weight of all other tokens of an answer")
+    plain: bool = Field(False, description="every answer token weighs the same, as elsewhere; nothing is kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ def train(
     seed: int = 0,
     advance: Advance = silent,
     groups: Sequence[Hashable] | None = None,
+    loop: LoopConfig | None = None,
 ) -> tuple[list[JsonDict], Alarms]:
     """Train on rows that are learned and rows that are kept; each row weighs the same, whatever its length.
 
@@ -112,9 +115,21 @@ def train(
         parts = {"nll": each.detach()[~is_kept].sum(), "divergence": each.detach()[is_kept].sum()}
         return MicroLoss(total, parts, {"nll": int((~is_kept).sum()), "divergence": int(is_kept.sum())})
 
-    loop = LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
-    run = Run(network, rows, loss, len, loop, folder, advance=advance, groups=groups)
+    loop = loop or LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
+    objective, scale = (likelihood, answer_tokens) if config.plain else (loss, len)
+    run = Run(network, rows, objective, scale, loop, folder, advance=advance, groups=groups)
     return run.train(), run.alarms
+
+
+def likelihood(network: Any, micro: Sequence[Kept], scale: float) -> MicroLoss:
+    """Return the negative log-likelihood of answers over `scale`, the answer tokens of the step."""
+    logps, lengths = score(network, [row.example for row in micro])
+    return MicroLoss(-logps.sum() / scale, {"nll": nll(logps, lengths.to(logps.device)).detach().sum()})
+
+
+def answer_tokens(rows: Sequence[Kept]) -> float:
+    """Count the answer tokens of rows."""
+    return float(sum(len(row.example.answer) for row in rows))
 
 
 def weighed(values: Tensor, states: States, opening: int, rest_weight: float) -> Tensor:
