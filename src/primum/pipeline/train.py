@@ -160,7 +160,7 @@ def _load(config: TrainConfig) -> Model:
 def _job(config: TrainConfig, model: Model) -> Job:
     from primum.training import dataset
     from primum.training.examples import Limits
-    from primum.training.methods import kto, sft
+    from primum.training.methods import kto
 
     count, limits, tokenizer = dataset.Count(), Limits(config.prompt_tokens, config.answer_tokens), model.tokenizer
     rows = dataset.rows_of(config.file or "", config.limit)
@@ -171,7 +171,7 @@ def _job(config: TrainConfig, model: Model) -> Job:
         job = Job(pairs, sides, sides, count)
     elif config.method == "sft":
         examples = dataset.answer_examples(list(dataset.answers(rows, count)), tokenizer, limits, count)
-        job = Job([sft.Kept(e) for e in examples], examples, [], count)
+        job = Job(list(examples), examples, [], count)
     else:
         found = list(dataset.labelled(rows, count))
         examples = dataset.answer_examples(found, tokenizer, limits, count)
@@ -238,13 +238,13 @@ def estimate(config: TrainConfig, model: Model, job: Job) -> JsonDict:
     network = _network(config, model)
     plan = steps(range(len(job.rows)), config.batch_size, config.epochs, config.seed)
     known = _known(config, job, [0.0] * len(job.references))
-    objective, scale, _ = _objective(config)
+    objective = _objective(config)
     groups = micro_batches([known[i] for i in plan[0]], config.token_budget)
     groups = [groups[0], *groups[:3]]  # the first one again: what it takes anew is not timed
     tokens = seconds = 0.0
     for number, group in enumerate(groups):
         start = time.perf_counter()
-        objective(network, group, scale(group)).loss.backward()
+        objective.loss(network, group, objective.scale(group)).loss.backward()
         if number:
             tokens, seconds = tokens + sum(x.length for x in group), seconds + time.perf_counter() - start
     all_tokens = sum(x.length for x in known) * planned(len(known), config.epochs) / len(known)
@@ -284,21 +284,32 @@ def _settings(config: TrainConfig) -> Any:
     rate = config.learning_rate or RATES[config.method or ""] / (20 if config.full else 1)
     shared = {"learning_rate": rate, "epochs": config.epochs, "batch_size": config.batch_size}
     if config.method == "sft":
-        return sft.Config(plain=True, **shared)
+        return sft.Config(**shared)
     kind: Any = dpo.Config if config.method == "dpo" else kto.Config
     own = {k: v for k, v in config.model_dump().items() if k in kind.model_fields and k not in shared}
     return kind(**own, **shared)
 
 
-def _objective(config: TrainConfig) -> tuple[Callable[[Any, Any, float], MicroLoss], Callable[[Any], float], Any]:
-    """Return the loss of a micro-batch, what a step is divided by, and what trains."""
+class Objective(NamedTuple):
+    """How rows are learned: the loss of a micro-batch, what a step's sum is divided by, and what watches over it."""
+
+    loss: Callable[[Any, Any, float], MicroLoss]
+    scale: Callable[[Any], float]
+    check_first: Callable[[JsonDict], None]
+    before_step: Callable[[Any, Any], None]
+
+
+def _objective(config: TrainConfig) -> Objective:
+    from primum.training.loop import nothing
     from primum.training.methods import dpo, kto, sft
 
     if config.method == "sft":
-        return sft.likelihood, sft.answer_tokens, sft.train
+        return Objective(sft.likelihood, sft.answer_tokens, lambda _: None, nothing)
+    settings = _settings(config)
     if config.method == "kto":
-        return kto.Objective(_settings(config)), len, kto.train
-    return dpo.objective(_settings(config)), len, dpo.train
+        objective = kto.Objective(settings)
+        return Objective(objective, len, kto.check_start, objective.before_step)
+    return Objective(dpo.objective(settings), len, dpo.check_of(settings), nothing)
 
 
 def _loop(config: TrainConfig) -> LoopConfig:
@@ -335,15 +346,19 @@ def train(journey: Journey, config: TrainConfig, model: Model, job: Job) -> Json
 
 
 def _learn(journey: Journey, config: TrainConfig, model: Model, job: Job, network: Any, folder: Path) -> Learned:
+    from primum.training.alarms import Alarms
     from primum.training.batches import planned
+    from primum.training.loop import Run
 
-    logps = _references(journey, config, model, job, network)
-    known = _known(config, job, logps)
-    method = _objective(config)[2]
-    with journey.step(f"train ({config.method})", planned(len(known), config.epochs), "rows") as advance:
-        settings, loop = _settings(config), _loop(config)
-        log, alarms = method(settings, network, known, folder, config.seed, advance, loop=loop)
-    return Learned(log, alarms.rows)
+    known = _known(config, job, _references(journey, config, model, job, network))
+    loop, objective, total = _loop(config), _objective(config), planned(len(known), config.epochs)
+    with journey.step(f"train ({config.method})", total, "rows") as advance:
+        run = Run(
+            network, known, objective.loss, objective.scale, loop, folder, Alarms(total=total // config.batch_size),
+            advance, objective.check_first, before_step=objective.before_step,
+        )  # fmt: skip
+        log = run.train()
+    return Learned(log, run.alarms.rows)
 
 
 def _references(journey: Journey, config: TrainConfig, model: Model, job: Job, network: Any) -> list[float]:

@@ -100,9 +100,8 @@ def train(
     seed: int = 0,
     advance: Advance = silent,
     groups: Sequence[Hashable] | None = None,
-    loop: LoopConfig | None = None,
 ) -> tuple[list[JsonDict], Alarms]:
-    """Train on referenced answers (see `dpo.train` for the arguments).
+    """Train on referenced answers; those with the same key in `groups` are in one step.
 
     Returns:
         The log (loss, rewards of good and bad answers, the reference point; a row a step) and the alarms.
@@ -110,7 +109,7 @@ def train(
     Raises:
         StepFailedError: the first step does not begin where the reference is.
     """
-    loop = loop or LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
+    loop = LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
     objective = Objective(config)
     loss: Callable[[Any, Sequence[Referenced], float], MicroLoss] = objective
     run = Run(network, rows, loss, len, loop, folder, Alarms(), advance, check_start, groups, objective.before_step)
