@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import torch
 from safetensors.torch import load_file
 
 from primum.cli import main
+from primum.core.records import user
 from primum.models.embedded import embedded_folder
-from primum.models.load import load
-from primum.training.examples import Example
+from primum.models.load import Model, load, weights_hash
+from primum.training.examples import Answered, Example, answered
 from primum.training.reference import References, row_key
 from primum.training.score import score_all
 
@@ -33,7 +35,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=1, max_position_embeddings=512, tie_word_embeddings=True,
     )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(place)
+    network = LlamaForCausalLM(config)
+    network.get_input_embeddings().weight.data.mul_(20)  # fresh ones are so small that nothing could be learned
+    network.save_pretrained(place)
     tokenizer.save_pretrained(place)
     return place
 
@@ -66,6 +70,13 @@ def result(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any
     return json.loads(capsys.readouterr().out)
 
 
+def lead(model: Model) -> float:
+    """How much likelier the chosen answer to a prompt of `pairs` is than the rejected one, in nats."""
+    sides = [Answered((user("Say 3 in a word"),), text) for text in ("Here: 3", "No, not 9")]
+    chosen, rejected = score_all(model.network, answered(sides, model.tokenizer)).logps.tolist()
+    return chosen - rejected
+
+
 def test_dpo_learns_and_writes_adapter_model_and_log(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,11 +87,8 @@ def test_dpo_learns_and_writes_adapter_model_and_log(
     assert found["last"]["dpo"] < 0.66 and found["steps"] == 18
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(18)) and rows[-1] == found["last"]
-    merged, base = load(str(out / "checkpoint")), load(str(folder))
-    adapted = load(str(out / "adapter"))
-    rows_of_tokens = [Example((1, 2, 3), (4, 5, 6))]
-    logps = [score_all(m.network, rows_of_tokens).logps.item() for m in (base, merged, adapted)]
-    assert logps[1] == pytest.approx(logps[2], abs=0.1) and abs(logps[1] - logps[0]) > 0.2
+    base, merged, adapted = (lead(load(str(place))) for place in (folder, out / "checkpoint", out / "adapter"))
+    assert merged == pytest.approx(adapted, abs=0.2) and merged > base + 0.5
     marks = {path: path.stat().st_mtime_ns for path in (out / "checkpoint").iterdir()}
     assert result(capsys, *command)["last"] == found["last"]  # a finished run is read, not made again
     assert marks == {path: path.stat().st_mtime_ns for path in (out / "checkpoint").iterdir()}
@@ -108,13 +116,10 @@ def test_sft_starts_at_the_likelihood_of_the_model(
     path = write(tmp_path / "talks.jsonl", [{"messages": talk}] * 4)
     found = result(capsys, "train", "sft", path, *flags(folder, tmp_path / "out", "--epochs", "8"))
     model = load(str(folder))
-    from primum.core.records import user
-    from primum.training.examples import Answered, answered
-
     (row,) = answered([Answered((user("Name a fruit"),), "An apple")], model.tokenizer)
     expected = -score_all(model.network, [row]).logps.item() / len(row.answer)
     assert found["first"]["loss"] == pytest.approx(expected, rel=0.01)
-    assert found["last"]["loss"] < 0.7 * expected
+    assert found["last"]["loss"] < 0.9 * expected
 
 
 def test_kto_raises_good_answers_over_bad_ones(
@@ -184,7 +189,9 @@ def test_rows_that_cannot_be_read_are_named(folder: Path, tmp_path: Path, capsys
         assert name in shown["where"] and shown["cure"], name
     safe = pairs(tmp_path / "p.jsonl", 2)
     assert main(["train", "dpo", safe, *flags(folder, tmp_path / "out", "--loss", "safe")]) == 2
-    assert "does not say which answers are safe" in capsys.readouterr().out
+    assert "does not say which answers are safe" in (shown := capsys.readouterr().out) and "p.jsonl:1" in shown
+    assert main(["train", "dpo", safe, *flags(folder, tmp_path / "out", "--epochs", "0.1")]) == 2
+    assert "more passes" in capsys.readouterr().out
 
 
 def train_in_child(arguments: list[str], cache: Path) -> multiprocessing.Process:
@@ -242,10 +249,6 @@ def test_references_of_other_weights_are_other_entries(folder: Path, tmp_path: P
     first = References(model, path).scores(model.network, rows_of_tokens())
     with torch.no_grad():
         model.network.model.embed_tokens.weight.mul_(1.5)
-    from dataclasses import replace
-
-    from primum.models.load import weights_hash
-
     changed = replace(model, hash=weights_hash(model.network))
     assert References(changed, path).scores(model.network, rows_of_tokens()) != first
 

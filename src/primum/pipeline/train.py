@@ -6,6 +6,8 @@ merged model, the log (a JSON object a step) and train.json, which says what was
 
 from __future__ import annotations
 
+import hashlib
+import json
 import resource
 import shutil
 import time
@@ -20,7 +22,7 @@ from pydantic import Field
 from primum import __version__
 from primum.core.config import Config
 from primum.core.errors import BadInputError, Exit, UsageError, did_you_mean
-from primum.core.records import JsonDict, digest
+from primum.core.records import JsonDict
 from primum.core.store import write_json, write_jsonl
 from primum.pipeline.steps import Journey
 from primum.pipeline.terminal import Terminal
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from primum.training.examples import Example
     from primum.training.loop import LoopConfig, MicroLoss
 
+FEW = 2000
+"""Examples among which sharing is counted."""
 METHODS = ("dpo", "sft", "kto")
 RATES = {"dpo": 5e-5, "sft": 2e-4, "kto": 5e-5}
 """Peak learning rates of an adapter; all weights take a twentieth."""
@@ -84,18 +88,23 @@ class Job:
     """What a method makes of the rows: token examples, their digest, and what training needs beside them.
 
     rows: what is learned, one an optimizer step counts. examples: all rows of tokens. references: those that the
-    reference scores.
+    reference scores. flags: what rows say of their answers beside the texts.
     """
 
     rows: list[Any]
     examples: list[Example]
     references: list[Example]
+    flags: list[Any]
     count: Count
 
     @property
     def key(self) -> str:
-        """The hash of what is learned."""
-        return digest([[e.prompt, e.answer] for e in self.examples])
+        """The hash of what is learned, and in which order; labels and safety flags count too."""
+        from primum.training.reference import row_key
+
+        whole = hashlib.sha256(b"".join(row_key(e) for e in self.examples))
+        whole.update(json.dumps(self.flags).encode())
+        return whole.hexdigest()[:16]
 
 
 class Learned(NamedTuple):
@@ -119,7 +128,13 @@ def run_verb(config: TrainConfig, json_output: bool) -> tuple[int, JsonDict]:
         model = _load(config)
     with journey.step("read and tokenise rows"):
         job = _job(config, model)
-    document: JsonDict = {"primum": __version__, "method": config.method, "file": config.file, "data": facts(job)}
+        _enough(config, job)
+    document: JsonDict = {
+        "primum": __version__,
+        "method": config.method,
+        "file": config.file,
+        "data": facts(job, config.token_budget),
+    }
     if config.dry_run:
         with journey.step("time a few steps"):
             document["estimate"] = estimate(config, model, job)
@@ -168,15 +183,16 @@ def _job(config: TrainConfig, model: Model) -> Job:
         found = dataset.choices(rows, count)
         pairs = dataset.pair_examples(_safe(found, count) if config.loss == "safe" else found, tokenizer, limits, count)
         sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
-        job = Job(pairs, sides, sides, count)
+        job = Job(pairs, sides, sides, [pair.unsafe for pair in pairs], count)
     elif config.method == "sft":
         examples = dataset.answer_examples(list(dataset.answers(rows, count)), tokenizer, limits, count)
-        job = Job(list(examples), examples, [], count)
+        job = Job(list(examples), examples, [], [], count)
     else:
         found = list(dataset.labelled(rows, count))
         examples = dataset.answer_examples(found, tokenizer, limits, count)
-        known = kto.mismatched(examples, [one.label for one in found])
-        job = Job(known, examples, [e for row in known for e in (row.example, row.other)], count)
+        labels = [one.label for one in found]
+        known = kto.mismatched(examples, labels)
+        job = Job(known, examples, [e for row in known for e in (row.example, row.other)], labels, count)
     if not job.rows:
         reasons = Counter(row["reason"] for row in count.dropped)
         problem = "holds nothing to learn" + "".join(f"; {n} rows left out: {why}" for why, n in reasons.items())
@@ -184,35 +200,48 @@ def _job(config: TrainConfig, model: Model) -> Job:
     return job
 
 
+def _enough(config: TrainConfig, job: Job) -> None:
+    from primum.training.batches import planned
+
+    if planned(len(job.rows), config.epochs) < 1:
+        problem = f"{config.epochs:g} passes over {len(job.rows)} rows are not one row"
+        raise UsageError(problem, where="--epochs", cure="train for more passes")
+
+
 def _safe(found: Any, count: Count) -> Any:
     """Order pairs as SafeDPO asks: a safe answer is never rejected for an unsafe one; two unsafe ones teach nothing."""
     from primum.prompts.files import Row
     from primum.training.losses import safe_order
 
-    for number, pair in enumerate(found, 1):
+    for pair in found:
         if pair.unsafe is None:
             cure = "add safety_bin (chosen_safe, both_safe, both_unsafe), or chosen_safe and rejected_safe"
-            raise BadInputError(f"pair {number} does not say which answers are safe", where="--loss safe", cure=cure)
+            raise BadInputError(
+                "does not say which answers are safe, as --loss safe needs", where=pair.where, cure=cure
+            )
         order = safe_order(*pair.unsafe)
         if order == "drop":
-            count.drop(Row(f"pair {number}", {}), "both answers are unsafe")
+            count.drop(Row(pair.where, {}), "both answers are unsafe")
         elif order == "swap":
             yield pair._replace(chosen=pair.rejected, rejected=pair.chosen, unsafe=pair.unsafe[::-1])
         else:
             yield pair
 
 
-def facts(job: Job, budget: int = 1536) -> JsonDict:
+def facts(job: Job, budget: int) -> JsonDict:
     """Return what is in the rows: how many, how long, what is shared, what is cut and left out.
 
-    `shared`: share of the tokens that are computed once for several rows. `padding`: share of pads in batches of 16
-    rows as they come, which a trainer that pads would compute.
+    `shared`: share of the tokens that are computed once for several rows (of the first rows). `padding`: share of pads
+    in batches of 16 rows as they come, which a trainer that pads would compute.
     """
     from primum.training.batches import micro_batches
+    from primum.training.examples import PairExample
     from primum.training.packed import pack
 
-    lengths = [e.length for e in job.examples]
-    trees = sum(pack(group).ids.shape[1] for group in micro_batches(job.examples, budget))
+    lengths, paired = [e.length for e in job.examples], isinstance(job.rows[0], PairExample)
+    groups = micro_batches((job.rows if paired else job.examples)[:FEW], budget)
+    rows = [[side for x in group for side in ((x.chosen, x.rejected) if paired else (x,))] for group in groups]
+    once = sum(pack(group).ids.shape[1] + len(group) for group in rows)
     blocks = [lengths[i : i + 16] for i in range(0, len(lengths), 16)]
     padded = sum(max(block) * len(block) for block in blocks)
     return {
@@ -221,7 +250,7 @@ def facts(job: Job, budget: int = 1536) -> JsonDict:
         "cut": {name: n for name, n in job.count.cut.items() if n}, "tokens": sum(lengths),
         "prompt": _spread([len(e.prompt) for e in job.examples]),
         "answer": _spread([len(e.answer) for e in job.examples]),
-        "shared": 1 - (trees + len(lengths)) / sum(lengths), "padding": 1 - sum(lengths) / padded,
+        "shared": 1 - once / sum(e.length for group in rows for e in group), "padding": 1 - sum(lengths) / padded,
     }  # fmt: skip
 
 
@@ -341,7 +370,10 @@ def train(journey: Journey, config: TrainConfig, model: Model, job: Job) -> Json
     manifest = stage.manifest or {}
     found = {"steps": len(manifest["log"]), "first": manifest["log"][0], "last": manifest["log"][-1]}
     document = {**found, "alarms": manifest["alarms"], "settings": settings, "outputs": _outputs(config, folder)}
-    write_json(folder / "train.json", {"method": config.method, "file": config.file, "data": facts(job), **document})
+    write_json(
+        folder / "train.json",
+        {"method": config.method, "file": config.file, "data": facts(job, config.token_budget), **document},
+    )
     return document
 
 

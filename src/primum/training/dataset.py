@@ -47,6 +47,7 @@ class Choice(NamedTuple):
     chosen: str
     rejected: str
     unsafe: tuple[bool, bool] | None
+    where: str
 
 
 @dataclass
@@ -104,7 +105,7 @@ def choices(rows: Iterable[Row], count: Count) -> Iterator[Choice]:
         elif pair.chosen == pair.rejected:
             count.drop(row, "chosen and rejected are the same")
         else:
-            yield Choice(pair.prompt, pair.chosen, pair.rejected, _unsafe(row))
+            yield Choice(pair.prompt, pair.chosen, pair.rejected, _unsafe(row), row.where)
 
 
 def _implied(row: Row) -> Row | None:
