@@ -44,7 +44,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    embedded_folder()  # its own cache is where it was
     monkeypatch.setenv("PRIMUM_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
