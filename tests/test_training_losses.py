@@ -64,8 +64,8 @@ def lengths(count: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
     return tuple(torch.randint(1, 40, (count,), generator=draw) for _ in range(2))  # type: ignore[return-value]
 
 
-def same(found: torch.Tensor, expected: np.ndarray) -> None:
-    assert found.numpy() == pytest.approx(expected, rel=1e-10, abs=1e-12)
+def same(found: torch.Tensor, expected: np.ndarray) -> bool:
+    return found.numpy() == pytest.approx(expected, rel=1e-10, abs=1e-12)
 
 
 @pytest.mark.parametrize("beta", [0.05, 0.1, 0.5])
@@ -74,14 +74,14 @@ def test_losses_of_pairs_are_those_of_trl(beta: float) -> None:
     pairs, counts = random_pairs(), lengths()
     c, r, rc, rr = (t.numpy() for t in pairs)
     delta = (c - rc) - (r - rr)
-    same(losses.dpo(*pairs, beta).loss, -np.log(expit(beta * delta)))
-    same(losses.hinge(*pairs, beta).loss, np.maximum(1 - beta * delta, 0))
+    assert same(losses.dpo(*pairs, beta).loss, -np.log(expit(beta * delta)))
+    assert same(losses.hinge(*pairs, beta).loss, np.maximum(1 - beta * delta, 0))
     mean = (c - rc) / counts[0].numpy() - (r - rr) / counts[1].numpy()
-    same(losses.ipo(*pairs, beta, counts).loss, (mean - 1 / (2 * beta)) ** 2)
-    same(losses.ipo(*pairs, beta).loss, (delta - 1 / (2 * beta)) ** 2)
+    assert same(losses.ipo(*pairs, beta, counts).loss, (mean - 1 / (2 * beta)) ** 2)
+    assert same(losses.ipo(*pairs, beta).loss, (delta - 1 / (2 * beta)) ** 2)
     for got in (losses.dpo(*pairs, beta), losses.hinge(*pairs, beta), losses.ipo(*pairs, beta)):
-        same(got.chosen_reward, beta * (c - rc))
-        same(got.rejected_reward, beta * (r - rr))
+        assert same(got.chosen_reward, beta * (c - rc))
+        assert same(got.rejected_reward, beta * (r - rr))
 
 
 def test_hinge_by_hand() -> None:
@@ -112,7 +112,7 @@ def test_kto_is_that_of_trl_and_by_hand() -> None:
     assert point.item() == pytest.approx(max(0.0, (other - other_reference).numpy().mean()))
     got = losses.kto(logps, reference, good, point, 0.1, (1.0, 2.0))
     ratio, kl = (logps - reference).numpy(), point.item()
-    same(got.loss, np.where(good, 1 - expit(0.1 * (ratio - kl)), 2 * (1 - expit(0.1 * (kl - ratio)))))
+    assert same(got.loss, np.where(good, 1 - expit(0.1 * (ratio - kl)), 2 * (1 - expit(0.1 * (kl - ratio)))))
     # ratio 2, point 1: good 1 - sigmoid(0.5), bad 1 - sigmoid(-0.5)
     hand = losses.kto(*one(-3, -5), torch.tensor([True]), torch.tensor(1.0), 0.5).loss.item()
     assert hand == pytest.approx(1 - 1 / (1 + math.exp(-0.5)))
@@ -127,7 +127,7 @@ def test_orpo_is_that_of_the_paper() -> None:
     pairs, counts = random_pairs(), lengths()
     c, r = (np.exp(t.numpy() / n.numpy()) for t, n in zip(pairs[:2], counts, strict=True))
     ratio = (c / (1 - c)) / (r / (1 - r))
-    same(losses.orpo(pairs[0], pairs[1], counts, 0.3).loss, -np.log(c) - 0.3 * np.log(expit(np.log(ratio))))
+    assert same(losses.orpo(pairs[0], pairs[1], counts, 0.3).loss, -np.log(c) - 0.3 * np.log(expit(np.log(ratio))))
     # P 1/2 against 1/4: odds 1 and 1/3, ratio 3, sigmoid(ln 3) = 3/4
     hand = losses.orpo(*one(math.log(0.5), 2 * math.log(0.25)), (torch.tensor([1]), torch.tensor([2])), 1.0).loss
     assert hand.item() == pytest.approx(math.log(2) - math.log(0.75))
