@@ -206,13 +206,13 @@ def train_in_child(arguments: list[str], cache: Path) -> multiprocessing.Process
 def test_a_run_killed_at_a_step_ends_with_the_bits_of_one_that_was_not(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = pairs(tmp_path / "pairs.jsonl", 24)
-    more = ["--epochs", "8", "--save-every", "0", "--token-budget", "200"]
+    rows = pairs(tmp_path / "pairs.jsonl", 12)
+    more = ["--epochs", "4", "--save-every", "0", "--token-budget", "200"]
     result(capsys, "train", "dpo", rows, *flags(folder, tmp_path / "whole", *more))
     killed = tmp_path / "killed"
     command = ["train", "dpo", rows, *flags(folder, killed, *more)]
     log = killed / "steps" / "train" / "log.jsonl"
-    for steps in (2, 9):
+    for steps in (2, 7):
         child = train_in_child(command, tmp_path / "other")  # another cache: the reference pass is not spared
         while child.is_alive() and (not log.exists() or len(log.read_text().splitlines()) < steps):
             time.sleep(0.002)
