@@ -239,8 +239,8 @@ def facts(job: Job, budget: int) -> JsonDict:
     from primum.training.packed import pack
 
     lengths, paired = [e.length for e in job.examples], isinstance(job.rows[0], PairExample)
-    units: Sequence[Any] = job.rows if paired else job.examples
-    groups = micro_batches(units[:FEW], budget)
+    units: list[Any] = [*(job.rows if paired else job.examples)][:FEW]
+    groups: list[list[Any]] = micro_batches(units, budget)
     rows = [[side for x in group for side in ((x.chosen, x.rejected) if paired else (x,))] for group in groups]
     once = sum(pack(group).ids.shape[1] + len(group) for group in rows)
     blocks = [lengths[i : i + 16] for i in range(0, len(lengths), 16)]
