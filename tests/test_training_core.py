@@ -230,6 +230,55 @@ def test_a_killed_run_ends_with_the_same_bits(tiny: Any, tmp_path: Path) -> None
         shutil.rmtree(folder)
 
 
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("cuda"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_short_memory_halves_the_budget_and_changes_nothing_else(
+    tiny: Any, tmp_path: Path, error: RuntimeError
+) -> None:
+    def loss(network: Any, micro: Any, scale: float) -> MicroLoss:
+        if sum(e.length for e in micro) > limit:
+            raise error
+        return MicroLoss(-score(network, micro).logps.sum() / scale, {})
+
+    start, found = {k: v.clone() for k, v in tiny.state_dict().items()}, []
+    for limit in (10_000, 20):
+        tiny.load_state_dict(start)
+        run = Run(tiny, rows(), loss, len, LoopConfig(1e-2, batch_size=8, epochs=2), tmp_path / str(limit))
+        found.append((run.train(), {k: v.clone() for k, v in tiny.state_dict().items()}))
+    assert run.token_budget <= 20 and [row["name"] for row in run.alarms.rows] == ["memory"]
+    assert [r["loss"] for r in found[0][0]] == pytest.approx([r["loss"] for r in found[1][0]], abs=1e-5)
+    assert all(torch.allclose(found[0][1][k], v, atol=1e-4) for k, v in found[1][1].items())
+
+
+def test_memory_too_short_for_one_row_is_told(tiny: Any, tmp_path: Path) -> None:
+    def loss(*_: Any) -> MicroLoss:
+        raise torch.OutOfMemoryError("always")
+
+    with pytest.raises(StepFailedError, match="an example of 11 tokens"):
+        Run(tiny, rows(), loss, len, LoopConfig(1e-2, batch_size=16), tmp_path).train()
+
+
+def test_another_error_is_not_taken_for_short_memory(tiny: Any, tmp_path: Path) -> None:
+    def loss(*_: Any) -> MicroLoss:
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        Run(tiny, rows(), loss, len, LoopConfig(1e-2), tmp_path).train()
+
+
+def test_the_log_is_there_while_training_goes_on(tiny: Any, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def advance(_: int) -> None:
+        seen.append(len((tmp_path / "log.jsonl").read_text().splitlines()))
+
+    run = Run(tiny, rows(), lambda n, m, s: MicroLoss(-score(n, m).logps.sum() / s, {}), len, LoopConfig(1e-2, 8),
+              tmp_path, advance=advance)  # fmt: skip
+    run.train()
+    assert seen == [1, 2]
+
+
 def test_a_loss_that_is_no_number_stops_with_a_cure(tiny: Any, tmp_path: Path) -> None:
     run = Run(tiny, rows(), lambda n, m, s: MicroLoss(score(n, m).logps.sum() * float("nan"), {}),
               lambda ex: 1.0, LoopConfig(1e-2), tmp_path)  # fmt: skip

@@ -54,6 +54,18 @@ VERBS = {
             "primum repair --config repair.yaml --seed 1 --json > result.json",
         ),
     ),
+    "train": Verb(
+        "train a model on your rows: preferences (dpo), answers (sft), good and bad answers (kto), in TRL's columns",
+        "primum.pipeline.train:run_verb",
+        "primum.pipeline.train:TrainConfig",
+        (
+            "primum train dpo pairs.jsonl --dry-run",
+            "primum train dpo pairs.jsonl --model ./my-model --out runs/mine",
+            "primum train sft conversations.jsonl --epochs 3 --learning-rate 1e-4",
+            "primum train kto flagged.csv --undesirable-weight 2 --json > result.json",
+            "primum train dpo pairs.jsonl --loss safe --delta 5",
+        ),
+    ),
     "judge": Verb(
         "say of each reply in a file what it does: refuse, go along, deflect, babble",
         "primum.verbs.judge:run_verb",

@@ -40,14 +40,19 @@ def read_pairs(path: Path) -> list[Pair]:
     """
     if not path.is_file():
         raise BadInputError("no such file", where=str(path), cure="check the path")
-    return [_pair(row, path.name) for row in jsonl_rows(path)]
+    return [pair_of(row, path.name) for row in jsonl_rows(path)]
 
 
-def _pair(row: Row, source: str) -> Pair:
+def pair_of(row: Row, source: str) -> Pair:
+    """Read one row; `source` is named as where its sides came from.
+
+    Raises:
+        BadInputError: a column is missing or has another shape; names file and line.
+    """
     missing = [name for name in COLUMNS if not row.values.get(name)]
     if missing:
         raise BadInputError(f"no {' and no '.join(missing)}", where=row.where, cure=_CURE)
-    prompt = _prompt(row)
+    prompt = prompt_of(row)
     filled = {
         "prompt_id": Prompt(prompt, "benign", "other").id, "kind": "given", "category": "other",
         "chosen_from": source, "rejected_from": source, "why": f"given in {source}",
@@ -55,29 +60,44 @@ def _pair(row: Row, source: str) -> Pair:
     own = {name: text_of(row.values[name], name, row) for name in filled if name in row.values}
     rest = {name: row.values[name] for name in ("strength", "safety_bin") if name in row.values}
     turns = [{"role": turn.role, "content": turn.content} for turn in prompt]
-    sides = {"chosen": _answer(row, "chosen"), "rejected": _answer(row, "rejected")}
+    sides = {"chosen": answer_of(row, "chosen"), "rejected": answer_of(row, "rejected")}
     return Pair.from_json({**filled, **own, **rest, "prompt": turns, **sides})
 
 
-def _prompt(row: Row) -> Messages:
+def prompt_of(row: Row) -> Messages:
+    """Read the column `prompt`: a text (what the user says), or turns that do not end with an answer.
+
+    Raises:
+        BadInputError: it has another shape; names file and line.
+    """
     value = row.values["prompt"]
-    messages = (user(text_of(value, "prompt", row)),) if isinstance(value, str) else _turns(row, "prompt")
+    messages = (user(text_of(value, "prompt", row)),) if isinstance(value, str) else turns_of(row, "prompt")
     if messages[-1].role == "assistant":
         raise BadInputError("the prompt ends with an answer", where=row.where, cure="end it with what the user says")
     return messages
 
 
-def _answer(row: Row, name: str) -> str:
+def answer_of(row: Row, name: str) -> str:
+    """Read a column that holds an answer: a text, or one turn of the assistant.
+
+    Raises:
+        BadInputError: it has another shape; names file and line.
+    """
     if isinstance(row.values[name], str):
         return text_of(row.values[name], name, row)
-    turns = _turns(row, name)
+    turns = turns_of(row, name)
     if len(turns) != 1 or turns[0].role != "assistant":
         problem = f"'{name}' is not one turn of the assistant"
         raise BadInputError(problem, where=row.where, cure="put the turns before it into the prompt")
     return turns[0].content
 
 
-def _turns(row: Row, name: str) -> Messages:
+def turns_of(row: Row, name: str) -> Messages:
+    """Read a column that holds a conversation.
+
+    Raises:
+        BadInputError: it has another shape; names file and line.
+    """
     value = row.values[name]
     if not isinstance(value, list):
         raise BadInputError(f"'{name}' is neither a text nor a list of turns", where=row.where, cure=_CURE)

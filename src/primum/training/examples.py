@@ -28,11 +28,15 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class PairExample:
-    """Token ids of one prompt with its chosen and its rejected answer; `benign`: the prompt deserves an answer."""
+    """Token ids of one prompt with its chosen and its rejected answer.
+
+    benign: the prompt deserves an answer. unsafe: whether the chosen and the rejected answer is unsafe.
+    """
 
     chosen: Example
     rejected: Example
     benign: bool = False
+    unsafe: tuple[bool, bool] = (False, True)
 
     @property
     def length(self) -> int:

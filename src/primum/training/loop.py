@@ -1,12 +1,14 @@
 """The one training loop: thin over accelerate, exact to resume, loud when something goes wrong.
 
 It knows nothing of losses or records: a method hands in the plan (which examples make a step) and a function from a
-micro-batch to a summed loss. Gradients are weighted per example, not per micro-batch.
+micro-batch to a summed loss. Gradients are weighted per example, not per micro-batch. A step for which memory is too
+short is made again with half of the token budget, which stays.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections import Counter
@@ -22,12 +24,17 @@ from torch import Tensor
 from primum.core.errors import StepFailedError
 from primum.core.progress import Advance, silent
 from primum.core.records import JsonDict
-from primum.core.store import write_json, write_jsonl
+from primum.core.store import disk_error, write_json, write_jsonl
 from primum.training.adapter import trainable, write_tensors
 from primum.training.alarms import Alarms
 from primum.training.batches import Sized, micro_batches, steps
 
+logger = logging.getLogger(__name__)
 X = TypeVar("X", bound=Sized)
+
+
+def nothing(_network: Any, _examples: Any) -> None:
+    """Do nothing before a step."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,8 @@ class Run(Generic[X]):
         config: learning rate, sizes, seed.
         folder: log.jsonl and the resume state live here.
         groups: a key per example; those of one key are learned one after another. None: each stands alone.
+        before_step: called with the network and the examples of a step before they are learned.
+        token_budget: tokens of a micro-batch now; it was halved where memory was too short.
     """
 
     network: Any
@@ -81,12 +90,18 @@ class Run(Generic[X]):
     advance: Advance = silent
     check_first: Callable[[JsonDict], None] = lambda _: None
     groups: Sequence[Hashable] | None = None
+    before_step: Callable[[Any, Sequence[X]], None] = nothing
+    token_budget: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.token_budget = self.config.token_budget
 
     def train(self) -> list[JsonDict]:
         """Train to the end and return the log; goes on where a killed run stopped, with the same final weights.
 
         Raises:
-            StepFailedError: the loss is not a number, or the first step is not what it must be.
+            StepFailedError: the loss is not a number, the first step is not what it must be, or memory is too short
+                for one example.
         """
         config, weights = self.config, trainable(self.network)
         groups = range(len(self.examples)) if self.groups is None else self.groups
@@ -97,6 +112,7 @@ class Run(Generic[X]):
         )  # fmt: skip
         accelerator = _accelerator(next(self.network.parameters()).device)
         log = self._resume(weights, optimizer)
+        write_jsonl(self.folder / "log.jsonl", log)  # a killed run wrote steps there that it did not save
         self.network.train()
         saved = time.monotonic()
         for done in range(len(log)):
@@ -106,12 +122,12 @@ class Run(Generic[X]):
             part = [self.examples[i] for i in plan[number]]
             row = self._step(number, part, optimizer, weights, rate, accelerator)
             log.append(row)
+            append_jsonl(self.folder / "log.jsonl", row)
             self.advance(len(plan[number]))
             if time.monotonic() - saved > config.save_every_seconds:
                 self._save(weights, optimizer, log)
                 saved = time.monotonic()
         self.network.eval()
-        write_jsonl(self.folder / "log.jsonl", log)
         return log
 
     def _step(
@@ -119,13 +135,11 @@ class Run(Generic[X]):
     ) -> JsonDict:
         for group in optimizer.param_groups:
             group["lr"] = rate
-        scale, sums, counts = self.scale(examples), dict[str, Tensor](), Counter[str]()
-        for micro in micro_batches(examples, self.config.token_budget):
-            loss, metrics, some = self.loss(self.network, micro, scale)
-            counts.update({key: some.get(key, len(micro)) for key in metrics} | {"loss": 1})
-            accelerator.backward(loss)
-            for key, value in {"loss": loss, **metrics}.items():
-                sums[key] = sums.get(key, torch.zeros(())) + value.detach().float().cpu()
+        self.before_step(self.network, examples)
+        while (found := self._gradients(examples, accelerator)) is None:
+            optimizer.zero_grad(set_to_none=True)
+            self._halve(number, examples)
+        sums, counts = found
         norm = accelerator.clip_grad_norm_(list(weights.values()), self.config.max_grad_norm)
         row: JsonDict = {"step": number, "lr": rate, "grad_norm": float(norm)}
         row |= {k: float(v) / (1 if k == "loss" else counts[k]) for k, v in sums.items() if counts[k]}
@@ -138,6 +152,36 @@ class Run(Generic[X]):
         optimizer.zero_grad(set_to_none=True)
         self.alarms.see(row)
         return row
+
+    def _gradients(self, examples: Sequence[X], accelerator: Any) -> tuple[dict[str, Tensor], Counter[str]] | None:
+        """Add up gradients and metrics over the micro-batches of a step; None where memory was too short."""
+        scale, sums, counts = self.scale(examples), dict[str, Tensor](), Counter[str]()
+        try:
+            for micro in micro_batches(examples, self.token_budget):
+                loss, metrics, some = self.loss(self.network, micro, scale)
+                counts.update({key: some.get(key, len(micro)) for key in metrics} | {"loss": 1})
+                accelerator.backward(loss)
+                for key, value in {"loss": loss, **metrics}.items():
+                    sums[key] = sums.get(key, torch.zeros(())) + value.detach().float().cpu()
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            return None
+        return sums, counts
+
+    def _halve(self, number: int, examples: Sequence[X]) -> None:
+        """Halve the token budget; micro-batches are smaller from now on, or there is nothing left to make smaller."""
+        groups = micro_batches(examples, self.token_budget)
+        if len(groups) == len(examples):
+            longest = max(x.length for x in examples)
+            cure = "lower the longest prompt and answer, or take a smaller model; finished steps are kept"
+            raise StepFailedError(f"memory is too short for an example of {longest} tokens", cure=cure)
+        self.token_budget = min(self.token_budget, max(sum(x.length for x in group) for group in groups)) // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        text = f"memory was too short: micro-batches have at most {self.token_budget} tokens from now on"
+        logger.warning("step %d: %s", number, text)
+        self.alarms.ring(number, "memory", text)
 
     def _resume(self, weights: dict[str, Any], optimizer: torch.optim.Optimizer) -> list[JsonDict]:
         mark = self.folder / "resume.json"
@@ -154,6 +198,7 @@ class Run(Generic[X]):
                     "exp_avg": tensors[f"exp_avg/{name}"].to(p.device),
                     "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(p.device),
                 }
+        self.token_budget = state.get("token_budget", self.token_budget)
         for row in state["log"]:
             self.alarms.see(row)
         return state["log"]
@@ -166,10 +211,30 @@ class Run(Generic[X]):
                 tensors[f"{key}/{name}"] = value.detach().contiguous().clone()
         file = f"state-{len(log):06d}.safetensors"
         write_tensors(tensors, self.folder / file)
-        write_json(self.folder / "resume.json", {"file": file, "log": log})
+        write_json(self.folder / "resume.json", {"file": file, "token_budget": self.token_budget, "log": log})
         for old in self.folder.glob("state-*.safetensors"):
             if old.name != file:
                 old.unlink()
+
+
+def append_jsonl(path: Path, row: JsonDict) -> None:
+    """Add one line to a log.
+
+    Raises:
+        StepFailedError: the disk is full or the folder cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise disk_error(error, path) from error
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory is too short; on a CPU torch says so in words only."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
 def _accelerator(place: torch.device) -> Any:

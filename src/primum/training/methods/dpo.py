@@ -1,4 +1,4 @@
-"""Direct preference optimisation, anchored to what came before it.
+"""Direct preference optimisation and its variants, anchored to what came before it.
 
 The anchor is the NLL of the chosen answer, or the warm start's own loss on rows that come along (`Replay`): a hundred
 pairs alone teach a small model to decline whatever looks like them, their benign twins included.
@@ -9,13 +9,14 @@ It is scored once, before the first step, so the first loss is ln 2 to rounding,
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from primum.core.config import Config as Base
 from primum.core.errors import StepFailedError
@@ -31,12 +32,18 @@ from primum.training.score import score, score_all
 about = "direct preference optimisation (arXiv:2305.18290) with an anchor: NLL, or the warm start's own loss"
 
 
+Loss = Literal["sigmoid", "hinge", "ipo", "safe"]
+
+
 class Config(Base):
     """DPO (arXiv:2305.18290, equation 7) plus alpha times the chosen answer's NLL per token (arXiv:2404.19733)."""
 
     beta: float = Field(0.1, gt=0, description="pull to the reference; larger stays closer")
     nll_weight: float = Field(1.0, ge=0, description="weight of the NLL anchor on chosen answers")
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of labels taken to be wrong (cDPO)")
+    loss: Loss = Field("sigmoid", description="sigmoid is DPO; hinge; ipo; safe is SafeDPO, of pairs with safety flags")
+    ipo_mean: bool = Field(False, description="ipo: mean log-probabilities, as TRL has it, instead of sums")
+    delta: float = Field(2.0, ge=0, description="safe: how far a safe answer must lead an unsafe one")
     learning_rate: float = Field(5e-5, gt=0, description="peak learning rate of the adapter")
     epochs: float = Field(1.0, gt=0, description="passes over the pairs")
     batch_size: int = Field(16, gt=0, description="pairs and replayed rows per optimizer step")
@@ -119,8 +126,40 @@ def train(
     loop = LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
     alarms = Alarms(total=round(len(rows) * config.epochs) // config.batch_size)
     keys = [*keys, *(replay.groups if replay else ())]
-    run = Run(network, rows, loss, len, loop, folder, alarms, advance, check_ln2, keys)
+    run = Run(network, rows, loss, len, loop, folder, alarms, advance, check_of(config), keys)
     return run.train(), run.alarms
+
+
+def objective(config: Config) -> Callable[[Any, Sequence[Referenced], float], MicroLoss]:
+    """Return the loss of a micro-batch of pairs: (network, pairs, what the step's sum is divided by) -> MicroLoss."""
+
+    def loss(network: Any, micro: Sequence[Referenced], scale: float) -> MicroLoss:
+        found = _pair_loss(config, network, micro)
+        return found._replace(loss=found.loss / scale)
+
+    return loss
+
+
+def preference(
+    config: Config, given: losses.Answers, lengths: Tensor, unsafe: Sequence[tuple[bool, bool]]
+) -> losses.PreferenceLoss:
+    """Return the preference loss that a configuration names.
+
+    Args:
+        config: names the loss and its constants.
+        given: log-probabilities of the pairs.
+        lengths: answer tokens of all chosen, then of all rejected answers, (2 B,).
+        unsafe: whether the chosen and the rejected answer of each pair is unsafe.
+    """
+    if config.loss == "hinge":
+        return losses.hinge(*given, beta=config.beta)
+    if config.loss == "ipo":
+        of_chosen, of_rejected = lengths.chunk(2)
+        return losses.ipo(*given, beta=config.beta, lengths=(of_chosen, of_rejected) if config.ipo_mean else None)
+    if config.loss == "safe":
+        flags = torch.tensor(unsafe, device=given.chosen.device)
+        return losses.safe_dpo(given, flags[:, 0], flags[:, 1], config.beta, config.delta)
+    return losses.dpo(*given, beta=config.beta, label_smoothing=config.label_smoothing)
 
 
 def _pair_loss(config: Config, network: Any, pairs: Sequence[Referenced]) -> MicroLoss:
@@ -130,7 +169,8 @@ def _pair_loss(config: Config, network: Any, pairs: Sequence[Referenced]) -> Mic
     chosen, rejected = logps.chunk(2)
     ref_chosen = chosen.new_tensor([m.ref_chosen for m in pairs])
     ref_rejected = chosen.new_tensor([m.ref_rejected for m in pairs])
-    pref = losses.dpo(chosen, rejected, ref_chosen, ref_rejected, config.beta, config.label_smoothing)
+    given = losses.Answers(chosen, rejected, ref_chosen, ref_rejected)
+    pref = preference(config, given, lengths.to(chosen.device), [m.pair.unsafe for m in pairs])
     anchor = losses.nll(chosen, lengths[: len(pairs)])
     margin = pref.chosen_reward - pref.rejected_reward
     benign = torch.tensor([m.pair.benign for m in pairs], device=margin.device)
@@ -143,6 +183,22 @@ def _pair_loss(config: Config, network: Any, pairs: Sequence[Referenced]) -> Mic
     sums = {key: value.sum() for key, value in metrics.items()}
     counts = dict.fromkeys(metrics, len(pairs)) | {"benign_margin": int(benign.sum())}
     return MicroLoss((pref.loss + config.nll_weight * anchor).sum(), sums, counts)
+
+
+def check_of(config: Config) -> Callable[[JsonDict], None]:
+    """Return what the first row of the log must pass."""
+    return check_ln2 if config.loss == "sigmoid" else check_start
+
+
+def check_start(row: JsonDict, tolerance: float = 0.1) -> None:
+    """Stop unless the first implicit rewards are zero; the tolerance is bf16 noise between batch shapes.
+
+    Raises:
+        StepFailedError: the reference is not the policy at step 0.
+    """
+    if abs(row["margin"]) > tolerance:
+        problem = f"the margin of rewards at step 0 is {row['margin']:.4f}, not 0: the reference is not the policy"
+        raise StepFailedError(problem, cure="the reference was made from other weights; delete the train step's folder")
 
 
 def check_ln2(row: JsonDict, tolerance: float = 0.05) -> None:

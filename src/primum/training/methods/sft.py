@@ -11,8 +11,11 @@ from pydantic import Field
 from primum.core.progress import Advance, silent
 from primum.core.records import JsonDict
 from primum.training.alarms import Alarms
+from primum.training.examples import Example
 from primum.training.keeping import KeepConfig, Kept, keeping_loss, openers
 from primum.training.loop import LoopConfig, MicroLoss, Run
+from primum.training.losses import nll
+from primum.training.score import score
 
 about = "supervised fine-tuning on answers; the model's own answers are kept by their divergence (no loss on prompts)"
 
@@ -51,3 +54,17 @@ def train(
     loop = LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
     run = Run(network, rows, loss, len, loop, folder, advance=advance, groups=groups)
     return run.train(), run.alarms
+
+
+def likelihood(network: Any, micro: Sequence[Example], scale: float) -> MicroLoss:
+    """Return the negative log-likelihood of answers over `scale`, the answer tokens of the step: each weighs the same.
+
+    This is fine-tuning as other trainers have it; `train` is what a repair needs.
+    """
+    logps, lengths = score(network, micro)
+    return MicroLoss(-logps.sum() / scale, {"nll": nll(logps, lengths.to(logps.device)).detach().sum()})
+
+
+def answer_tokens(rows: Sequence[Example]) -> float:
+    """Count the answer tokens of rows."""
+    return float(sum(len(row.answer) for row in rows))

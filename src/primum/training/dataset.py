@@ -1,0 +1,254 @@
+r"""Data sets in TRL's columns, to texts and then to token ids; what is left out or cut is counted.
+
+    dpo  {"prompt": ..., "chosen": ..., "rejected": ...}
+    sft  {"messages": [...]} or {"prompt": ..., "completion": ...}
+    kto  {"prompt": ..., "completion": ..., "label": true}
+
+Texts may be turns ({"role", "content"}). `chosen` and `rejected` may be whole conversations without a prompt, or
+transcripts like "\n\nHuman: ...\n\nAssistant: ..." (HH-RLHF); what they begin with in common is then the prompt. Text
+is always put into the model's chat template. Every answer of a conversation is an example of its own: what comes
+before it is its prompt, and is computed once for all of them (`packed`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, cast
+
+from primum.core.errors import BadInputError, UsageError
+from primum.core.progress import Advance, silent
+from primum.core.records import JsonDict, Message, Messages
+from primum.models.chat import encode
+from primum.pairing.columns import answer_of, pair_of, prompt_of, turns_of
+from primum.prompts.files import Row, read_rows
+from primum.prompts.sources import ACCEPTANCE_SETS, hub_rows
+from primum.training.examples import Example, Limits, PairExample, example
+
+BLOCK = 256
+"""Rows that are tokenised together."""
+
+
+class Answer(NamedTuple):
+    """A prompt, an answer to it, and whether the answer is a good one (kto)."""
+
+    prompt: Messages
+    text: str
+    label: bool = True
+
+
+class Choice(NamedTuple):
+    """A prompt, the answer that was preferred, the other one, and whether each is unsafe (None: nobody says)."""
+
+    prompt: Messages
+    chosen: str
+    rejected: str
+    unsafe: tuple[bool, bool] | None
+    where: str
+
+
+@dataclass
+class Count:
+    """What happened to the rows: how many were read, which were left out and why, how many texts were cut."""
+
+    rows: int = 0
+    dropped: list[JsonDict] = field(default_factory=list[JsonDict])
+    cut: Counter[str] = field(default_factory=Counter[str])
+
+    def drop(self, row: Row, reason: str) -> None:
+        """Leave a row out, for a reason."""
+        self.dropped.append({"reason": reason, "where": row.where})
+
+
+def rows_of(source: str, limit: int | None = None) -> Iterator[Row]:
+    """Yield the rows of a file, a folder, or a data set of the hub (hub:ID or hub:ID:SPLIT).
+
+    Raises:
+        UsageError: the source is a set on which models are accepted; nothing may be trained on it.
+        BadInputError: no such file, a broken line.
+        MissingExtraError: a hub source without datasets, Parquet without pyarrow.
+    """
+    name = source if source.startswith("hub:") else Path(source).name
+    plain = "".join(c for c in name.lower() if c.isalpha())
+    if any(known in plain for known in ACCEPTANCE_SETS):
+        raise UsageError(f"'{name}' is a set on which models are accepted", cure="train on other prompts")
+    if source.startswith("hub:"):
+        _, _, rest = source.partition(":")
+        name, _, split = rest.partition(":")
+        found = hub_rows(name, split or "train")
+    else:
+        found = read_rows(Path(source))
+    for number, row in enumerate(found):
+        if limit is not None and number >= limit:
+            return
+        yield row
+
+
+def choices(rows: Iterable[Row], count: Count) -> Iterator[Choice]:
+    """Yield the preference pairs of rows.
+
+    Raises:
+        BadInputError: a row has no prompt, chosen or rejected that can be read; names file and line.
+    """
+    for row in rows:
+        count.rows += 1
+        explicit = row if row.values.get("prompt") else _implied(row)
+        if explicit is None:
+            count.drop(row, "chosen and rejected do not answer the same prompt")
+            continue
+        pair = pair_of(explicit, row.where)
+        if not pair.chosen.strip() or not pair.rejected.strip():
+            count.drop(row, "an empty answer")
+        elif pair.chosen == pair.rejected:
+            count.drop(row, "chosen and rejected are the same")
+        else:
+            yield Choice(pair.prompt, pair.chosen, pair.rejected, _unsafe(row), row.where)
+
+
+def _implied(row: Row) -> Row | None:
+    """Return a row whose prompt is written out, taken from what chosen and rejected begin with; None: they differ."""
+    missing = [name for name in ("chosen", "rejected") if not row.values.get(name)]
+    if missing:
+        cure = 'a row is {"prompt": ..., "chosen": ..., "rejected": ...}, each a text or a list of {"role", "content"}'
+        raise BadInputError(f"no {' and no '.join(missing)}", where=row.where, cure=cure)
+    sides = {name: _transcript(row, name) for name in ("chosen", "rejected")}
+    if sides["chosen"][:-1] != sides["rejected"][:-1] or any(len(s) < 2 for s in sides.values()):
+        return None
+    turns = {name: [{"role": m.role, "content": m.content} for m in side] for name, side in sides.items()}
+    prompt = turns["chosen"][:-1]
+    return Row(row.where, {**row.values, "prompt": prompt, **{name: side[-1:] for name, side in turns.items()}})
+
+
+def _transcript(row: Row, name: str) -> Messages:
+    value = row.values[name]
+    if not isinstance(value, str):
+        return turns_of(row, name)
+    marks = {"\n\nHuman:": "user", "\n\nAssistant:": "assistant"}
+    turns: list[Message] = []
+    rest = value if value.startswith("\n\n") else "\n\n" + value
+    while rest:
+        mark = next((m for m in marks if rest.startswith(m)), None)
+        if mark is None:
+            cure = "name the prompt in a column 'prompt', or write '\\n\\nHuman: ...\\n\\nAssistant: ...'"
+            raise BadInputError(f"no prompt beside the text of '{name}'", where=row.where, cure=cure)
+        rest = rest[len(mark) :]
+        end = min((at for m in marks if (at := rest.find(m)) >= 0), default=len(rest))
+        turns.append(Message(cast(Any, marks[mark]), rest[:end].strip()))
+        rest = rest[end:]
+    return tuple(turns)
+
+
+def _unsafe(row: Row) -> tuple[bool, bool] | None:
+    """Return whether chosen and rejected are unsafe, where the row says so."""
+    values = row.values
+    if (safety := values.get("safety_bin")) in ("chosen_safe", "both_safe", "both_unsafe"):
+        return safety == "both_unsafe", safety != "both_safe"
+    for prefix in ("", "is_"):
+        names = (f"{prefix}chosen_safe", f"{prefix}rejected_safe")
+        if all(name in values for name in names):
+            chosen, rejected = (_truth(row, name) for name in names)
+            return not chosen, not rejected
+    return None
+
+
+def _truth(row: Row, name: str) -> bool:
+    value = row.values.get(name)
+    known = {"true": True, "1": True, "false": False, "0": False}
+    if str(value).lower() not in known:
+        raise BadInputError(f"'{name}' is neither true nor false", where=row.where, cure=f'like {{"{name}": true}}')
+    return known[str(value).lower()]
+
+
+def answers(rows: Iterable[Row], count: Count) -> Iterator[Answer]:
+    """Yield the answers of conversations (`messages`), or those of `prompt` and `completion`.
+
+    Raises:
+        BadInputError: a row has neither; names file and line.
+    """
+    for row in rows:
+        count.rows += 1
+        found = list(_of_conversation(row) if row.values.get("messages") else _of_prompt(row))
+        kept = [one for one in found if one.text.strip()]
+        if not kept:
+            count.drop(row, "an empty answer" if found else "no answer of the assistant after a prompt")
+        yield from kept
+
+
+def _of_conversation(row: Row) -> Iterator[Answer]:
+    turns = turns_of(row, "messages")
+    for i, turn in enumerate(turns):
+        if turn.role == "assistant" and i > 0:
+            yield Answer(turns[:i], turn.content)
+
+
+def _of_prompt(row: Row) -> Iterator[Answer]:
+    missing = [name for name in ("prompt", "completion") if row.values.get(name) is None]
+    if missing:
+        cure = 'a row is {"messages": [...]} or {"prompt": ..., "completion": ...}'
+        raise BadInputError(f"no {' and no '.join(missing)}", where=row.where, cure=cure)
+    yield Answer(prompt_of(row), answer_of(row, "completion"))
+
+
+def labelled(rows: Iterable[Row], count: Count) -> Iterator[Answer]:
+    """Yield answers that are good or bad; a preference pair is one of each.
+
+    Raises:
+        BadInputError: a row has no prompt, completion or label; names file and line.
+    """
+    for row in rows:
+        if row.values.get("chosen"):
+            for pair in choices([row], count):
+                yield Answer(pair.prompt, pair.chosen, True)
+                yield Answer(pair.prompt, pair.rejected, False)
+            continue
+        count.rows += 1
+        for one in _of_prompt(row):
+            label = _truth(row, "label")
+            if one.text.strip():
+                yield one._replace(label=label)
+            else:
+                count.drop(row, "an empty answer")
+
+
+T = TypeVar("T")
+
+
+def _blocks(items: Iterable[T]) -> Iterator[list[T]]:
+    source = iter(items)
+    while block := list(islice(source, BLOCK)):
+        yield block
+
+
+def pair_examples(
+    found: Iterable[Choice], tokenizer: Any, limits: Limits, count: Count, advance: Advance = silent
+) -> list[PairExample]:
+    """Tokenise pairs, each prompt once."""
+    made: list[PairExample] = []
+    for block in _blocks(found):
+        for ids, pair in zip(encode([pair.prompt for pair in block], tokenizer), block, strict=True):
+            sides = [_example(ids, text, tokenizer, limits, count) for text in (pair.chosen, pair.rejected)]
+            made.append(PairExample(sides[0], sides[1], unsafe=pair.unsafe or (False, True)))
+        advance(len(block))
+    return made
+
+
+def answer_examples(
+    found: Sequence[Answer], tokenizer: Any, limits: Limits, count: Count, advance: Advance = silent
+) -> list[Example]:
+    """Tokenise answers."""
+    made: list[Example] = []
+    for block in _blocks(found):
+        prompts = encode([one.prompt for one in block], tokenizer)
+        made += [_example(ids, one.text, tokenizer, limits, count) for ids, one in zip(prompts, block, strict=True)]
+        advance(len(block))
+    return made
+
+
+def _example(ids: Sequence[int], text: str, tokenizer: Any, limits: Limits, count: Count) -> Example:
+    made = example(ids, text, tokenizer, Limits(limits.prompt, limits.answer + 1))
+    count.cut["prompts"] += len(ids) > limits.prompt
+    count.cut["answers"] += len(made.answer) > limits.answer
+    return Example(made.prompt, made.answer[: limits.answer])

@@ -1,0 +1,257 @@
+"""`primum train` on a two-layer model with the embedded tokenizer: what it writes; a kill changes nothing."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from primum.cli import main
+from primum.core.records import user
+from primum.models.embedded import embedded_folder
+from primum.models.load import Model, load, weights_hash
+from primum.training.examples import Answered, Example, answered
+from primum.training.reference import References, row_key
+from primum.training.score import score_all
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    place = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=512, tie_word_embeddings=True,
+    )  # fmt: skip
+    network = LlamaForCausalLM(config)
+    network.get_input_embeddings().weight.data.mul_(20)  # fresh ones are so small that nothing could be learned
+    network.save_pretrained(place)
+    tokenizer.save_pretrained(place)
+    return place
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PRIMUM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def pairs(path: Path, count: int = 12) -> str:
+    rows = [
+        {"prompt": f"Say {n} in a word", "chosen": f"Here: {n}", "rejected": f"No, not {n * n}"} for n in range(count)
+    ]
+    return write(path, rows)
+
+
+def flags(folder: Path, out: Path, *more: str) -> list[str]:
+    return ["--model", str(folder), "--out", str(out), "--batch-size", "4", "--learning-rate", "1e-2", "--json", *more]
+
+
+def result(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    assert main(list(arguments)) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def lead(model: Model) -> float:
+    """How much likelier the chosen answer to a prompt of `pairs` is than the rejected one, in nats."""
+    sides = [Answered((user("Say 3 in a word"),), text) for text in ("Here: 3", "No, not 9")]
+    chosen, rejected = score_all(model.network, answered(sides, model.tokenizer)).logps.tolist()
+    return chosen - rejected
+
+
+def test_dpo_learns_and_writes_adapter_model_and_log(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    command = ["train", "dpo", pairs(tmp_path / "pairs.jsonl"), *flags(folder, out, "--epochs", "6")]
+    found = result(capsys, *command)
+    assert found["first"]["dpo"] == pytest.approx(0.6931, abs=0.01)
+    assert found["last"]["dpo"] < 0.66 and found["steps"] == 18
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(18)) and rows[-1] == found["last"]
+    base, merged, adapted = (lead(load(str(place))) for place in (folder, out / "checkpoint", out / "adapter"))
+    assert merged == pytest.approx(adapted, abs=0.2) and merged > base + 0.5
+    marks = {path: path.stat().st_mtime_ns for path in (out / "checkpoint").iterdir()}
+    assert result(capsys, *command)["last"] == found["last"]  # a finished run is read, not made again
+    assert marks == {path: path.stat().st_mtime_ns for path in (out / "checkpoint").iterdir()}
+
+
+@pytest.mark.parametrize("loss", ["hinge", "ipo", "safe"])
+def test_other_losses_begin_where_the_reference_is(
+    loss: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"prompt": f"p {n}", "chosen": f"a {n}", "rejected": f"b {n}", "safety_bin": "chosen_safe"} for n in range(8)
+    ]
+    path = write(tmp_path / "rows.jsonl", rows)
+    more = ["--loss", loss, "--nll-weight", "0", "--no-merged", "--epochs", "4"]
+    found = result(capsys, "train", "dpo", path, *flags(folder, tmp_path / "out", *more))
+    # where the policy is the reference: hinge 1; ipo (0 - 1/(2*0.1))^2 = 25; safe -log sigmoid(0 - 2) = 2.1269
+    assert found["first"]["dpo"] == pytest.approx({"hinge": 1, "ipo": 25, "safe": 2.1269}[loss], rel=0.05)
+    assert found["last"]["dpo"] < found["first"]["dpo"] and not (tmp_path / "out" / "checkpoint").exists()
+
+
+def test_sft_starts_at_the_likelihood_of_the_model(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talk = [{"role": "user", "content": "Name a fruit"}, {"role": "assistant", "content": "An apple"}]
+    path = write(tmp_path / "talks.jsonl", [{"messages": talk}] * 4)
+    found = result(capsys, "train", "sft", path, *flags(folder, tmp_path / "out", "--epochs", "8"))
+    model = load(str(folder))
+    (row,) = answered([Answered((user("Name a fruit"),), "An apple")], model.tokenizer)
+    expected = -score_all(model.network, [row]).logps.item() / len(row.answer)
+    assert found["first"]["loss"] == pytest.approx(expected, rel=0.01)
+    assert found["last"]["loss"] < 0.9 * expected
+
+
+def test_kto_raises_good_answers_over_bad_ones(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"prompt": f"Say {n // 2}", "completion": "yes" if n % 2 else "never", "label": bool(n % 2)} for n in range(12)
+    ]
+    found = result(
+        capsys, "train", "kto", write(tmp_path / "l.jsonl", rows), *flags(folder, tmp_path / "out", "--epochs", "8")
+    )
+    assert found["first"]["loss"] == pytest.approx(0.5, abs=0.01)  # 1 - sigmoid(0)
+    assert found["last"]["good_reward"] > found["last"]["bad_reward"] + 0.1
+
+
+def test_all_weights_may_learn(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    result(capsys, "train", "dpo", pairs(tmp_path / "p.jsonl"), *flags(folder, out, "--full"))
+    before, after = (load_file(place / "model.safetensors") for place in (folder, out / "checkpoint"))
+    assert not torch.equal(before["model.embed_tokens.weight"].float(), after["model.embed_tokens.weight"].float())
+    assert not (out / "adapter").exists()
+
+
+def test_a_dry_run_counts_and_writes_nothing(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"prompt": "the same long question of many words", "chosen": "a", "rejected": "b"}] * 5
+    rows += [{"prompt": "q", "chosen": "x", "rejected": "x"}, {"prompt": "q", "chosen": "y " * 40, "rejected": "z"}]
+    path = write(tmp_path / "rows.jsonl", rows)
+    out = tmp_path / "out"
+    more = ["--dry-run", "--answer-tokens", "20"]
+    found = result(capsys, "train", "dpo", path, *flags(folder, out, *more))
+    data = found["data"]
+    assert (data["rows"], data["learned"]) == (7, 6) and data["dropped"] == {"chosen and rejected are the same": 1}
+    assert data["cut"] == {"answers": 1} and data["answer"]["max"] == 20
+    assert data["shared"] > 0.7  # five equal pairs and one system turn
+    assert found["estimate"]["seconds"] > 0 and found["estimate"]["steps"] == 2
+    assert not out.exists()
+    assert main(["train", "dpo", path, "--model", str(folder), "--out", str(out), "--dry-run"]) == 0
+    assert "7 rows, 6 examples to learn" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ([], "no method named"), (["dop", "x.jsonl"], "did you mean 'dpo'"), (["dpo"], "no rows named"),
+        (["dpo", "x.jsonl", "--loss", "hing"], "did you mean 'hinge'"),
+        (["dpo", "x.jsonl", "--loss", "ipo", "--label-smoothing", "0.1"], "sigmoid only"),
+        (["kto", "x.jsonl", "--batch-size", "1"], "at least 2"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_told_before_a_model_is_loaded(
+    arguments: list[str], match: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *arguments]) == 2
+    assert match in capsys.readouterr().err
+
+
+def test_rows_that_cannot_be_read_are_named(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = {
+        "missing.jsonl": None, "empty.jsonl": "", "broken.jsonl": '{"prompt": ', "columns.jsonl": '{"prompt": "q"}',
+        "same.jsonl": '{"prompt": "q", "chosen": "a", "rejected": "a"}',
+    }  # fmt: skip
+    for name, text in given.items():
+        if text is not None:
+            (tmp_path / name).write_text(text)
+        assert main(["train", "dpo", str(tmp_path / name), *flags(folder, tmp_path / "out")]) == 2
+        shown = json.loads(capsys.readouterr().out)
+        assert name in shown["where"] and shown["cure"], name
+    safe = pairs(tmp_path / "p.jsonl", 2)
+    assert main(["train", "dpo", safe, *flags(folder, tmp_path / "out", "--loss", "safe")]) == 2
+    assert "does not say which answers are safe" in (shown := capsys.readouterr().out) and "p.jsonl:1" in shown
+    assert main(["train", "dpo", safe, *flags(folder, tmp_path / "out", "--epochs", "0.1")]) == 2
+    assert "more passes" in capsys.readouterr().out
+
+
+def train_in_child(arguments: list[str], cache: Path) -> multiprocessing.Process:
+    def work() -> None:
+        os.environ["PRIMUM_CACHE"] = str(cache)
+        os._exit(main(arguments))
+
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    return child
+
+
+def test_a_run_killed_at_a_step_ends_with_the_bits_of_one_that_was_not(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pairs(tmp_path / "pairs.jsonl", 12)
+    more = ["--epochs", "4", "--save-every", "0", "--token-budget", "200"]
+    result(capsys, "train", "dpo", rows, *flags(folder, tmp_path / "whole", *more))
+    killed = tmp_path / "killed"
+    command = ["train", "dpo", rows, *flags(folder, killed, *more)]
+    log = killed / "steps" / "train" / "log.jsonl"
+    for steps in (2, 7):
+        child = train_in_child(command, tmp_path / "other")  # another cache: the reference pass is not spared
+        while child.is_alive() and (not log.exists() or len(log.read_text().splitlines()) < steps):
+            time.sleep(0.002)
+        os.kill(child.pid, signal.SIGKILL)  # type: ignore[arg-type]
+        child.join()
+        assert child.exitcode == -signal.SIGKILL
+    result(capsys, *command)
+    assert (killed / "log.jsonl").read_text() == (tmp_path / "whole" / "log.jsonl").read_text()
+    for name in ("checkpoint/model.safetensors", "adapter/adapter_model.safetensors"):
+        assert (killed / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def rows_of_tokens(count: int = 9) -> list[Example]:
+    return [Example((1, 2, n), tuple(range(3, 4 + n % 5))) for n in range(3, 3 + count)]
+
+
+def test_references_are_read_again_and_only_new_rows_are_scored(folder: Path, tmp_path: Path) -> None:
+    model, passes = load(str(folder)), []
+    expected = score_all(model.network, rows_of_tokens()).logps.tolist()
+    model.network.model.register_forward_hook(lambda *_: passes.append(1))
+    first = References(model, tmp_path / "r.sqlite").scores(model.network, rows_of_tokens())
+    assert first == pytest.approx(expected, abs=0.2) and passes
+    passes.clear()
+    again = References(model, tmp_path / "r.sqlite")
+    assert again.scores(model.network, rows_of_tokens()[::-1]) == first[::-1] and not passes
+    more = again.scores(model.network, [*rows_of_tokens(), Example((9,), (8,))], token_budget=8)
+    assert more[:-1] == first and len(passes) == 1
+
+
+def test_references_of_other_weights_are_other_entries(folder: Path, tmp_path: Path) -> None:
+    model = load(str(folder))
+    path = tmp_path / "r.sqlite"
+    first = References(model, path).scores(model.network, rows_of_tokens())
+    with torch.no_grad():
+        model.network.model.embed_tokens.weight.mul_(1.5)
+    changed = replace(model, hash=weights_hash(model.network))
+    assert References(changed, path).scores(model.network, rows_of_tokens()) != first
+
+
+def test_a_row_is_known_by_its_tokens_and_where_its_answer_begins() -> None:
+    keys = {row_key(Example(p, a)) for p, a in (((1, 2), (3,)), ((1,), (2, 3)), ((1, 2), (4,)), ((1, 2), (3,)))}
+    assert len(keys) == 3
