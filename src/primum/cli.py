@@ -53,6 +53,18 @@ VERBS = {
             "primum repair --config repair.yaml --seed 1 --json > result.json",
         ),
     ),
+    "run": Verb(
+        "run a whole journey, its stages in order: meditron, safe-to-serve, llama2, or a file of yours",
+        "primum.pipeline.run:run_verb",
+        "primum.pipeline.run:RunConfig",
+        (
+            "primum run llama2 --budget quick --out runs/llama2",
+            "primum run meditron --dry-run",
+            "primum run safe-to-serve --set sampling.tokens=64 --skip raft",
+            "primum run ./journey.yaml --model ./my-model --json > result.json",
+            "primum run",
+        ),
+    ),
     "redteam": Verb(
         "attack a model with every attack of the catalogue, and report which ones get through",
         "primum.pipeline.redteam:run_verb",

@@ -8,12 +8,13 @@ from typing import Any, cast
 
 from primum.core.errors import UsageError
 from primum.core.store import read_json, write_json, write_text
+from primum.report.journey import page as journey_page
 from primum.report.page import page
 from primum.report.redteam import page as redteam_page
 from primum.report.words import Facts
 
 FACTS, PAGE = "report.json", "report.html"
-CURE = "name the --out folder of primum repair or redteam, after it has ended; the same command resumes one that broke"
+CURE = "name the --out folder of primum repair, run or redteam, after its end; the same command resumes one that broke"
 
 
 def write_report(folder: Path, facts: Facts) -> Path:
@@ -30,7 +31,8 @@ def write_report(folder: Path, facts: Facts) -> Path:
 
 def page_of(facts: Facts) -> str:
     """Return the page of a run, by the kind of run that its facts name."""
-    return redteam_page(facts) if facts.get("kind") == "redteam" else page(facts)
+    pages = {"redteam": redteam_page, "journey": journey_page}
+    return pages.get(str(facts.get("kind")), page)(facts)
 
 
 def load_facts(folder: Path) -> dict[str, Any]:
