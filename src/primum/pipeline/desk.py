@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from primum.core.records import digest
+from primum.core.records import JsonDict, digest
 from primum.models.sampling import Engine
 from primum.pipeline.recipe import BASE, LoraPart
 from primum.pipeline.steps import Journey
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from primum.models.load import Model
     from primum.training.heads import RewardModel
 
-REWARD = "reward"
-"""The adapter of the reward model's trunk."""
 ENGINE_BATCH = 96
 
 
@@ -37,13 +35,14 @@ class Policy:
 
 @dataclass
 class Desk:
-    """Holds the model of a journey; `on` is the policy whose adapter it has on now."""
+    """Holds the model of a journey; `on` is the policy whose adapter it has on now, `described` what a report says."""
 
     journey: Journey
     name: str
     lora: LoraPart
     seed: int
     on: str = ""
+    described: JsonDict = field(default_factory=dict[str, Any])
     _model: Model | None = None
     _network: Any = None
     _fresh: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -54,10 +53,19 @@ class Desk:
         """The model, loaded when it is first asked for."""
         if self._model is None:
             from primum.models.load import load
+            from primum.pipeline.repair import describe
 
             with self.journey.step(f"load {Path(self.name).name}"):
                 self._model = load(self.name)
+            self.described = describe(self._model)
         return self._model
+
+    @property
+    def about(self) -> JsonDict:
+        """What a report says of the model, as it was loaded; it is loaded where nothing had to be run."""
+        if not self.described:
+            self.described = {"name": self.model.name, **self.described}
+        return self.described
 
     @property
     def network(self) -> Any:
@@ -130,8 +138,8 @@ class Desk:
         partial = [folder.with_name(folder.name + ".partial") for folder in (adapter, checkpoint)]
         for folder in partial:
             shutil.rmtree(folder, ignore_errors=True)
-        if self._reward is not None:
-            self._network.delete_adapter(REWARD)
+        for name in [name for name in self._network.peft_config if name != "default"]:
+            self._network.delete_adapter(name)
         with writing(checkpoint):
             save_adapter(self._network, partial[0], self.model.source)
             save_merged(self._network, self.model.tokenizer, partial[1])

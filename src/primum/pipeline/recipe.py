@@ -80,10 +80,10 @@ class Recipe(Config):
 
     about: str = Field(description="one sentence")
     model: str = Field("embedded", description="hub id, model folder, adapter folder or .gguf file")
-    smaller: str | None = Field(None, description="a smaller model into which the best samples are distilled")
     prompts: PromptsPart = Field(default_factory=PromptsPart, description="prompts")
     sampling: SamplingPart = Field(default_factory=SamplingPart, description="how replies are drawn")
     lora: LoraPart = Field(default_factory=LoraPart, description="the adapter")
+    final: str | None = Field(None, description="the stage whose policy is handed over (none: the last one)")
     names: tuple[str, ...] = Field((), description="what the published text gets wrong and is done otherwise here")
     stages: tuple[Any, ...] = Field((), description="the stages, in order")
 

@@ -172,7 +172,6 @@ def _settings(config: RunConfig, recipe: Recipe, specs: Sequence[StageSpec]) -> 
 
 
 def _finish(context: Context, name: str, specs: Sequence[StageSpec], config: RunConfig) -> tuple[int, JsonDict]:
-    from primum.pipeline.repair import describe
     from primum.pipeline.scoring import rewards_of
     from primum.report.journey import table
     from primum.report.write import write_report
@@ -180,7 +179,7 @@ def _finish(context: Context, name: str, specs: Sequence[StageSpec], config: Run
     rewards = {p: rewards_of(context, m) for p, m in context.measured.items()} if "reward" in context.shelf else {}
     with context.journey.step("report"):
         settings = {**_settings(config, context.recipe, specs), "recipe": name}
-        facts = {**assemble(context, name, specs, rewards, settings), "model": describe(context.desk.model)}
+        facts = {**assemble(context, name, specs, rewards, settings), "model": context.desk.about}
         final = _final(context)
         if final is not None:
             _save(context, final)
@@ -192,11 +191,9 @@ def _finish(context: Context, name: str, specs: Sequence[StageSpec], config: Run
 
 
 def _final(context: Context) -> Policy | None:
-    """Return the policy that the journey hands over: the last one named by its stages' order, ablations left out."""
-    named = context.shelf.get("final")
-    if named:
-        return context.policies.get(named)
-    return next(reversed(context.policies.values()), None)
+    """Return the policy that the journey hands over: the one that the recipe names, or the last that was made."""
+    made = context.policies
+    return made.get(context.recipe.final or "") or next(reversed(made.values()), None)
 
 
 def _save(context: Context, policy: Policy) -> None:
