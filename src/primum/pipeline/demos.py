@@ -56,8 +56,8 @@ def demonstrate(context: Context, most: int | None, share: float | None, tokens:
         [*pick(harmful(context.sets.train), most), *asked], _grouped(replies), _by_reply(verdicts), seed=context.seed
     )
     passed, failed = checked(built.demonstrations)
-    for reason, count in sorted(failed.items()):
-        context.left_out.append(f"{count} demonstrations: {reason}")
+    notes = [f"{count} demonstrations: {reason}" for reason, count in sorted(failed.items())]
+    context.left_out += [note for note in notes if note not in context.left_out]
     return passed if share is None else mix(passed, share)
 
 

@@ -14,7 +14,7 @@ import argparse
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,6 +34,10 @@ LARGEST = 16 << 20
 """Bytes of a request that are read."""
 HARMFUL = "harmful"
 """The label (or verl's `ground_truth`) that tags a prompt."""
+
+
+Rewarding = Callable[[Sequence[str], Sequence[str], Sequence[bool]], list[dict[str, float]]]
+"""(prompts, replies, whether each prompt is tagged) -> per reply `reward`, `safety` and `helpfulness`."""
 
 
 @dataclass
@@ -81,7 +85,7 @@ class CombinedReward:
         ]
 
 
-def answer(reward: CombinedReward, body: Any) -> dict[str, Any]:
+def answer(reward: Rewarding, body: Any) -> dict[str, Any]:
     """Return what OpenRLHF reads, for what it posts.
 
     Raises:
@@ -104,7 +108,7 @@ def _texts(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
 
 
-def server(reward: CombinedReward, host: str = "127.0.0.1", port: int = 8500) -> ThreadingHTTPServer:
+def server(reward: Rewarding, host: str = "127.0.0.1", port: int = 8500) -> ThreadingHTTPServer:
     """Return the server, bound and not yet serving; port 0 takes a free one."""
 
     class Handler(BaseHTTPRequestHandler):

@@ -81,7 +81,6 @@ def run(context: Context, spec: StageSpec) -> None:
         config = ppo.Config(**{name: getattr(settings, name) for name in names})
         desk = _Rollouts(context, settings, prompts)
         log, alarms = ppo.train(config, desk.players(network), desk.ids(prompts), stage.folder, context.seed, advance)
-        context.desk.on = ""
         phases = {key: sum(row["seconds"][key] for row in log) for key in log[-1]["seconds"]}
         rows = [{key: value for key, value in row.items() if key != "seconds"} for row in log]
         return {"log": rows, "alarms": alarms, "seconds": {key: round(value, 1) for key, value in phases.items()}}
