@@ -414,11 +414,17 @@ def test_verify_from_the_terminal_names_what_was_changed(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [(["verify"], "no studio in this folder"), (["serv"], "did you mean 'serve'"),
-     (["--host", "0.0.0.0"], "loopback only"), (["export", "--task", "x"], "no studio"),
-     (["import"], "which file"), (["invite"], "must be an admin"),
-     (["invite", "--role", "king"], "must be an admin"), (["--database", "nonsense"], "database URL")],
-)  # fmt: skip
+    [
+        (["verify"], "no studio in this folder"),
+        (["serv"], "did you mean 'serve'"),
+        (["--host", "0.0.0.0"], "loopback only"),
+        (["export", "--task", "x"], "no studio"),
+        (["import"], "which file"),
+        (["invite"], "must be an admin"),
+        (["invite", "--role", "king"], "must be an admin"),
+        (["--database", "nonsense"], "database URL"),
+    ],
+)
 def test_bad_uses_name_the_cure(tmp_path, capsys, arguments, said):
     assert main(["studio", *arguments, f"--data={tmp_path}"]) == 2
     error = capsys.readouterr().err

@@ -19,7 +19,7 @@ from primum.pipeline.lesson import benign, harmful, pick
 from primum.pipeline.steps import Draw
 
 if TYPE_CHECKING:
-    from primum.training.methods.sft import Kept
+    from primum.training.keeping import Kept
 
 SHELF = "demonstrations"
 
@@ -30,7 +30,8 @@ class Teaching(Config):
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     epochs: float = Field(1.5, gt=0, description="passes")
     batch_size: int = Field(4, gt=0, description="rows per optimizer step")
-    keep_weight: float = Field(4.0, ge=0, description="weight of answers that are kept as they are")
+    keep_weight: float = Field(8.0, ge=0, description="weight of answers that are kept as they are")
+    lead: float = Field(2.0, description="nats by which declining must lead (training.keeping); more declines less")
     opening: int = Field(4, ge=1, description="tokens that open an answer and weigh as much as a row")
     rest_weight: float = Field(0.5, ge=0, description="weight of all other tokens")
     short_tokens: int = Field(6, ge=1, description="tokens learned of most safe completions")
@@ -78,13 +79,13 @@ def mix(demonstrations: Sequence[Demonstration], share: float) -> list[Demonstra
 def rows_of(context: Context, network: Any, demonstrations: Sequence[Demonstration], teaching: Teaching) -> list[Kept]:
     """Return rows to train on: safe completions are learned, benign answers kept as the network gives them now."""
     from primum.training.examples import Answered, Limits, answered
-    from primum.training.methods import sft
+    from primum.training.keeping import Kept, keep
 
     rows = [Answered(d.prompt, d.answer, Limits(answer=_tokens(d, teaching)), d.ends) for d in demonstrations]
     examples = answered(rows, context.desk.model.tokenizer)
     both = list(zip(examples, demonstrations, strict=True))
-    kept = iter(sft.keep(network, [e for e, d in both if d.kind != "harmful"]))
-    return [sft.Kept(e) if d.kind == "harmful" else next(kept) for e, d in both]
+    kept = iter(keep(network, [e for e, d in both if d.kind != "harmful"]))
+    return [Kept(e) if d.kind == "harmful" else next(kept) for e, d in both]
 
 
 def _tokens(demonstration: Demonstration, teaching: Teaching) -> int:
@@ -98,7 +99,7 @@ def sft_config(context: Context, teaching: Teaching) -> Any:
     """Return the supervised method's settings."""
     from primum.training.methods import sft
 
-    names = ("learning_rate", "epochs", "batch_size", "keep_weight", "opening", "rest_weight")
+    names = ("learning_rate", "epochs", "batch_size", "keep_weight", "lead", "opening", "rest_weight")
     heat = max(context.recipe.sampling.temperature, 0.1)
     return sft.Config(**{name: getattr(teaching, name) for name in names}, temperature=heat)
 

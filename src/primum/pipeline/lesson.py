@@ -75,7 +75,7 @@ def answers(context: Context, rows: Sequence[tuple[Messages, str, bool]], tokens
     An answer that is cut at `tokens` does not end either.
     """
     from primum.training.examples import Answered, Limits, answered
-    from primum.training.methods import sft
+    from primum.training.keeping import Kept
 
     texts = [Answered(messages, text, Limits(answer=tokens), ends) for messages, text, ends in rows]
-    return [sft.Kept(e) for e in answered(texts, context.desk.model.tokenizer)]
+    return [Kept(e) for e in answered(texts, context.desk.model.tokenizer)]

@@ -101,7 +101,7 @@ class Studio:
             "metric",
         )
         made.filters |= {name: getattr(words, name) for name in names} | {"clip": clip}
-        made.globals |= {"version": __version__}
+        made.globals |= {"release": __version__}
         return made
 
 

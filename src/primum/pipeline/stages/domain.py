@@ -54,6 +54,7 @@ def run(context: Context, spec: StageSpec) -> None:
 
     def teach(network: Any, stage: Stage, advance: Advance) -> JsonDict:
         from primum.training.examples import Answered, Limits, answered
+        from primum.training.keeping import Kept
         from primum.training.methods import sft
 
         limits = Limits(prompt=192, answer=settings.tokens)
@@ -61,7 +62,7 @@ def run(context: Context, spec: StageSpec) -> None:
         config = sft.Config(
             learning_rate=settings.learning_rate, epochs=settings.epochs, batch_size=settings.batch_size, rest_weight=1
         )
-        log, alarms = sft.train(config, network, [sft.Kept(e) for e in examples], stage.folder, context.seed, advance)
+        log, alarms = sft.train(config, network, [Kept(e) for e in examples], stage.folder, context.seed, advance)
         return {"log": log, "alarms": alarms.rows, "rows": len(rows)}
 
     total = round(len(rows) * settings.epochs)

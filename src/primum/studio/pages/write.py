@@ -59,6 +59,8 @@ def ask(visit: Visit) -> Response:
     """
     prompt = _prompt(visit)
     names = visit.studio.talkers.names
+    if not names:
+        raise Refused(409, "No model answers here.", "Start the studio with --model NAME.")
     both = (names[0], names[min(1, len(names) - 1)])
     replies: list[Reply] = []
     for name, temperature in zip(both, TEMPERATURES, strict=True):

@@ -66,7 +66,7 @@ document.addEventListener("submit", (event) => {
   const question = event.submitter && event.submitter.dataset.ask;
   if (question && !window.confirm(question)) return event.preventDefault();
   const clock = form.querySelector("[data-seconds]");
-  if (clock) clock.value = ((seen + (since === null ? 0 : performance.now() - since)) / 1000).toFixed(1);
+  if (clock) clock.value = ((seen + (since === null ? 0 : performance.now() - since)) / 1000).toFixed(3);
   form.dataset.sent = "yes";
   form.setAttribute("aria-busy", "true");
 });
