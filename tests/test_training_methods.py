@@ -236,7 +236,7 @@ def test_the_known_optimum_of_a_toy_task_is_reached(advantage: str, tmp_path: Pa
 def test_the_first_step_has_ratio_one_and_no_divergence(tmp_path: Path) -> None:
     config = ppo.Config(**{**TOY, "iterations": 1})
     log, _ = ppo.train(config, players(toy(), critic=True), PROMPTS, tmp_path)
-    assert log[0]["ratio_off"] == pytest.approx(0.0, abs=1e-6) and log[0]["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert log[0]["ratio_off"] == pytest.approx(0.0, abs=1e-4) and log[0]["kl"] == pytest.approx(0.0, abs=1e-4)
     assert set(log[0]["seconds"]) == {"draw", "reward", "score", "learn"}
 
 

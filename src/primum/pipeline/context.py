@@ -19,7 +19,7 @@ from primum.pipeline.steps import Draw, Journey, judge, sample
 
 @dataclass(frozen=True)
 class Sets:
-    """Prompts of a journey, by what they are for. `rules` are those to tune on: neither learned from nor reported."""
+    """Prompts of a journey, by what they are for. `dev` is to tune on: neither learned from nor reported."""
 
     train: Sequence[Prompt]
     dev: Sequence[Prompt]

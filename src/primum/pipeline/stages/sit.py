@@ -26,6 +26,7 @@ from primum.prompts.shared import load_shared
 about = "safety instruction tuning: some safety rows in general data (arXiv:2412.00074, arXiv:2309.07875)"
 GENERAL = 20_000
 """General rows of the published mixes."""
+SAFETY = "safety_rows"
 SETS = "safe-to-serve/safety_only_data_Instructions"
 
 
@@ -53,7 +54,9 @@ def run(context: Context, spec: StageSpec) -> None:
     general = general_rows(context, settings)
     count = round(len(general) * settings.safety / GENERAL)
     count = max(count, 1) if settings.safety else 0
-    safety = safety_rows(context)[:count]
+    if SAFETY not in context.shelf:
+        context.shelf[SAFETY] = safety_rows(context)
+    safety = context.shelf[SAFETY][:count]
     rows = [*general, *safety]
 
     def teach(network: Any, stage: Stage, advance: Advance) -> JsonDict:
