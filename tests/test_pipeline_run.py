@@ -147,10 +147,24 @@ LLAMA2 = (
 )  # fmt: skip
 
 
+def voted(folder: Path) -> tuple[str, ...]:
+    """People's preferences in two files: what a random model says gives none."""
+    rows = [
+        {"prompt": f"Question {i}?", "chosen": f"A fine answer to question {i}.", "rejected": "What?"}
+        for i in range(12)
+    ]
+    settings: list[str] = []
+    for head in ("safety", "helpful"):
+        file = folder / f"{head}.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        settings += ["--set", f"stages.reward.{head}_files=[{file}]"]
+    return tuple(settings)
+
+
 @pytest.mark.timeout(900)
 def test_llama2_runs_every_stage_and_reports_them_in_one_table(tiny: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    code, report = run("llama2", tiny, out, *LLAMA2, "--skip", "distilled")
+    out, more = tmp_path / "run", (*LLAMA2, *voted(tmp_path), "--skip", "distilled")
+    code, report = run("llama2", tiny, out, *more)
     assert code == 0
     assert report["policies"] == ["base", "sft", "rejection-1", "rejection-2", "ppo"]
     assert set(report["rewards"]) == set(report["policies"])
@@ -164,7 +178,7 @@ def test_llama2_runs_every_stage_and_reports_them_in_one_table(tiny: Path, tmp_p
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page and "Stage by stage" in page and 'class="scatter"' in page
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
-    again, _ = run("llama2", tiny, out, *LLAMA2, "--skip", "distilled")
+    again, _ = run("llama2", tiny, out, *more)
     assert again == 0 and before == {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
 
 
