@@ -34,7 +34,7 @@ class Budget:
 
 BUDGETS = {
     "quick": Budget(700, None, 160, 150, 200, 1, 32, 64, 1.8),
-    "standard": Budget(None, None, 320, None, None, 1, 32, 64, 3.0),
+    "standard": Budget(None, None, 320, None, None, 1, 32, 64, 1.5),
     "full": Budget(None, None, None, None, None, 4, 128, 256, 3.0),
 }
 
