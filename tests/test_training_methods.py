@@ -219,7 +219,7 @@ def players(policy: Any, critic: bool) -> ppo.Players:
     return ppo.Players(policy, draw_from(policy), earned, reference, heads)
 
 
-TOY = {"iterations": 50, "batch": 2, "samples": 24, "mini_batch": 24, "learning_rate": 1e-2, "beta": 0.0,
+TOY = {"iterations": 70, "batch": 2, "samples": 24, "mini_batch": 16, "learning_rate": 1e-2, "beta": 0.0,
        "max_kl": 1e9}  # fmt: skip
 
 

@@ -83,7 +83,8 @@ def run(context: Context, spec: StageSpec) -> None:
     _tune(context, spec)
     cross = context.facts[spec.name]["accuracy"]["cross"]
     said = ", ".join(f"{head} {100 * cross[head][head]['value']:.0f}%" for head in HEADS if head in cross[head])
-    context.journey.tell(spec.name, f"{len(votes['train'])} preferences; held-out pairs in order: {said}")
+    held_out = f"held-out pairs in order: {said}" if said else "no held-out pairs to look at"
+    context.journey.tell(spec.name, f"{len(votes['train'])} preferences; {held_out}")
 
 
 def _learn(context: Context, spec: StageSpec, votes: dict[str, list[Voted]], weights: Path, advance: Any) -> JsonDict:
