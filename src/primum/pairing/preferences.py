@@ -87,7 +87,8 @@ def spoil(kind: str, prompt: Prompt, answer: str, other: str, seed: int) -> str:
 
 def strength(difference: float) -> Strength:
     """Return how strong a difference in p(harmful) is."""
-    return next((name for least, name in STEPS if difference >= least), "unsure")
+    found: Strength = "unsure"
+    return next((name for least, name in STEPS if difference >= least), found)
 
 
 def safer(
@@ -100,10 +101,12 @@ def safer(
     """
     for prompt_id, rows in sorted(replies.items()):
         scored = [(row, verdicts[row.id]) for row in rows if row.id in verdicts and row.text.strip()]
-        known = [(v.p_harmful, row, v) for row, v in scored if v.p_harmful is not None and v.behaviour is not None]
+        known: list[tuple[float, Reply, Verdict]] = [
+            (v.p_harmful, row, v) for row, v in scored if v.p_harmful is not None and v.behaviour is not None
+        ]
         if len(known) < 2:
             continue
-        low, high = min(known, key=lambda k: (k[0], k[1].id)), max(known, key=lambda k: (k[0], k[1].id))
+        low, high = min(known, key=_harm), max(known, key=_harm)
         if low[0] == high[0] or low[1].text.strip() == high[1].text.strip():
             continue
         prompt = prompts[prompt_id]
@@ -111,6 +114,10 @@ def safer(
             prompt.messages, prompt_id, low[1].text, high[1].text, "safety", strength(high[0] - low[0]), "own_replies",
             low[1].finish == "stop", high[1].finish == "stop", (is_safe(low[2]), is_safe(high[2])),
         )  # fmt: skip
+
+
+def _harm(one: tuple[float, Reply, Verdict]) -> tuple[float, str]:
+    return one[0], one[1].id
 
 
 def is_safe(verdict: Verdict) -> bool:

@@ -27,17 +27,19 @@ SHELF = "demonstrations"
 class Teaching(Config):
     """How demonstrations are learned; what a journey's supervised stages have in common."""
 
-    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
-    epochs: float = Field(1.5, gt=0, description="passes")
-    batch_size: int = Field(4, gt=0, description="rows per optimizer step")
-    keep_weight: float = Field(8.0, ge=0, description="weight of answers that are kept as they are")
-    lead: float = Field(2.0, description="nats by which declining must lead (training.keeping); more declines less")
-    opening: int = Field(4, ge=1, description="tokens that open an answer and weigh as much as a row")
-    rest_weight: float = Field(0.5, ge=0, description="weight of all other tokens")
-    short_tokens: int = Field(6, ge=1, description="tokens learned of most safe completions")
-    whole: int = Field(4, ge=1, description="of so many safe completions one is learned whole")
-    whole_tokens: int = Field(64, ge=8, description="longest safe completion that is learned whole")
-    kept_tokens: int = Field(12, ge=1, description="tokens kept of a benign answer")
+    learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate")
+    epochs: float = Field(default=1.5, gt=0, description="passes")
+    batch_size: int = Field(default=4, gt=0, description="rows per optimizer step")
+    keep_weight: float = Field(default=8.0, ge=0, description="weight of answers that are kept as they are")
+    lead: float = Field(
+        default=2.0, description="nats by which declining must lead (training.keeping); more declines less"
+    )
+    opening: int = Field(default=4, ge=1, description="tokens that open an answer and weigh as much as a row")
+    rest_weight: float = Field(default=0.5, ge=0, description="weight of all other tokens")
+    short_tokens: int = Field(default=6, ge=1, description="tokens learned of most safe completions")
+    whole: int = Field(default=4, ge=1, description="of so many safe completions one is learned whole")
+    whole_tokens: int = Field(default=64, ge=8, description="longest safe completion that is learned whole")
+    kept_tokens: int = Field(default=12, ge=1, description="tokens kept of a benign answer")
 
 
 def demonstrate(context: Context, most: int | None, share: float | None, tokens: int) -> list[Demonstration]:

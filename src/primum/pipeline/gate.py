@@ -69,5 +69,5 @@ def gate_facts(found: Pool, threshold: float) -> JsonDict:
     for kind, bad in (("harmful prompts", True), ("benign prompts", False)):
         rows = [i for i, p in enumerate(found.prompts) if (p.intent == "harmful") == bad]
         sides = [[one for i in rows for one in scores[i]] for scores in (found.safety, found.helpfulness)]
-        by_kind[kind] = quadrants(*sides)
+        by_kind[kind] = quadrants(sides[0], sides[1])
     return {"replies": len(flat), "under_threshold": sum(s < threshold for s in flat), "quadrants": by_kind}

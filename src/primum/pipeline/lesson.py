@@ -79,3 +79,11 @@ def answers(context: Context, rows: Sequence[tuple[Messages, str, bool]], tokens
 
     texts = [Answered(messages, text, Limits(answer=tokens), ends) for messages, text, ends in rows]
     return [Kept(e) for e in answered(texts, context.desk.model.tokenizer)]
+
+
+def plain_sft(settings: Any) -> Any:
+    """Return the supervised method's settings where every token of an answer weighs the same."""
+    from primum.training.methods import sft
+
+    given: dict[str, Any] = {name: getattr(settings, name) for name in ("learning_rate", "epochs", "batch_size")}
+    return sft.Config(**given, rest_weight=1.0)

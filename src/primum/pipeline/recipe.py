@@ -36,15 +36,17 @@ BASE = "base"
 class Share(Config):
     """How many prompts of each kind; nothing given means all there are."""
 
-    harmful: int | None = Field(None, ge=1, description="harmful prompts; each brings its benign twin")
-    general: int | None = Field(None, ge=1, description="benign prompts that are nobody's twin")
+    harmful: int | None = Field(default=None, ge=1, description="harmful prompts; each brings its benign twin")
+    general: int | None = Field(default=None, ge=1, description="benign prompts that are nobody's twin")
 
 
 class PromptsPart(Config):
     """Where prompts come from and how many of them are used."""
 
-    sources: tuple[str, ...] = Field(("embedded",), description="embedded, files, shared:NAME, hub:ID:SPLIT:FIELD")
-    hub: tuple[str, ...] = Field((), description="hub sets of the published recipe, fetched with --hub alone")
+    sources: tuple[str, ...] = Field(
+        default=("embedded",), description="embedded, files, shared:NAME, hub:ID:SPLIT:FIELD"
+    )
+    hub: tuple[str, ...] = Field(default=(), description="hub sets of the published recipe, fetched with --hub alone")
     train: Share = Field(default_factory=Share, description="prompts to learn from")
     test: Share = Field(default_factory=Share, description="prompts to measure on; none of them is learned from")
 
@@ -52,15 +54,15 @@ class PromptsPart(Config):
 class SamplingPart(Config):
     """How replies are drawn where they are measured."""
 
-    temperature: float = Field(0.4, ge=0, description="sampling temperature; 0 is greedy")
-    tokens: int = Field(48, ge=1, description="longest reply, in tokens")
+    temperature: float = Field(default=0.4, ge=0, description="sampling temperature; 0 is greedy")
+    tokens: int = Field(default=48, ge=1, description="longest reply, in tokens")
 
 
 class LoraPart(Config):
     """The adapter that learns; every stage of a journey has one of this shape."""
 
-    rank: int = Field(16, ge=1, description="rank")
-    start: float = Field(0.4, ge=0, lt=1, description="share of the depth below which nothing is trained")
+    rank: int = Field(default=16, ge=1, description="rank")
+    start: float = Field(default=0.4, ge=0, lt=1, description="share of the depth below which nothing is trained")
 
 
 @dataclass(frozen=True)
@@ -79,13 +81,15 @@ class Recipe(Config):
     """A whole journey."""
 
     about: str = Field(description="one sentence")
-    model: str = Field("embedded", description="hub id, model folder, adapter folder or .gguf file")
+    model: str = Field(default="embedded", description="hub id, model folder, adapter folder or .gguf file")
     prompts: PromptsPart = Field(default_factory=PromptsPart, description="prompts")
     sampling: SamplingPart = Field(default_factory=SamplingPart, description="how replies are drawn")
     lora: LoraPart = Field(default_factory=LoraPart, description="the adapter")
-    final: str | None = Field(None, description="the stage whose policy is handed over (none: the last one)")
-    names: tuple[str, ...] = Field((), description="what the published text gets wrong and is done otherwise here")
-    stages: tuple[Any, ...] = Field((), description="the stages, in order")
+    final: str | None = Field(default=None, description="the stage whose policy is handed over (none: the last one)")
+    names: tuple[str, ...] = Field(
+        default=(), description="what the published text gets wrong and is done otherwise here"
+    )
+    stages: tuple[Any, ...] = Field(default=(), description="the stages, in order")
 
 
 def bundled() -> list[str]:

@@ -19,12 +19,16 @@ from primum.pairing.replies import tidy_answer
 from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
 from primum.pipeline.demos import SHELF, Teaching, rows_of
-from primum.pipeline.lesson import harmful, lesson, pick
+from primum.pipeline.lesson import harmful, lesson, pick, plain_sft
 from primum.pipeline.recipe import StageSpec
 from primum.pipeline.scoring import score_replies
 from primum.pipeline.steps import Draw
 
 about = "context distillation of safety preprompts, kept where the safety reward strictly improves"
+
+
+TOP = 50
+"""Likeliest tokens of the teacher that the soft form keeps."""
 
 
 class Settings(Config):
@@ -79,9 +83,8 @@ def run(context: Context, spec: StageSpec) -> None:
             from primum.training.methods import sft
 
             rows = [*answers(context, [(by_id[k.prompt_id].messages, k.text, k.ends) for k in kept], settings.tokens),
-                    *rows_of(context, network, demos, Teaching())]  # fmt: skip
-            config = sft.Config(learning_rate=settings.learning_rate, epochs=settings.epochs,
-                                batch_size=settings.batch_size, rest_weight=1.0)  # fmt: skip
+                    *rows_of(context, network, demos, Teaching.model_validate({}))]  # fmt: skip
+            config = plain_sft(settings)
             log, found = sft.train(config, network, rows, stage.folder, context.seed, advance)
             alarms = found.rows
         return {"log": log, "alarms": alarms, **facts}
@@ -109,8 +112,9 @@ def _soft(
         distill.Lesson(*(example(row, k.text, tokenizer, limits, ends=k.ends) for row in both))
         for k, *both in zip(kept, plain, led, strict=True)
     ]
-    config = distill.Config(form="soft", learning_rate=settings.learning_rate, epochs=settings.epochs,
-                            batch_size=settings.batch_size)  # fmt: skip
+    names = ("learning_rate", "epochs", "batch_size")
+    given: dict[str, Any] = {name: getattr(settings, name) for name in names}
+    config = distill.Config(form="soft", top=TOP, **given)
     taught = distill.teach(network, lessons, config.top)
     log, alarms = distill.train(config, network, taught, stage.folder, context.seed, advance)
     return log, alarms.rows

@@ -17,7 +17,7 @@ from primum.core.store import Stage
 from primum.evaluation.domain import Text, read_domain, texts
 from primum.pipeline.context import Context
 from primum.pipeline.cost import Cost, Sizes, measured
-from primum.pipeline.lesson import benign, lesson
+from primum.pipeline.lesson import benign, lesson, plain_sft
 from primum.pipeline.recipe import StageSpec
 
 about = "supervised fine-tuning on the domain's own rows and nothing else"
@@ -59,9 +59,7 @@ def run(context: Context, spec: StageSpec) -> None:
 
         limits = Limits(prompt=192, answer=settings.tokens)
         examples = answered([Answered((user(r.prompt),), r.answer, limits) for r in rows], context.desk.model.tokenizer)
-        config = sft.Config(
-            learning_rate=settings.learning_rate, epochs=settings.epochs, batch_size=settings.batch_size, rest_weight=1
-        )
+        config = plain_sft(settings)
         log, alarms = sft.train(config, network, [Kept(e) for e in examples], stage.folder, context.seed, advance)
         return {"log": log, "alarms": alarms.rows, "rows": len(rows)}
 

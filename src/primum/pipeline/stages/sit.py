@@ -17,7 +17,7 @@ from primum.pairing.completions import compose, rng_for
 from primum.pairing.replies import tidy_answer
 from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
-from primum.pipeline.lesson import answers, benign, harmful, lesson, pick, plain
+from primum.pipeline.lesson import answers, benign, harmful, lesson, pick, plain, plain_sft
 from primum.pipeline.recipe import StageSpec
 from primum.pipeline.steps import Draw
 from primum.prompts.decontaminate import benchmarks_at, decontaminate
@@ -63,8 +63,7 @@ def run(context: Context, spec: StageSpec) -> None:
         from primum.training.methods import sft
 
         ready = answers(context, rows, settings.learned_tokens)
-        config = sft.Config(learning_rate=settings.learning_rate, epochs=settings.epochs,
-                            batch_size=settings.batch_size, rest_weight=1.0)  # fmt: skip
+        config = plain_sft(settings)
         log, alarms = sft.train(config, network, ready, stage.folder, context.seed, advance)
         return {"log": log, "alarms": alarms.rows, "general": len(general), "safety": len(safety)}
 

@@ -238,7 +238,8 @@ class Trainer:
         if self.config.advantage == "rloo":
             whole = torch.stack([values[i] - penalties[i].sum().cpu() for i in order])
             gains = rloo(whole.view(-1, self.config.samples)).flatten()
-            return {i: (torch.full_like(replies[i].old, float(g)),) * 2 for i, g in zip(order, gains, strict=True)}
+            parts = {i: torch.full_like(replies[i].old, float(g)) for i, g in zip(order, gains, strict=True)}
+            return {i: (part, part) for i, part in parts.items()}
         if self.config.advantage == "reinforce_pp":
             each = reinforce_pp(values[list(order)], [penalties[i].cpu() for i in order])
             return {i: (gain.to(replies[i].old), gain) for i, gain in zip(order, each, strict=True)}
@@ -248,12 +249,12 @@ class Trainer:
             earned[-1] += float(values[i])
             found[i] = gae(earned, replies[i].values, self.config.gamma, self.config.decay)
         flat = whiten(torch.cat([found[i].advantages for i in order]))
-        parts = flat.split([len(replies[i].old) for i in order])
-        return {i: (part, found[i].returns) for i, part in zip(order, parts, strict=True)}
+        pieces = flat.split([len(replies[i].old) for i in order])
+        return {i: (piece, found[i].returns) for i, piece in zip(order, pieces, strict=True)}
 
     def _step(self, mini: Sequence[Weighed], optimizer: torch.optim.Optimizer, first: bool) -> JsonDict:
         tokens = sum(len(one.part.old) for one in mini)
-        sums = dict.fromkeys(("loss", "policy", "value", "clipped", "off"), 0.0)
+        sums: dict[str, float] = {"loss": 0.0, "policy": 0.0, "value": 0.0, "clipped": 0.0, "off": 0.0}
         for one in mini:
             states = answer_states(self.players.network, one.part.rows)
             logps = token_logps(logits(self.players.network, states.hidden), states.targets)
