@@ -91,6 +91,27 @@ VERBS = {
         "primum.verbs.judge_serve:ServeConfig",
         ("primum judge-serve --judge embedded --port 8765",),
     ),
+    "sample": Verb(
+        "draw replies: any models and settings, any number of prompts, by the fastest engine here",
+        "primum.pipeline.sample:run_verb",
+        "primum.pipeline.sample:SampleConfig",
+        (
+            "primum sample --limit 20",
+            "primum sample ./my-model --also embedded --prompts asked.jsonl --temperature 0.4 --samples 4",
+            "primum sample Qwen/Qwen3-8B --url http://localhost:8000/v1 --prompts asked.jsonl --batch-size 256",
+            "primum sample --prompts asked.jsonl --out runs/big --part 0/4   # and 1/4 ... 3/4 elsewhere",
+        ),
+    ),
+    "pair": Verb(
+        "make preference pairs of replies, and lint the set before anything is trained on it",
+        "primum.verbs.pair:run_verb",
+        "primum.verbs.pair:PairConfig",
+        (
+            "primum pair replies.jsonl --strategy safe_completion --out pairs",
+            "primum pair replies.jsonl --strategy on_policy --verdicts verdicts/verdicts.jsonl",
+            "primum pair pku_saferlhf.jsonl --strategy safe_to_serve --json",
+        ),
+    ),
     "redteam": Verb(
         "attack a model with every attack of the catalogue, and report which ones get through",
         "primum.pipeline.redteam:run_verb",
