@@ -182,7 +182,8 @@ def test_llama2_runs_every_stage_and_reports_them_in_one_table(tiny: Path, tmp_p
     assert again == 0 and before == {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_killed_journey_ends_with_the_same_weights(tiny: Path, tmp_path: Path) -> None:
     data = tmp_path / "no-public-data"
     data.mkdir()

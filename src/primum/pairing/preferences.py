@@ -87,8 +87,10 @@ def spoil(kind: str, prompt: Prompt, answer: str, other: str, seed: int) -> str:
 
 def strength(difference: float) -> Strength:
     """Return how strong a difference in p(harmful) is."""
-    found: Strength = "unsure"
-    return next((name for least, name in STEPS if difference >= least), found)
+    for least, name in STEPS:
+        if difference >= least:
+            return name
+    return "unsure"
 
 
 def safer(
