@@ -155,6 +155,7 @@ VERBS = {
             "primum compare runs/before runs/after",
             "primum compare runs/before runs/after --anytime --page compared.html",
             "primum compare old.eval new.eval --json",
+            "primum compare runs/before runs/after --pairwise embedded",
         ),
     ),
     "gate": Verb(
@@ -164,13 +165,37 @@ VERBS = {
         (
             "primum gate runs/new --baseline runs/old",
             "primum gate runs/new --baseline runs/old --limits limits.yaml --junit gate.xml --markdown gate.md",
+            "primum gate --workflow .github/workflows/safety.yml",
+        ),
+    ),
+    "leaderboard": Verb(
+        "lay many runs side by side: by each metric, the places that the data leave them",
+        "primum.verbs.leaderboard:run_verb",
+        "primum.verbs.leaderboard:LeaderboardConfig",
+        (
+            "primum leaderboard runs/a runs/b runs/c --page board.html",
+            "primum leaderboard base=runs/1 repaired=runs/2 logs/other.eval --benchmark xstest --json",
+        ),
+    ),
+    "watch": Verb(
+        "judge a growing log of replies, and alarm as soon as too many are bad; looking often costs nothing",
+        "primum.verbs.watch:run_verb",
+        "primum.verbs.watch:WatchConfig",
+        (
+            "primum watch replies.jsonl --limit 0.02 --event incoherent",
+            "primum watch replies.jsonl --limit 0.05 --intent harmful --follow --out runs/watch",
+            "primum watch scores.jsonl --limit 0.1 --score p_harmful --json",
         ),
     ),
     "report": Verb(
-        "write a run's page again from its report.json",
+        "write a run's page again from its report.json; one scorecard of several runs; logs for Inspect AI",
         "primum.verbs.report:run_verb",
         "primum.verbs.report:ReportConfig",
-        ("primum report runs/repair",),
+        (
+            "primum report runs/repair",
+            "primum report runs/evaluate runs/redteam runs/audit --scorecard",
+            "primum report runs/evaluate --inspect logs",
+        ),
     ),
     "studio": Verb(
         "serve the pages on which people vote, rate, attack, review prompts and read runs",
