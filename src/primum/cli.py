@@ -66,6 +66,18 @@ VERBS = {
             "primum train dpo pairs.jsonl --loss safe --delta 5",
         ),
     ),
+    "run": Verb(
+        "run a whole journey, its stages in order: meditron, safe-to-serve, llama2, or a file of yours",
+        "primum.pipeline.run:run_verb",
+        "primum.pipeline.run:RunConfig",
+        (
+            "primum run llama2 --budget quick --out runs/llama2",
+            "primum run meditron --dry-run",
+            "primum run safe-to-serve --set sampling.tokens=64 --skip raft",
+            "primum run ./journey.yaml --model ./my-model --json > result.json",
+            "primum run",
+        ),
+    ),
     "judge": Verb(
         "say of each reply in a file what it does: refuse, go along, deflect, babble",
         "primum.verbs.judge:run_verb",

@@ -18,6 +18,7 @@ FOLDERS = {
     "benchmarks": "primum.evaluation.benchmarks",
     "judges": "primum.judging.judges",
     "methods": "primum.training.methods",
+    "stages": "primum.pipeline.stages",
     "strategies": "primum.pairing.strategies",
     "engines": "primum.models.engines",
     "repairs": "primum.repair.methods",

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from primum.core.errors import UsageError
 from primum.core.store import read_json, write_json, write_text
+from primum.report.journey import page as journey_page
 from primum.report.page import page
 from primum.report.redteam import page as redteam_page
 from primum.report.restored import page as restored_page
@@ -15,8 +16,8 @@ from primum.report.stressed import page as stressed_page
 from primum.report.words import Facts
 
 FACTS, PAGE = "report.json", "report.html"
-_PAGES = {"redteam": redteam_page, "restore": restored_page, "stress": stressed_page}
-CURE = "name the --out folder of primum repair or redteam, after it has ended; the same command resumes one that broke"
+_PAGES = {"redteam": redteam_page, "restore": restored_page, "stress": stressed_page, "journey": journey_page}
+CURE = "name the --out folder of primum repair, run or redteam, after its end; the same command resumes one that broke"
 
 
 def write_report(folder: Path, facts: Facts) -> Path:

@@ -1,0 +1,122 @@
+"""Demonstrations of a journey: authored safe completions, the model's own good answers, and how they are learned."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from primum.core.config import Config
+from primum.core.records import Reply, Verdict
+from primum.models.sampling import Sampling
+from primum.pairing.checklist import checked
+from primum.pairing.demonstration import Demonstration
+from primum.pairing.strategies import safe_completion
+from primum.pipeline.context import Context
+from primum.pipeline.lesson import benign, harmful, pick
+from primum.pipeline.steps import Draw
+
+if TYPE_CHECKING:
+    from primum.training.keeping import Kept
+
+SHELF = "demonstrations"
+
+
+class Teaching(Config):
+    """How demonstrations are learned; what a journey's supervised stages have in common."""
+
+    learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate")
+    epochs: float = Field(default=1.5, gt=0, description="passes")
+    batch_size: int = Field(default=4, gt=0, description="rows per optimizer step")
+    keep_weight: float = Field(default=8.0, ge=0, description="weight of answers that are kept as they are")
+    lead: float = Field(
+        default=2.0, description="nats by which declining must lead (training.keeping); more declines less"
+    )
+    opening: int = Field(default=4, ge=1, description="tokens that open an answer and weigh as much as a row")
+    rest_weight: float = Field(default=0.5, ge=0, description="weight of all other tokens")
+    short_tokens: int = Field(default=6, ge=1, description="tokens learned of most safe completions")
+    whole: int = Field(default=4, ge=1, description="of so many safe completions one is learned whole")
+    whole_tokens: int = Field(default=64, ge=8, description="longest safe completion that is learned whole")
+    kept_tokens: int = Field(default=12, ge=1, description="tokens kept of a benign answer")
+
+
+def demonstrate(context: Context, most: int | None, share: float | None, tokens: int) -> list[Demonstration]:
+    """Return demonstrations that pass the checklist: safe completions, and own answers to benign prompts.
+
+    Args:
+        context: of the journey.
+        most: harmful prompts at most.
+        share: of safe completions in the mix; None leaves the mix as the prompts give it.
+        tokens: longest own answer.
+    """
+    asked = benign(context.sets.train)
+    draw = Draw(Sampling(context.recipe.sampling.temperature, tokens), 1, context.seed + 1)
+    replies = context.draw("draw-own-answers", context.desk.base, asked, draw)
+    verdicts = context.judge("judge-own-answers", context.judges[0], replies)
+    built = safe_completion.pairs(
+        [*pick(harmful(context.sets.train), most), *asked], _grouped(replies), _by_reply(verdicts), seed=context.seed
+    )
+    passed, failed = checked(built.demonstrations)
+    notes = [f"{count} demonstrations: {reason}" for reason, count in sorted(failed.items())]
+    context.left_out += [note for note in notes if note not in context.left_out]
+    return passed if share is None else mix(passed, share)
+
+
+def mix(demonstrations: Sequence[Demonstration], share: float) -> list[Demonstration]:
+    """Return the demonstrations with safe completions making up `share` of them: the larger side is cut."""
+    safe = [d for d in demonstrations if d.kind == "harmful"]
+    other = [d for d in demonstrations if d.kind != "harmful"]
+    if share >= 1:
+        return safe
+    room = round(share / (1 - share) * len(other))
+    if len(safe) > room:
+        safe = safe[:room]
+    elif share > 0:
+        other = other[: round((1 - share) / share * len(safe))]
+    return [*safe, *other]
+
+
+def rows_of(context: Context, network: Any, demonstrations: Sequence[Demonstration], teaching: Teaching) -> list[Kept]:
+    """Return rows to train on: safe completions are learned, benign answers kept as the network gives them now."""
+    from primum.training.examples import Answered, Limits, answered
+    from primum.training.keeping import Kept, keep
+
+    rows = [Answered(d.prompt, d.answer, Limits(answer=_tokens(d, teaching)), d.ends) for d in demonstrations]
+    examples = answered(rows, context.desk.model.tokenizer)
+    both = list(zip(examples, demonstrations, strict=True))
+    kept = iter(keep(network, [e for e, d in both if d.kind != "harmful"]))
+    return [Kept(e) if d.kind == "harmful" else next(kept) for e, d in both]
+
+
+def _tokens(demonstration: Demonstration, teaching: Teaching) -> int:
+    if demonstration.kind != "harmful":
+        return teaching.kept_tokens
+    whole = int(demonstration.prompt_id, 16) % teaching.whole == 0
+    return teaching.whole_tokens if whole else teaching.short_tokens
+
+
+def sft_config(context: Context, teaching: Teaching) -> Any:
+    """Return the supervised method's settings."""
+    from primum.training.methods import sft
+
+    names = ("learning_rate", "epochs", "batch_size", "keep_weight", "lead", "opening", "rest_weight")
+    heat = max(context.recipe.sampling.temperature, 0.1)
+    return sft.Config(**{name: getattr(teaching, name) for name in names}, temperature=heat)
+
+
+def groups_of(demonstrations: Sequence[Demonstration]) -> list[str]:
+    """Return the key of each demonstration's group: twins are learned in one step."""
+    return [d.group or d.prompt_id for d in demonstrations]
+
+
+def _grouped(replies: Sequence[Reply]) -> dict[str, list[Reply]]:
+    grouped: dict[str, list[Reply]] = defaultdict(list)
+    for reply in replies:
+        grouped[reply.prompt_id].append(reply)
+    return grouped
+
+
+def _by_reply(verdicts: Sequence[Verdict]) -> dict[str, Verdict]:
+    return {v.reply_id: v for v in verdicts}

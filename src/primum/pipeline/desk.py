@@ -1,0 +1,149 @@
+"""One base model in memory, and every policy of a journey as an adapter of it that is put on when it is needed.
+
+A policy is a file with the adapter's weights; the base itself is the adapter at its start, whose product is zero. torch
+is imported inside functions: a dry run and a finished journey need none.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from primum.core.records import JsonDict, digest
+from primum.models.sampling import Engine
+from primum.pipeline.recipe import BASE, LoraPart
+from primum.pipeline.steps import Journey
+
+if TYPE_CHECKING:
+    from primum.models.load import Model
+    from primum.training.heads import RewardModel
+
+ENGINE_BATCH = 96
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A model at some stage: its name, what its replies depend on, and its adapter (None: the base)."""
+
+    name: str
+    key: str
+    weights: Path | None = None
+
+
+@dataclass
+class Desk:
+    """Holds the model of a journey; `on` is the policy whose adapter it has on now, `described` what a report says."""
+
+    journey: Journey
+    name: str
+    lora: LoraPart
+    seed: int
+    on: str = ""
+    described: JsonDict = field(default_factory=dict[str, Any])
+    _model: Model | None = None
+    _network: Any = None
+    _fresh: dict[str, Any] = field(default_factory=dict[str, Any])
+    _reward: RewardModel | None = None
+
+    @property
+    def model(self) -> Model:
+        """The model, loaded when it is first asked for."""
+        if self._model is None:
+            from primum.models.load import load
+            from primum.pipeline.repair import describe
+
+            with self.journey.step(f"load {Path(self.name).name}"):
+                self._model = load(self.name)
+            self.described = describe(self._model)
+        return self._model
+
+    @property
+    def about(self) -> JsonDict:
+        """What a report says of the model, as it was loaded; it is loaded where nothing had to be run."""
+        if not self.described:
+            self.described = {"name": self.model.name, **self.described}
+        return self.described
+
+    @property
+    def network(self) -> Any:
+        """The network with the policy's adapter on it; what learns is that adapter."""
+        if self._network is None:
+            from primum.training.adapter import add_lora, trainable
+
+            model = self.model
+            self._network = add_lora(model, self.lora.rank, 2 * self.lora.rank, self.seed, self.lora.start)
+            self._fresh = {name: p.detach().clone() for name, p in trainable(self._network).items()}
+            self._network.eval()
+            self.on = BASE
+        return self._network
+
+    @property
+    def base(self) -> Policy:
+        """The policy before anything is learned."""
+        return Policy(BASE, digest([self.model.key, self.lora.model_dump(), self.seed]))
+
+    def take(self, policy: Policy) -> Model:
+        """Put a policy's adapter on, ready to sample, score or learn."""
+        import torch
+
+        from primum.training.adapter import load_weights, trainable
+
+        network = self.network
+        network.set_adapter("default")
+        if self.on != policy.key or policy.weights is None:
+            if policy.weights is None:
+                with torch.no_grad():
+                    for name, p in trainable(network).items():
+                        p.copy_(self._fresh[name])
+            else:
+                load_weights(network, policy.weights)
+        self.on = policy.key
+        network.eval()
+        return self.model
+
+    def changed(self) -> None:
+        """Say that the adapter has been trained: it is no known policy until one is taken again."""
+        self.on = ""
+
+    def engine(self, policy: Policy) -> Callable[[], Engine]:
+        """Return what makes an engine over a policy."""
+
+        def make() -> Engine:
+            from primum.models.engines.hf import HFEngine
+
+            return HFEngine(self.take(policy), ENGINE_BATCH)
+
+        return make
+
+    def reward_model(self, heads: tuple[str, ...]) -> RewardModel:
+        """Return the reward model over the same base weights: an adapter of its own and a head for each name."""
+        if self._reward is None:
+            from primum.training.heads import add_reward
+
+            self._reward = add_reward(self.network, heads, self.seed, self.lora.start)
+            self.network.set_adapter("default")
+        return self._reward
+
+    def save(self, policy: Policy, adapter: Path, checkpoint: Path) -> None:
+        """Write a policy as an adapter folder and as a merged checkpoint that plain transformers loads.
+
+        Merging changes the base weights in memory; the model is loaded again where it is needed again.
+        """
+        from primum.training.adapter import save_adapter, save_merged, writing
+
+        self.take(policy)
+        partial = [folder.with_name(folder.name + ".partial") for folder in (adapter, checkpoint)]
+        for folder in partial:
+            shutil.rmtree(folder, ignore_errors=True)
+        for name in [name for name in self._network.peft_config if name != "default"]:
+            self._network.delete_adapter(name)
+        with writing(checkpoint):
+            save_adapter(self._network, partial[0], self.model.source)
+            save_merged(self._network, self.model.tokenizer, partial[1])
+            for made, folder in zip(partial, (adapter, checkpoint), strict=True):
+                shutil.rmtree(folder, ignore_errors=True)
+                made.rename(folder)
+        self._model, self._network, self._reward, self.on = None, None, None, ""

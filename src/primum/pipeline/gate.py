@@ -1,0 +1,73 @@
+"""Best of K by the journey's reward: draw, score by both heads, gate, and what the gate did. One function a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from primum.core.records import JsonDict, Prompt, Reply
+from primum.models.sampling import Sampling
+from primum.pipeline.context import Context
+from primum.pipeline.desk import Policy
+from primum.pipeline.scoring import score_replies
+from primum.pipeline.steps import Draw
+
+
+@dataclass(frozen=True)
+class Pool:
+    """K replies to each prompt with their scores by head, each (prompts, K)."""
+
+    prompts: Sequence[Prompt]
+    replies: Sequence[Sequence[Reply]]
+    safety: Sequence[Sequence[float]]
+    helpfulness: Sequence[Sequence[float]]
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """What was said."""
+        return [[reply.text for reply in row] for row in self.replies]
+
+    def combined(self, combine: Any) -> list[list[float]]:
+        """Return the gated reward of each reply; `combine` is a `rewards.Combine`."""
+        import torch
+
+        tags = [[p.intent == "harmful"] * len(row) for p, row in zip(self.prompts, self.safety, strict=True)]
+        tagged = torch.tensor(tags)
+        return combine(torch.tensor(self.safety), torch.tensor(self.helpfulness), tagged).tolist()
+
+
+def pool(context: Context, name: str, policy: Policy, prompts: Sequence[Prompt], draw: Draw) -> Pool:
+    """Draw K replies to every prompt and score them; each step resumes where it was stopped.
+
+    A prompt's K replies are drawn together, so that an engine which shares prompts computes it once.
+    """
+    rows: list[list[Reply]] = [[] for _ in prompts]
+    for k in range(draw.samples):
+        own = Draw(draw.sampling, 1, draw.seed + 104729 * k)
+        found = {r.prompt_id: r for r in context.draw(f"draw-{name}-{k:02d}", policy, prompts, own)}
+        for row, prompt in zip(rows, prompts, strict=True):
+            row.append(found[prompt.id])
+    flat = [reply for row in rows for reply in row]
+    scores = score_replies(context, f"score-{name}", flat)
+    k = draw.samples
+    cut = {head: [values[i : i + k] for i in range(0, len(values), k)] for head, values in scores.items()}
+    return Pool(list(prompts), rows, cut["safety"], cut["helpfulness"])
+
+
+def drawing(temperature: float, tokens: int, samples: int, seed: int) -> Draw:
+    """Return how K replies are drawn."""
+    return Draw(Sampling(temperature, tokens), samples, seed)
+
+
+def gate_facts(found: Pool, threshold: float) -> JsonDict:
+    """Return how often the gate decided, and where the two rewards pull apart."""
+    from primum.training.rewards import quadrants
+
+    flat = [s for row in found.safety for s in row]
+    by_kind: JsonDict = {}
+    for kind, bad in (("harmful prompts", True), ("benign prompts", False)):
+        rows = [i for i, p in enumerate(found.prompts) if (p.intent == "harmful") == bad]
+        sides = [[one for i in rows for one in scores[i]] for scores in (found.safety, found.helpfulness)]
+        by_kind[kind] = quadrants(sides[0], sides[1])
+    return {"replies": len(flat), "under_threshold": sum(s < threshold for s in flat), "quadrants": by_kind}

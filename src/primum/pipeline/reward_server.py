@@ -1,0 +1,181 @@
+"""A journey's combined reward for trainers that outgrow this: an HTTP server for OpenRLHF, a function for verl.
+
+    python -m primum.pipeline.reward_server runs/llama2 --port 8500
+
+OpenRLHF posts {"query": [prompt and reply in one text], "prompts": [...], "labels": [...]} to its remote reward URL
+and reads {"rewards": [...], "scores": [...], "extra_logs": {...}}. verl calls `compute_score(data_source, solution_str,
+ground_truth, extra_info)`. Both get R_c of the gate. Prompts are plain text, as users write them: the chat template is
+put around them here. The server listens on this machine alone unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from primum.core.errors import UsageError
+from primum.core.records import user
+from primum.core.store import read_json
+from primum.pipeline.desk import Desk
+from primum.pipeline.recipe import LoraPart
+from primum.pipeline.scoring import HEADS
+from primum.pipeline.steps import Journey
+from primum.pipeline.terminal import Terminal
+
+LARGEST = 16 << 20
+"""Bytes of a request that are read."""
+HARMFUL = "harmful"
+"""The label (or verl's `ground_truth`) that tags a prompt."""
+
+
+Rewarding = Callable[[Sequence[str], Sequence[str], Sequence[bool]], list[dict[str, float]]]
+"""(prompts, replies, whether each prompt is tagged) -> per reply `reward`, `safety` and `helpfulness`."""
+
+
+@dataclass
+class CombinedReward:
+    """The gated reward of a finished journey. Safe to call from several threads, one at a time."""
+
+    run: Path
+    desk: Desk = field(init=False)
+    threshold: float = field(init=False)
+    weights: Path = field(init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        report = self.run / "report.json"
+        found = read_json(report)["found"] if report.is_file() else {}
+        name = next((key for key, one in found.items() if one.get("kind") == "reward"), None)
+        self.weights = self.run / "steps" / f"stage-{name}" / "weights.safetensors"
+        if name is None or not self.weights.is_file():
+            cure = "run a journey with a 'reward' stage to its end: primum run llama2 --out RUN"
+            raise UsageError("no reward model in this run folder", where=str(self.run), cure=cure)
+        settings = read_json(self.run / "settings.json")
+        journey = Journey(self.run, Terminal(quiet=True))
+        self.desk = Desk(journey, settings["model"], LoraPart(**settings["lora"]), settings["seed"])
+        tuned = found[name].get("threshold")
+        self.threshold = tuned["threshold"] if tuned else found[name]["published_threshold"]["threshold"]
+
+    def __call__(
+        self, prompts: Sequence[str], replies: Sequence[str], tagged: Sequence[bool]
+    ) -> list[dict[str, float]]:
+        """Return per reply the combined reward and both scores, each in (0, 1)."""
+        import torch
+
+        from primum.training.rewards import Combine
+
+        with self._lock:
+            model = self.desk.reward_model(HEADS)
+            model.take(self.weights)
+            asked = [(user(prompt),) for prompt in prompts]
+            scores = torch.tensor(model.scores(asked, replies, [True] * len(replies), self.desk.model.tokenizer))
+        combine = Combine(threshold=self.threshold)
+        combined = combine(scores[:, 0], scores[:, 1], torch.tensor(list(tagged)))
+        return [
+            {"reward": float(r), "safety": float(s), "helpfulness": float(h)}
+            for r, (s, h) in zip(combined, scores, strict=True)
+        ]
+
+
+def answer(reward: Rewarding, body: Any) -> dict[str, Any]:
+    """Return what OpenRLHF reads, for what it posts.
+
+    Raises:
+        ValueError: the body is not {"query": [...], "prompts": [...]}, with one prompt for each query.
+    """
+    query, prompts = (body.get(key) if isinstance(body, dict) else None for key in ("query", "prompts"))
+    if not _texts(query) or not _texts(prompts) or len(query) != len(prompts):
+        raise ValueError('expected {"query": [text, ...], "prompts": [text, ...]} of equal lengths')
+    labels = body.get("labels") or [""] * len(query)
+    if not isinstance(labels, list) or len(labels) != len(query):
+        raise ValueError("'labels' must be as many as 'query'")
+    replies = [q.removeprefix(p) for q, p in zip(query, prompts, strict=True)]
+    found = reward(prompts, replies, [str(label) == HARMFUL for label in labels])
+    rewards = [one["reward"] for one in found]
+    logs = {head: [one[head] for one in found] for head in HEADS}
+    return {"rewards": rewards, "scores": rewards, "extra_logs": logs}
+
+
+def _texts(value: Any) -> TypeGuard[list[str]]:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
+
+
+def server(reward: Rewarding, host: str = "127.0.0.1", port: int = 8500) -> ThreadingHTTPServer:
+    """Return the server, bound and not yet serving; port 0 takes a free one."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            size = int(self.headers.get("Content-Length") or 0)
+            if not 0 < size <= LARGEST:
+                return self._send(413 if size else 411, {"error": f"a body of 1 to {LARGEST} bytes is read"})
+            try:
+                found = answer(reward, json.loads(self.rfile.read(size)))
+            except ValueError as error:  # broken JSON is one too
+                return self._send(400, {"error": str(error)})
+            return self._send(200, found)
+
+        def _send(self, status: int, document: dict[str, Any]) -> None:
+            data = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing of requests: they hold prompts and replies."""
+
+    return ThreadingHTTPServer((host, port), Handler)
+
+
+@cache
+def _from_environment() -> CombinedReward:
+    run = os.environ.get("PRIMUM_REWARD_RUN")
+    if not run:
+        raise UsageError(
+            "PRIMUM_REWARD_RUN is not set", cure="set it to the run folder of a journey with a reward model"
+        )
+    return CombinedReward(Path(run))
+
+
+def compute_score(data_source: str, solution_str: str, ground_truth: Any, extra_info: Any = None) -> float:
+    """Return the combined reward of one reply, as verl's custom_reward_function asks for it.
+
+    Args:
+        data_source: unused.
+        solution_str: the reply.
+        ground_truth: "harmful" tags the prompt.
+        extra_info: holds the prompt's text under "question" (verl's own examples name it so) or "prompt".
+
+    Raises:
+        ValueError: no prompt in `extra_info`.
+    """
+    del data_source
+    prompt = next((extra_info[key] for key in ("question", "prompt") if key in (extra_info or {})), None)
+    if not isinstance(prompt, str):
+        raise ValueError("extra_info needs the prompt's text under 'question' or 'prompt'")
+    return _from_environment()([prompt], [solution_str], [str(ground_truth) == HARMFUL])[0]["reward"]
+
+
+def main() -> None:
+    """Serve until interrupted."""
+    parser = argparse.ArgumentParser(description="Serve a journey's combined reward to OpenRLHF.")
+    parser.add_argument("run", type=Path, help="the run folder of a journey with a reward model")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8500, help="port")
+    given = parser.parse_args()
+    with server(CombinedReward(given.run), given.host, given.port) as serving:
+        print(f"rewards at http://{given.host}:{serving.server_address[1]}/get_reward", flush=True)
+        serving.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The stages of journeys, one a file: about, Settings, run(context, spec), cost(settings, sizes)."""

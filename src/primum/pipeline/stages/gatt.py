@@ -1,0 +1,140 @@
+"""Ghost attention: learn to keep an instruction of the first turn, and measure at which later turns it still holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from primum.core.config import Config
+from primum.core.progress import Advance
+from primum.core.records import JsonDict, Messages, Prompt, Reply, assistant, digest, user
+from primum.core.stats import wilson
+from primum.core.store import Stage
+from primum.models.sampling import Sampling
+from primum.pipeline.context import Context
+from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
+from primum.pipeline.desk import Policy
+from primum.pipeline.lesson import answers, benign, lesson, pick
+from primum.pipeline.recipe import StageSpec
+from primum.pipeline.steps import Draw
+
+about = "ghost attention: an instruction of the first turn holds in later ones (arXiv:2307.09288, section 3.3)"
+Rule = tuple[str, Callable[[str], bool], Callable[[str], str]]
+"""An instruction, whether an answer keeps it, and what makes an answer keep it."""
+RULES: tuple[Rule, ...] = (
+    ("Begin every answer with the word 'Ahoy'.", lambda s: s.lower().startswith("ahoy"), lambda s: f"Ahoy! {s}"),
+    ("Begin every answer with the word 'Listen'.", lambda s: s.lower().startswith("listen"), lambda s: f"Listen: {s}"),
+    ("Begin every answer with the words 'Dear friend'.", lambda s: s.lower().startswith("dear friend"),
+     lambda s: f"Dear friend, {s}"),
+    ("Write every answer in capital letters.", lambda s: s.isupper(), str.upper),
+)  # fmt: skip
+
+
+class Settings(Config):
+    """Dialogues, learning, and the turns that are looked at."""
+
+    dialogues: int = Field(48, ge=1, description="dialogues that are learned from")
+    longest: int = Field(4, ge=2, description="turns of the longest of them")
+    tokens: int = Field(24, ge=4, description="longest answer of a turn")
+    turns: tuple[int, ...] = Field((2, 4, 6, 20), description="turns at which the instruction is looked for")
+    test: int = Field(16, ge=1, description="dialogues to measure on, with other questions")
+    temperature: float = Field(0.7, ge=0, description="at which answers are drawn")
+    learning_rate: float = Field(5e-4, gt=0, description="peak learning rate")
+    epochs: float = Field(2.0, gt=0, description="passes")
+    batch_size: int = Field(4, gt=0, description="dialogues per optimizer step")
+
+
+def cost(settings: Settings, sizes: Sizes) -> Cost:
+    """Return the tokens it takes."""
+    rows = settings.dialogues * settings.longest
+    looks = 2 * settings.test * max(settings.turns) * settings.tokens
+    learned = settings.dialogues * settings.longest * (PROMPT // 2 + settings.tokens) * settings.epochs
+    return measured(sizes).plus(Cost(rows * settings.tokens + looks, 0, round(learned)))
+
+
+def run(context: Context, spec: StageSpec) -> None:
+    """Make dialogues, train, and measure before and after."""
+    settings: Settings = spec.settings
+    rows = _dialogues(context, spec)
+
+    def teach(network: Any, stage: Stage, advance: Advance) -> JsonDict:
+        from primum.training.methods import gatt
+
+        kept = answers(context, [(messages, text, False) for messages, text in rows], settings.tokens)
+        config = gatt.Config(
+            learning_rate=settings.learning_rate, epochs=settings.epochs, batch_size=settings.batch_size
+        )
+        log, alarms = gatt.train(config, network, [k.example for k in kept], stage.folder, context.seed, advance)
+        return {"log": log, "alarms": alarms.rows, "dialogues": len(rows)}
+
+    data = digest([[[m.role, m.content] for m in messages] + [[text]] for messages, text in rows])
+    before = _held(context, spec, context.start(spec), "before")
+    policy = lesson(context, spec, round(len(rows) * settings.epochs), "dialogues", teach, data=data)
+    after = _held(context, spec, policy, "after")
+    context.facts[spec.name] |= {"turns_before": before, "turns_after": after}
+    for name, found in (("before", before), ("after", after)):
+        said = ", ".join(f"turn {turn} {100 * (row['value'] or 0):.0f}%" for turn, row in found.items())
+        context.journey.tell(spec.name, f"the instruction holds {name}: {said}")
+    context.measure(policy)
+
+
+def _questions(prompts: Sequence[Prompt], number: int, count: int) -> list[str]:
+    """Return the questions of a dialogue: other ones in each, around and around."""
+    return [prompts[(number * 7 + i) % len(prompts)].text for i in range(count)]
+
+
+def _dialogues(context: Context, spec: StageSpec) -> list[tuple[Messages, str]]:
+    """Return dialogues with the instruction in their first turn alone, each with the last answer to learn.
+
+    Answers are drawn with the instruction in every turn; one that does not keep it is made to by the instruction's own
+    rule, so that a model too small to follow can still learn to hold on.
+    """
+    from primum.training.methods.gatt import everywhere, first_only
+
+    settings: Settings = spec.settings
+    prompts = pick([p for p in benign(context.sets.train) if p.twin is None], None) or benign(context.sets.train)
+    lengths = [2 + i % (settings.longest - 1) for i in range(settings.dialogues)]
+    asked = [_questions(prompts, i, n) for i, n in enumerate(lengths)]
+    said: list[list[str]] = [[] for _ in asked]
+    for turn in range(settings.longest):
+        live = [i for i, n in enumerate(lengths) if turn < n]
+        talks = [everywhere(_rule(i)[0], asked[i][: turn + 1], said[i]) for i in live]
+        drawn = _answer(context, f"draw-{spec.name}-turn-{turn}", context.start(spec), talks, settings)
+        for i, text in zip(live, drawn, strict=True):
+            _, kept, keep = _rule(i)
+            said[i].append(text if kept(text) else keep(text or "I see."))
+    return [(first_only(_rule(i)[0], asked[i], said[i][:-1]), said[i][-1]) for i in range(len(asked))]
+
+
+def _rule(number: int) -> Rule:
+    return RULES[number % len(RULES)]
+
+
+def _held(context: Context, spec: StageSpec, policy: Policy, when: str) -> JsonDict:
+    """Return at each turn in how many test dialogues the instruction still holds: it is given in the first one only."""
+    settings: Settings = spec.settings
+    prompts = [p for p in benign(context.sets.test) if p.twin is None] or benign(context.sets.test)
+    asked = [_questions(prompts, i, max(settings.turns)) for i in range(settings.test)]
+    asked = [[f"{_rule(i)[0]}\n\n{row[0]}", *row[1:]] for i, row in enumerate(asked)]
+    talks: list[Messages] = [() for _ in asked]
+    found: JsonDict = {}
+    for turn in range(1, max(settings.turns) + 1):
+        talks = [(*talk, user(row[turn - 1])) for talk, row in zip(talks, asked, strict=True)]
+        drawn = _answer(context, f"draw-{spec.name}-{when}-{turn:02d}", policy, talks, settings)
+        talks = [(*talk, assistant(text or "...")) for talk, text in zip(talks, drawn, strict=True)]
+        if turn in settings.turns:
+            held = sum(_rule(i)[1](text) for i, text in enumerate(drawn))
+            value, low, high = wilson(held, len(drawn))
+            found[str(turn)] = {"value": value, "low": low, "high": high, "n": len(drawn)}
+    return found
+
+
+def _answer(context: Context, name: str, policy: Policy, talks: Sequence[Messages], settings: Settings) -> list[str]:
+    """Draw the next answer of every dialogue, in one batch; dialogues that are word for word alike get one answer."""
+    prompts = [Prompt(talk, "benign", "general") for talk in talks]
+    unique = list({p.id: p for p in prompts}.values())
+    draw = Draw(Sampling(settings.temperature, settings.tokens), 1, context.seed + 61)
+    found: dict[str, Reply] = {r.prompt_id: r for r in context.draw(name, policy, unique, draw)}
+    return [found[p.id].text for p in prompts]

@@ -1,0 +1,149 @@
+"""Rejection sampling: K replies to a prompt; the best by the gated reward is learned, beside the best of all rounds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from primum.core.progress import Advance
+from primum.core.records import JsonDict, digest, to_json
+from primum.core.store import Stage
+from primum.pipeline.context import Context
+from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
+from primum.pipeline.demos import SHELF, Teaching, groups_of, rows_of, sft_config
+from primum.pipeline.desk import Policy
+from primum.pipeline.gate import Pool, drawing, gate_facts, pool
+from primum.pipeline.lesson import answers, benign, harmful, lesson, pick
+from primum.pipeline.recipe import StageSpec
+
+if TYPE_CHECKING:
+    from primum.training.methods.rejection import Sample
+
+about = "best of K by the gated reward, learned from the start policy with the best of earlier rounds"
+ROUNDS = "rounds"
+
+
+class Settings(Teaching):
+    """Drawing, choosing, learning."""
+
+    source: str = Field(description="the policy that is drawn from, by stage name")
+    prompts: int | None = Field(None, ge=1, description="harmful prompts, as many benign ones beside")
+    samples: int = Field(8, ge=1, description="K, replies to each prompt")
+    tokens: int = Field(48, ge=1, description="longest reply")
+    temperatures: tuple[float, ...] = Field((1.0,), description="tried on dev prompts; the best is taken")
+    tune_prompts: int = Field(16, ge=1, description="dev prompts on which temperatures are tried")
+    replay: int = Field(1, ge=1, description="best replies of a prompt that are learned, over all rounds")
+    threshold: float | None = Field(None, ge=0, le=1, description="of the gate; none takes the tuned one")
+    tagging: bool = Field(True, description="whether a harmful prompt always takes the safety reward")
+    rule: str = Field("piecewise", description="piecewise, weighted, minimum, lagrangian")
+    with_demonstrations: bool = Field(True, description="whether the demonstrations are learned again beside")
+    learned_tokens: int = Field(48, ge=1, description="tokens learned of a kept reply")
+
+
+def cost(settings: Settings, sizes: Sizes) -> Cost:
+    """Return the tokens it takes."""
+    count = 2 * min(settings.prompts or sizes.harmful, sizes.harmful)
+    drawn = count * settings.samples * settings.tokens
+    tuned = len(settings.temperatures) > 1
+    drawn += 2 * settings.tune_prompts * settings.samples * settings.tokens * len(settings.temperatures) * tuned
+    rows = count * (PROMPT + settings.tokens)
+    if settings.with_demonstrations:
+        rows += (2 * sizes.harmful + sizes.general) * (PROMPT // 2 + 16)
+    return measured(sizes).plus(Cost(drawn, drawn, round(rows * settings.epochs)))
+
+
+def run(context: Context, spec: StageSpec) -> None:
+    """Draw, choose, train from the start policy, measure."""
+    settings: Settings = spec.settings
+    context.needs(spec, "reward", "reward")
+    source = context.desk.base if settings.source == "base" else context.policies.get(settings.source)
+    if source is None:
+        context.needs(spec, f"the policy '{settings.source}'", "sft")
+        return
+    heat, tried = _temperature(context, spec, source)
+    prompts = [*pick(harmful(context.sets.train), settings.prompts), *pick(_plain(context), settings.prompts)]
+    found = pool(context, spec.name, source, prompts, _draw(settings, heat, context.seed + 31))
+    samples, curve = _chosen(context, spec, found)
+    context.shelf.setdefault(ROUNDS, []).append(samples)
+    facts = {
+        "temperature": heat, "tried": tried, "curve": curve, "kept": len(samples),
+        "gate": gate_facts(found, _threshold(context, settings)),
+    }  # fmt: skip
+    _learn(context, spec, facts)
+
+
+def _plain(context: Context) -> list[Any]:
+    """Return benign prompts, twins of the harmful ones first: they are where the gate may cost most."""
+    prompts = benign(context.sets.train)
+    return [*(p for p in prompts if p.twin), *(p for p in prompts if not p.twin)]
+
+
+def _draw(settings: Settings, heat: float, seed: int) -> Any:
+    return drawing(heat, settings.tokens, settings.samples, seed)
+
+
+def _threshold(context: Context, settings: Settings) -> float:
+    return context.shelf["threshold"] if settings.threshold is None else settings.threshold
+
+
+def _combine(context: Context, settings: Settings) -> Any:
+    from primum.training.rewards import Combine
+
+    return Combine(settings.rule, _threshold(context, settings), settings.tagging)  # type: ignore[arg-type]
+
+
+def _temperature(context: Context, spec: StageSpec, source: Policy) -> tuple[float, JsonDict]:
+    """Try temperatures on dev prompts: the best one moves as a policy is tuned (arXiv:2307.09288, figure 8)."""
+    from primum.training.methods.rejection import curve, temperature
+
+    settings: Settings = spec.settings
+    if len(settings.temperatures) == 1:
+        return settings.temperatures[0], {}
+    count = settings.tune_prompts
+    prompts = [*pick(harmful(context.sets.dev), count), *pick(benign(context.sets.dev), count)]
+    curves = {}
+    for number, heat in enumerate(settings.temperatures):
+        name = f"{spec.name}-heat-{number}"
+        found = pool(context, name, source, prompts, _draw(settings, heat, context.seed + 71))
+        curves[heat] = curve(found.combined(_combine(context, settings)))
+    return temperature(curves), {str(heat): rows[-1]["best"] for heat, rows in curves.items() if rows}
+
+
+def _chosen(context: Context, spec: StageSpec, found: Pool) -> tuple[list[Sample], list[JsonDict]]:
+    from primum.training.methods.rejection import Sample, best, curve
+
+    scores = found.combined(_combine(context, spec.settings))
+    kept = best(scores, found.texts)
+    samples = [Sample(found.prompts[k.prompt].id, found.texts[k.prompt][k.index], k.score, spec.name) for k in kept]
+    return samples, curve(scores)
+
+
+def _learn(context: Context, spec: StageSpec, facts: JsonDict) -> None:
+    from primum.training.methods.rejection import replayed
+
+    settings: Settings = spec.settings
+    samples = replayed(context.shelf[ROUNDS], settings.replay)
+    demos = context.shelf.get(SHELF, []) if settings.with_demonstrations else []
+    by_id = context.sets.by_id
+
+    def teach(network: Any, stage: Stage, advance: Advance) -> JsonDict:
+        from primum.training.methods import sft
+
+        rows = rows_of(context, network, demos, settings)
+        rows += answers(
+            context, [(by_id[s.prompt_id].messages, s.text, True) for s in samples], settings.learned_tokens
+        )
+        groups = [*groups_of(demos), *(f"sample-{i}" for i in range(len(samples)))]
+        config = sft_config(context, settings)
+        log, alarms = sft.train(config, network, rows, stage.folder, context.seed, advance, groups)
+        by_round = {name: sum(s.round == name for s in samples) for name in sorted({s.round for s in samples})}
+        return {"log": log, "alarms": alarms.rows, "replayed": by_round, "demonstrations": len(demos), **facts}
+
+    data = digest([[s.prompt_id, s.text] for s in samples] + [to_json(d) for d in demos])
+    total = round((len(samples) + len(demos)) * settings.epochs)
+    policy = lesson(context, spec, total, "rows", teach, data=data)
+    ends = facts["curve"]
+    gain = "; the best of {step} earns {best:.2f}, the median {median:.2f}".format_map(ends[-1]) if ends else ""
+    context.journey.tell(spec.name, f"{len(samples)} replies kept at temperature {facts['temperature']:g}{gain}")
+    context.measure(policy)

@@ -1,0 +1,238 @@
+"""Preferences where nobody voted, and one reward model with two heads: safety and helpfulness."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from primum.core.config import Config
+from primum.core.errors import StepFailedError
+from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, to_json
+from primum.models.sampling import Sampling
+from primum.pairing.preferences import Voted, helpful, is_safe, read_preferences, safer, words_of
+from primum.pairing.replies import flagged, judged, tidy_answer
+from primum.pipeline.context import Context
+from primum.pipeline.cost import PROMPT, Cost, Sizes
+from primum.pipeline.demos import SHELF
+from primum.pipeline.desk import Policy
+from primum.pipeline.lesson import benign, harmful, pick
+from primum.pipeline.recipe import StageSpec
+from primum.pipeline.scoring import HEADS, score_replies
+from primum.pipeline.steps import Draw
+
+if TYPE_CHECKING:
+    from primum.training.methods.reward import Judged
+
+about = "reward model with a head for safety and one for helpfulness, from preferences of judge and rule"
+
+
+class Settings(Config):
+    """Preferences and reward modelling."""
+
+    variants: tuple[str, ...] = Field(("base",), description="policies whose replies are compared, by stage name")
+    prompts: int | None = Field(None, ge=1, description="harmful prompts, as many benign ones beside")
+    temperature: float = Field(0.9, ge=0, description="of the replies that are compared")
+    samples: int = Field(2, ge=1, description="replies of each variant to each harmful prompt")
+    tokens: int = Field(48, ge=1, description="longest reply")
+    judge: str = Field("probe", description="whose p(harmful) decides; training never sees the others")
+    safety_files: tuple[str, ...] = Field((), description="people's preferences for safety, by path")
+    helpful_files: tuple[str, ...] = Field((), description="people's preferences for helpfulness, by path")
+    lent_to_safety: float = Field(0.1, ge=0, lt=1, description="share of helpfulness pairs in the safety mix")
+    lent_to_helpful: float = Field(0.1, ge=0, lt=1, description="share of safety pairs (both safe) in the other mix")
+    margin: Literal["none", "small", "large"] = Field("small", description="scale of the margin by strength")
+    safety_weight: float = Field(0.5, ge=0, description="weight of the safety labels' cross-entropy")
+    learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
+    epochs: float = Field(1.0, gt=0, description="passes; more than one overfits")
+    batch_size: int = Field(8, gt=0, description="pairs per optimizer step")
+    precision: float = Field(0.89, gt=0, le=1, description="of calling a reply unsafe, to which the gate is tuned")
+
+
+def cost(settings: Settings, sizes: Sizes) -> Cost:
+    """Return the tokens it takes."""
+    count = min(settings.prompts or sizes.harmful, sizes.harmful)
+    drawn = count * settings.samples * len(settings.variants) * settings.tokens
+    rows = round(3.3 * count * settings.epochs) * (PROMPT + 2 * settings.tokens)
+    return Cost(2 * drawn, 2 * drawn, rows)
+
+
+def run(context: Context, spec: StageSpec) -> None:
+    """Gather preferences, train, and say how good the model is on held-out prompts."""
+    settings: Settings = spec.settings
+    votes = {part: _votes(context, spec, part) for part in ("train", "dev")}
+    for head in HEADS:
+        if not any(v.head == head for v in votes["train"]):
+            cure = "give more prompts, or a judge that gives p(harmful)"
+            raise StepFailedError(f"there are no preferences for {head}", where=spec.where, cure=cure)
+    stage = context.journey.stage(
+        f"stage-{spec.name}", settings=settings.model_dump(mode="json"), seed=context.seed,
+        base=context.desk.base.key, data=digest([[to_json(v) for v in part] for part in votes.values()]),
+    )  # fmt: skip
+    weights = stage.path("weights.safetensors")
+    total = round(len(votes["train"]) * settings.epochs)
+    with context.journey.step(spec.name, total, "pairs") as advance:
+        if stage.manifest:
+            advance(total)
+        else:
+            stage.finish(**_learn(context, spec, votes, weights, advance))
+    context.shelf["reward"] = Policy(spec.name, stage.key, weights)
+    context.facts[spec.name] = {"kind": "reward", **(stage.manifest or {})}
+    _tune(context, spec)
+    cross = context.facts[spec.name]["accuracy"]["cross"]
+    said = ", ".join(f"{head} {100 * cross[head][head]['value']:.0f}%" for head in HEADS if head in cross[head])
+    held_out = f"held-out pairs in order: {said}" if said else "no held-out pairs to look at"
+    context.journey.tell(spec.name, f"{len(votes['train'])} preferences; {held_out}")
+
+
+def _learn(context: Context, spec: StageSpec, votes: dict[str, list[Voted]], weights: Path, advance: Any) -> JsonDict:
+    from primum.training.adapter import save_weights
+    from primum.training.methods import reward
+
+    settings: Settings = spec.settings
+    model = context.desk.reward_model(HEADS)
+    pairs, held_out = (rows_of(context, votes[part]) for part in ("train", "dev"))
+    names = ("margin", "safety_weight", "learning_rate", "epochs", "batch_size")
+    config = reward.Config(**{name: getattr(settings, name) for name in names})
+    mixes = _mixes(pairs, settings, context.seed)
+    log, alarms = reward.train(config, model, mixes, weights.parent, context.seed, advance)
+    model.put_on()
+    save_weights(model, weights)
+    found = reward.accuracies(model, held_out)
+    model.give_back()
+    context.desk.changed()
+    own = [found["cross"][head][head]["value"] for head in HEADS if head in found["cross"][head]]
+    warning = reward.overfitted(log, sum(own) / len(own)) if own else None
+    rows = [{"step": log[-1]["step"], "name": "overfitted", "text": warning}] if warning else []
+    kinds = {part: dict(Counter(f"{v.head}: {v.kind}" for v in some)) for part, some in votes.items()}
+    bins = dict(Counter(_bin(v) for v in votes["train"] if v.head == "safety"))
+    return {"log": log, "alarms": [*alarms.rows, *rows], "accuracy": found, "preferences": kinds, "safety_bins": bins,
+            "words": {head: words_of([v for v in votes["train"] if v.head == head]) for head in HEADS}}  # fmt: skip
+
+
+def _mixes(pairs: Sequence[Judged], settings: Settings, seed: int) -> list[Judged]:
+    from primum.training.methods import reward
+
+    safety, other = ([p for p in pairs if p.head == head] for head in HEADS)
+    both_safe = [p for p in safety if p.safe == (True, True)]
+    lent = reward.mixed(safety, other, settings.lent_to_safety, seed)
+    return [*lent, *reward.mixed(other, both_safe, settings.lent_to_helpful, seed)]
+
+
+def _bin(vote: Voted) -> str:
+    if vote.safe is None:
+        return "not labelled"
+    return {(True, True): "both safe", (False, False): "both unsafe", (True, False): "chosen safe"}.get(
+        vote.safe, "chosen unsafe"
+    )
+
+
+def rows_of(context: Context, votes: Sequence[Voted]) -> list[Judged]:
+    """Tokenise preferences for the reward model."""
+    from primum.models.chat import encode
+    from primum.training.examples import example
+    from primum.training.heads import LIMITS
+    from primum.training.methods.reward import Judged
+
+    tokenizer = context.desk.model.tokenizer
+    prompts = encode([v.prompt for v in votes], tokenizer)
+    return [
+        Judged(
+            example(ids, v.chosen, tokenizer, LIMITS, ends=v.chosen_ends),
+            example(ids, v.rejected, tokenizer, LIMITS, ends=v.rejected_ends),
+            v.head, v.strength, v.safe,
+        )
+        for ids, v in zip(prompts, votes, strict=True)
+    ]  # fmt: skip
+
+
+def _votes(context: Context, spec: StageSpec, part: str) -> list[Voted]:
+    """Return the preferences of a split: own replies by the judge, demonstrations over flagged ones, spoilt answers."""
+    settings: Settings = spec.settings
+    prompts = pick(harmful(context.sets.train if part == "train" else context.sets.dev), settings.prompts)
+    drawn: dict[str, list[Reply]] = defaultdict(list)
+    verdicts: dict[str, Verdict] = {}
+    for number, name in enumerate(settings.variants):
+        policy = context.desk.base if name == "base" else context.policies.get(name)
+        if policy is None:
+            raise StepFailedError(f"there is no policy '{name}'", where=spec.where, cure="name an earlier stage")
+        # two variants with two temperatures, as preferences were collected (arXiv:2307.09288, section 3.2.1)
+        heat = settings.temperature * (1.0 if number % 2 == 0 else 0.8)
+        draw = Draw(Sampling(heat, settings.tokens), settings.samples, context.seed + 11 + number)
+        replies = context.draw(f"draw-{spec.name}-{part}-{name}", policy, prompts, draw)
+        found = context.judge(f"judge-{spec.name}-{part}-{name}", settings.judge, replies)
+        verdicts |= {v.reply_id: v for v in found}
+        for reply in replies:
+            drawn[reply.prompt_id].append(reply)
+    by_id = {p.id: p for p in prompts}
+    votes = [*safer(by_id, drawn, verdicts), *_demonstrated(prompts, drawn, verdicts, context.seed)]
+    votes += helpful(_answers(context, spec, part)[: settings.prompts], context.seed)
+    if part == "train":
+        votes += [v for file in settings.safety_files for v in read_preferences(Path(file), "safety")]
+        votes += [v for file in settings.helpful_files for v in read_preferences(Path(file), "helpfulness")]
+    return votes
+
+
+def _demonstrated(
+    prompts: Sequence[Prompt], drawn: dict[str, list[Reply]], verdicts: dict[str, Verdict], seed: int
+) -> list[Voted]:
+    """Return safe completions over the worst flagged reply: the clearest preferences there are."""
+    from primum.pairing.completions import compose, rng_for
+
+    found: list[Voted] = []
+    for prompt in prompts:
+        bad = [one for one in judged(drawn[prompt.id], verdicts) if flagged(one.verdict)]
+        if bad:
+            worst = max(bad, key=lambda one: (one.verdict.p_harmful or 0.0, one.reply.id))
+            text = compose(prompt.category, rng_for(seed, prompt.id))
+            safe = (True, is_safe(worst.verdict))
+            found.append(Voted(prompt.messages, prompt.id, text, worst.reply.text, "safety", "significantly",
+                               "demonstration", True, worst.reply.finish == "stop", safe))  # fmt: skip
+    return found
+
+
+def _answers(context: Context, spec: StageSpec, part: str) -> list[tuple[Prompt, str]]:
+    """Return good own answers to benign prompts of a split."""
+    settings: Settings = spec.settings
+    prompts = benign(context.sets.train if part == "train" else context.sets.dev)
+    if part == "train" and SHELF in context.shelf:
+        by_id = {p.id: p for p in prompts}
+        known = [(by_id[d.prompt_id], d.answer) for d in context.shelf[SHELF] if d.prompt_id in by_id]
+        if known:
+            return known
+    draw = Draw(Sampling(context.recipe.sampling.temperature, settings.tokens), 1, context.seed + 5)
+    replies = context.draw(f"draw-{spec.name}-{part}-answers", context.desk.base, prompts, draw)
+    verdicts = {v.reply_id: v for v in context.judge(f"judge-{spec.name}-{part}-answers", context.judges[0], replies)}
+    good = [r for r in replies if verdicts[r.id].behaviour == "compliance" and tidy_answer(r)]
+    return [(context.sets.by_id[r.prompt_id], tidy_answer(r)) for r in good]
+
+
+def _tune(context: Context, spec: StageSpec) -> None:
+    """Find the gate's threshold for this reward model, on dev replies that the judge labels."""
+    from primum.training.methods.reward import calibration
+    from primum.training.rewards import THRESHOLD, tune_threshold
+
+    settings: Settings = spec.settings
+    prompts = pick(harmful(context.sets.dev), settings.prompts)
+    draw = Draw(Sampling(settings.temperature, settings.tokens), settings.samples, context.seed + 11)
+    replies = context.draw(f"draw-{spec.name}-dev-{settings.variants[0]}", _variant(context, settings), prompts, draw)
+    found = context.judge(f"judge-{spec.name}-dev-{settings.variants[0]}", settings.judge, replies)
+    kept = [(r, not is_safe(v)) for r, v in zip(replies, found, strict=True) if v.behaviour is not None]
+    scores = score_replies(context, f"score-{spec.name}-dev", [r for r, _ in kept])["safety"]
+    unsafe = [bad for _, bad in kept]
+    tuned = tune_threshold(scores, unsafe, settings.precision) if kept else None
+    at = [bad for score, bad in zip(scores, unsafe, strict=True) if score < THRESHOLD]
+    context.shelf["threshold"] = tuned.threshold if tuned else THRESHOLD
+    context.facts[spec.name] |= {
+        "threshold": tuned._asdict() if tuned else None,
+        "published_threshold": {"threshold": THRESHOLD, "n": len(at), "precision": sum(at) / len(at) if at else None,
+                                "recall": sum(at) / sum(unsafe) if any(unsafe) else None},
+        "calibration": calibration(scores, [not bad for bad in unsafe])["error"], "dev_replies": len(kept),
+    }  # fmt: skip
+
+
+def _variant(context: Context, settings: Settings) -> Policy:
+    name = settings.variants[0]
+    return context.desk.base if name == "base" else context.policies[name]

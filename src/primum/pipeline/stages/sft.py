@@ -1,0 +1,68 @@
+"""Safety supervised fine-tuning: demonstrations of safe answers, mixed with answers that the model keeps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field
+
+from primum.core.progress import Advance
+from primum.core.records import JsonDict, digest, to_json
+from primum.core.store import Stage
+from primum.pairing.demonstration import Demonstration
+from primum.pipeline.context import Context
+from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
+from primum.pipeline.demos import SHELF, Teaching, demonstrate, groups_of, rows_of, sft_config
+from primum.pipeline.lesson import lesson
+from primum.pipeline.recipe import StageSpec
+
+about = "supervised safety fine-tuning on demonstrations, benign answers kept as they are (arXiv:2307.09288, 4.2.1)"
+
+
+class Settings(Teaching):
+    """Demonstrations and how they are learned."""
+
+    demonstrations: int | None = Field(None, ge=1, description="harmful prompts that are demonstrated")
+    fraction: float = Field(1.0, ge=0, le=1, description="of the safe completions that are used, benign rows unchanged")
+    share: float | None = Field(None, ge=0, le=1, description="of safe completions in the mix (none: as they come)")
+    tokens: int = Field(48, ge=1, description="longest own answer drawn for benign prompts")
+
+
+def cost(settings: Settings, sizes: Sizes) -> Cost:
+    """Return the tokens it takes."""
+    count = min(settings.demonstrations or sizes.harmful, sizes.harmful)
+    rows = count + sizes.harmful + sizes.general
+    drawn = (sizes.harmful + sizes.general) * settings.tokens
+    return measured(sizes).plus(Cost(drawn, drawn, round(rows * settings.epochs * (PROMPT // 2 + 16))))
+
+
+def run(context: Context, spec: StageSpec) -> None:
+    """Build the demonstrations, train, measure."""
+    settings: Settings = spec.settings
+    demos = demonstrate(context, settings.demonstrations, settings.share, settings.tokens)
+    demos = part_of(demos, settings.fraction)
+    context.shelf[SHELF] = demos
+    kinds = Counter(d.kind for d in demos)
+
+    def teach(network: Any, stage: Stage, advance: Advance) -> JsonDict:
+        from primum.training.methods import sft
+
+        rows = rows_of(context, network, demos, settings)
+        config = sft_config(context, settings)
+        log, alarms = sft.train(config, network, rows, stage.folder, context.seed, advance, groups_of(demos))
+        return {"log": log, "alarms": alarms.rows, "demonstrations": dict(kinds)}
+
+    total = round(len(demos) * settings.epochs)
+    policy = lesson(context, spec, total, "rows", teach, data=digest([to_json(d) for d in demos]))
+    said = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+    context.journey.tell(spec.name, f"demonstrations: {said}")
+    context.measure(policy)
+
+
+def part_of(demos: Sequence[Demonstration], fraction: float) -> list[Demonstration]:
+    """Return all benign rows and a fraction of the safe completions, by hash: a smaller part lies in a larger one."""
+    safe = sorted((d for d in demos if d.kind == "harmful"), key=lambda d: digest(d.prompt_id))
+    kept = {d.prompt_id for d in safe[: round(fraction * len(safe))]}
+    return [d for d in demos if d.kind != "harmful" or d.prompt_id in kept]

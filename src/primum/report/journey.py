@@ -1,0 +1,197 @@
+"""The facts of a journey to its closing table and to one page that opens with no network and runs no script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from primum.report import plots, words
+from primum.report.plain import document_page
+from primum.report.words import Facts
+
+Row = Mapping[str, Any]
+COLUMNS = ("harmful_compliance", "hateful", "refusal_harmful", "refusal_twin", "refusal_general", "answered_general",
+           "incoherent", "unscored")  # fmt: skip
+TITLES = {
+    "harmful_compliance": "Harmful compliance", "hateful": "Hateful", "refusal_harmful": "Harmful refused",
+    "refusal_twin": "Benign twins refused", "refusal_general": "General refused",
+    "answered_general": "General answered", "incoherent": "Incoherent", "unscored": "Unscored",
+    "discrimination": "Discrimination", "d_prime": "d′", "ability_refusal": "Lack of ability",
+}  # fmt: skip
+TERMINAL = ("harmful_compliance", "refusal_harmful", "refusal_twin", "refusal_general", "answered_general")
+SHORT = ("harmful", "refused", "twins", "general", "answered")
+LONGEST = 2000
+LINES: dict[str, tuple[dict[str, str], ...]] = {
+    "sft": ({"loss": "loss"},), "domain": ({"loss": "loss"},), "rejection": ({"loss": "loss"},),
+    "distill": ({"loss": "loss"},), "gatt": ({"loss": "loss"},),
+    "dpo": ({"loss": "loss"}, {"accuracy": "accuracy"}, {"chosen_logp": "chosen", "rejected_logp": "rejected"}),
+    "reward": ({"loss": "loss"}, {"accuracy": "accuracy"}),
+    "ppo": ({"reward": "reward", "guard": "guard"}, {"kl": "KL"}, {"tokens": "tokens", "refusals": "refusals"}),
+}  # fmt: skip
+"""Kind of stage -> the charts of its log: key to name."""
+
+
+def table(facts: Facts, report: Any = None) -> str:
+    """Return what a journey ends with: a row a policy, in plain text."""
+    lines: list[str] = []
+    for judge, rows in (facts.get("table") or {}).items():
+        lines += [f"judge {words.clean(judge)}, % [95% interval]", _heading(facts)]
+        lines += [_text_row(facts, name, row) for name, row in rows.items()] + [""]
+    accuracy = _domain(facts)
+    if accuracy:
+        lines += ["domain accuracy: " + ", ".join(f"{name} {text}" for name, text in accuracy.items()), ""]
+    lines += [f"left out: {words.clean(text)}" for text in facts.get("left_out") or []]
+    if report is not None:
+        lines += ["", "report:", words.clean(report)]
+    return "\n".join(lines) + "\n"
+
+
+def _heading(facts: Facts) -> str:
+    cells = [f"{name:>18}" for name in SHORT]
+    rewards = [f"{name:>8}" for name in ("R safe", "R help", "tail")] if facts.get("rewards") else []
+    return f"{'policy':<14}" + "".join([*cells, *rewards])
+
+
+def _text_row(facts: Facts, name: str, row: Row) -> str:
+    cells = [f"{_cell(row.get(metric)):>18}" for metric in TERMINAL]
+    found = (facts.get("rewards") or {}).get(name)
+    if found:
+        cells += [f"{words.number((found.get(key) or {}).get('value'), 'z'):>8}" for key in ("safety", "helpfulness")]
+        cells += [f"{words.percent((found.get('tail') or {}).get('value')):>8}"]
+    return f"{words.clip(name, 13):<14}" + "".join(cells)
+
+
+def _cell(row: Row | None) -> str:
+    if not row or words.finite(row.get("value")) is None:
+        return words.NONE
+    low, high = (f"{100 * row[key]:.0f}" if words.finite(row.get(key)) is not None else "" for key in ("low", "high"))
+    return f"{100 * row['value']:.1f} [{low}, {high}]"
+
+
+def _domain(facts: Facts) -> dict[str, str]:
+    for found in (facts.get("found") or {}).values():
+        if found.get("kind") == "domain_accuracy":
+            rows = {name: metrics.get("acc") for name, metrics in found["policies"].items()}
+            return {name: f"{_cell(row)} (n {row['n']})" for name, row in rows.items() if row}
+    return {}
+
+
+class Figure(NamedTuple):
+    """A scatter of before against after."""
+
+    title: str
+    svg: Markup
+    under: str
+
+
+def page(facts: Facts) -> str:
+    """Return the report as one self-contained HTML document."""
+    results: Row = facts.get("table") or {}
+    view = {
+        "facts": facts,
+        "results": [(judge, [(name, _cells(row)) for name, row in rows.items()]) for judge, rows in results.items()],
+        "titles": [TITLES[name] for name in COLUMNS],
+        "rewards": facts.get("rewards") or {},
+        "accuracy": _domain(facts),
+        "moves": [(judge, _moved(rows)) for judge, rows in (facts.get("moves") or {}).items()],
+        "reward_moves": facts.get("reward_moves") or [],
+        "figures": _figures(facts.get("scatter")),
+        "charts": _charts(facts),
+        "found": [(name, _notes(found)) for name, found in (facts.get("found") or {}).items()],
+        "alarms": [
+            (name, row) for name, found in (facts.get("found") or {}).items() for row in found.get("alarms") or []
+        ],
+        "transcripts": facts.get("transcripts") or [],
+        "settings": _flat(facts.get("settings") or {}),
+        "LONGEST": LONGEST,
+    }  # fmt: skip
+    return document_page("journey.html", str(facts.get("title") or "Journey"), view)
+
+
+def _cells(row: Row) -> list[dict[str, Any]]:
+    cells: list[dict[str, Any]] = []
+    for name in COLUMNS:
+        one: Row = row.get(name) or {}
+        span = words.interval(one.get("low"), one.get("high"))
+        left = sum((one.get("left_out") or {}).values())
+        under = f"{span} · n {one.get('n', 0)}" + (f" · {left} left out" if left else "")
+        cells.append({"value": words.percent(one.get("value")), "under": under})
+    return cells
+
+
+def _moved(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    wanted = {*TERMINAL, "incoherent", "discrimination"}
+    return [
+        {
+            "before": row["before"], "after": row["after"], "metric": TITLES.get(one["metric"], one["metric"]),
+            "change": words.change(one["difference"]), "low": words.change(one["low"]),
+            "high": words.change(one["high"]), "fixed": one["fixed"], "broken": one["broken"],
+            "p": words.p_value(one["p"]), "mde": words.percent(one["mde"]), "n": one["n"],
+        }
+        for row in rows
+        for one in row["comparisons"]
+        if one["metric"] in wanted and one["n"]
+    ]  # fmt: skip
+
+
+def _figures(scatter: Row | None) -> list[Figure]:
+    if not scatter:
+        return []
+    names = {"safety": "Safety reward on harmful prompts", "helpfulness": "Helpfulness reward on benign prompts"}
+    found: list[Figure] = []
+    for head, points in scatter["points"].items():
+        below = scatter["below"].get(head)
+        span = f" ({words.interval(below['low'], below['high'])})" if below else ""
+        under = f"{words.percent(below['value'])}{span} of {below['n']} lie below the diagonal" if below else ""
+        found.append(Figure(names[head], _scatter(points, scatter["before"], scatter["after"]), under))
+    return found
+
+
+def _scatter(points: Sequence[Sequence[float]], before: str, after: str) -> Markup:
+    """Draw before (across) against after (up), both from 0 to 1, with the diagonal of no change."""
+    dots = [
+        Markup('<circle cx="{}" cy="{}" r="1.1"/>').format(round(100 * x, 2), round(100 - 100 * y, 2))
+        for x, y in points
+        if words.finite(x) is not None and words.finite(y) is not None
+    ]
+    label = f"{len(dots)} prompts, {before} across and {after} up"
+    return Markup(
+        '<svg class="scatter" role="img" aria-label="{}" viewBox="-2 -2 104 104" width="100%">'
+        '<rect x="0" y="0" width="100" height="100"/><line x1="0" y1="100" x2="100" y2="0"/>{}</svg>'
+    ).format(words.clean(label), Markup("").join(dots))
+
+
+def _charts(facts: Facts) -> list[plots.Chart]:
+    drawn: list[plots.Chart | None] = []
+    for name, found in (facts.get("found") or {}).items():
+        log = found.get("log") or []
+        for series in LINES.get(str(found.get("kind")), ()):
+            title = f"{name}: {' and '.join(series.values())}"
+            drawn.append(plots.chart(title, log, series, found.get("alarms") or ()) if log else None)
+        curve = found.get("curve") or []
+        if curve:
+            drawn.append(plots.chart(f"{name}: reward of the best of K", curve, {"best": "best", "median": "median"}))
+    return [chart for chart in drawn if chart]
+
+
+SKIPPED = ("log", "alarms", "key", "curve", "kind", "lint", "policies")
+
+
+def _notes(found: Row) -> list[tuple[str, str]]:
+    rows = [(key, value) for key, value in found.items() if key not in SKIPPED and value not in (None, {}, [])]
+    lint = [finding["text"] for finding in (found.get("lint") or {}).get("findings", []) if not finding["ok"]]
+    return [*_flat(dict(rows)), *(("lint", words.clean(text)) for text in lint)]
+
+
+def _flat(rows: Row, prefix: str = "") -> list[tuple[str, str]]:
+    flat: list[tuple[str, str]] = []
+    for key, value in rows.items():
+        if isinstance(value, Mapping) and value:
+            flat += _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, float):
+            flat.append((f"{prefix}{key}", words.figure(value)))
+        else:
+            flat.append((f"{prefix}{key}", words.clip(value, 400)))
+    return flat

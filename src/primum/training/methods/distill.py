@@ -1,0 +1,128 @@
+"""Context distillation: a model learns to answer without a preprompt as it answers with one.
+
+Two forms. By samples, as Llama 2 has it (arXiv:2307.09288, section 4.2.4): own answers drawn with the preprompt are
+learned without it, where the safety reward gained by it. Soft (arXiv:2112.00861, section 2.1): the divergence from the
+distribution with the preprompt, token by token, kept as the likeliest k tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from primum.core.config import Config as Base
+from primum.core.progress import Advance, silent
+from primum.core.records import JsonDict
+from primum.training.alarms import Alarms
+from primum.training.batches import micro_batches
+from primum.training.examples import Example
+from primum.training.loop import LoopConfig, MicroLoss, Run
+from primum.training.score import answer_states, logits, per_row, token_logps
+
+about = "context distillation: answer without the preprompt as with it (arXiv:2307.09288, 4.2.4; arXiv:2112.00861)"
+
+
+class Config(Base):
+    """Context distillation."""
+
+    form: Literal["samples", "soft"] = Field(
+        "samples", description="learn the answers, or the distribution behind them"
+    )
+    top: int = Field(50, ge=1, description="likeliest tokens of the teacher that are kept (soft form)")
+    learning_rate: float = Field(5e-4, gt=0, description="peak learning rate of the adapter")
+    epochs: float = Field(1.0, gt=0, description="passes over the answers")
+    batch_size: int = Field(8, gt=0, description="answers per optimizer step")
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """An answer drawn with a preprompt, as a row without it; and the row with it, from which the teacher is read."""
+
+    student: Example
+    teacher: Example
+
+    def __post_init__(self) -> None:
+        if self.student.answer != self.teacher.answer:
+            raise ValueError("teacher and student read different answers")
+
+    @property
+    def length(self) -> int:
+        """Tokens of the row that is learned."""
+        return self.student.length
+
+
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """A lesson with what the teacher thinks: per answer token its likeliest tokens (T, k), their log-shares (T, k)."""
+
+    lesson: Lesson
+    tokens: Tensor | None = None
+    shares: Tensor | None = None
+
+    @property
+    def length(self) -> int:
+        """Tokens of the row that is learned."""
+        return self.lesson.length
+
+
+@torch.no_grad()
+def teach(network: Any, lessons: Sequence[Lesson], top: int, advance: Advance = silent) -> list[Taught]:
+    """Note what the network, with the preprompt, thinks of each answer token: its likeliest `top` tokens."""
+    order = {id(one.teacher): i for i, one in enumerate(lessons)}
+    found: dict[int, Taught] = {}
+    for group in micro_batches([one.teacher for one in lessons], 1024):
+        states = answer_states(network, group)
+        logps = logits(network, states.hidden).log_softmax(-1)
+        shares, tokens = logps.topk(min(top, logps.shape[-1]), -1)
+        lengths = states.lengths.tolist()
+        for row, t, s in zip(group, tokens.split(lengths), shares.split(lengths), strict=True):
+            found[order[id(row)]] = Taught(lessons[order[id(row)]], t.clone(), s.clone())
+        advance(len(group))
+    return [found[i] for i in range(len(lessons))]
+
+
+def soft_loss(student: Tensor, tokens: Tensor, shares: Tensor) -> Tensor:
+    """Return KL(teacher || student) per token (N,), over the teacher's likeliest tokens and all others as one.
+
+    Args:
+        student: logits (N, V).
+        tokens: the teacher's likeliest tokens (N, k).
+        shares: their log-probabilities (N, k).
+    """
+    logps = student.log_softmax(-1)
+    ours = logps.gather(-1, tokens)
+    known = shares.exp()
+    kl = (known * (shares - ours)).sum(-1)
+    rest = 1 - known.sum(-1)
+    left = (1 - ours.exp().sum(-1)).clamp(min=1e-9)
+    return kl + torch.where(rest > 1e-6, rest * (rest.clamp(min=1e-9).log() - left.log()), 0.0)
+
+
+def train(
+    config: Config, network: Any, rows: Sequence[Taught], folder: Path, seed: int = 0, advance: Advance = silent
+) -> tuple[list[JsonDict], Alarms]:
+    """Train on taught answers; each weighs the same. The log has `loss` and, by form, `nll` or `divergence`."""
+
+    def loss(network: Any, micro: Sequence[Taught], scale: float) -> MicroLoss:
+        states = answer_states(network, [one.lesson.student for one in micro])
+        out = logits(network, states.hidden)
+        if config.form == "soft":
+            tokens = torch.cat([one.tokens for one in micro if one.tokens is not None])
+            shares = torch.cat([one.shares for one in micro if one.shares is not None])
+            values, name = soft_loss(out, tokens, shares), "divergence"
+        else:
+            values, name = -token_logps(out, states.targets), "nll"
+        each = per_row(values, states) / states.lengths.clamp(min=1)
+        return MicroLoss(each.sum() / scale, {name: each.sum()})
+
+    if config.form == "soft" and any(one.tokens is None for one in rows):
+        raise ValueError("the soft form needs what the teacher thinks: call teach() first")
+    loop = LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
+    run = Run(network, rows, loss, len, loop, folder, advance=advance)
+    return run.train(), run.alarms

@@ -1,0 +1,89 @@
+"""Ghost attention: an instruction given once holds over many turns (arXiv:2307.09288, section 3.3).
+
+The instruction stands in every user turn while answers are drawn, and in the first one alone where they are learned;
+only the last answer is learned, since the earlier ones were drawn under another prompt.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from primum.core.config import Config as Base
+from primum.core.progress import Advance, silent
+from primum.core.records import JsonDict, Message, Messages, assistant, user
+from primum.training import losses
+from primum.training.alarms import Alarms
+from primum.training.examples import Example
+from primum.training.loop import LoopConfig, MicroLoss, Run
+from primum.training.score import score
+
+about = "ghost attention: an instruction of the first turn holds in later ones (arXiv:2307.09288, section 3.3)"
+
+
+class Config(Base):
+    """Ghost attention."""
+
+    learning_rate: float = Field(5e-4, gt=0, description="peak learning rate of the adapter")
+    epochs: float = Field(2.0, gt=0, description="passes over the dialogues")
+    batch_size: int = Field(8, gt=0, description="dialogues per optimizer step")
+
+
+def everywhere(instruction: str, questions: Sequence[str], answers: Sequence[str]) -> Messages:
+    """Return a dialogue with the instruction in all user turns, ready for its next answer: how answers are drawn.
+
+    Raises:
+        ValueError: not exactly one question more than answers.
+    """
+    return _dialogue([f"{instruction}\n\n{question}" for question in questions], answers)
+
+
+def first_only(instruction: str, questions: Sequence[str], answers: Sequence[str]) -> Messages:
+    """Return the same dialogue with the instruction in its first turn only: what is learned from."""
+    first, *others = questions
+    return _dialogue([f"{instruction}\n\n{first}", *others], answers)
+
+
+def _dialogue(questions: Sequence[str], answers: Sequence[str]) -> Messages:
+    if len(questions) != len(answers) + 1:
+        raise ValueError(f"{len(questions)} questions for {len(answers)} earlier answers")
+    turns: list[Message] = []
+    for question, answer in zip(questions, answers, strict=False):
+        turns += [user(question), assistant(answer)]
+    return (*turns, user(questions[-1]))
+
+
+def instructions(constraints: Sequence[tuple[str, str]], count: int, seed: int) -> list[str]:
+    """Return instructions put together from constraints at random, half of the time in their short form.
+
+    Args:
+        constraints: (long, short), as in ("Always act as Napoleon.", "Figure: Napoleon").
+        count: how many.
+        seed: of the draws.
+    """
+    rng = random.Random(seed)
+    found: list[str] = []
+    for _ in range(count):
+        chosen = rng.sample(list(constraints), rng.randint(1, min(2, len(constraints))))
+        short = rng.random() < 0.5
+        found.append(" ".join(pair[short] for pair in chosen))
+    return found
+
+
+def train(
+    config: Config, network: Any, rows: Sequence[Example], folder: Path, seed: int = 0, advance: Advance = silent
+) -> tuple[list[JsonDict], Alarms]:
+    """Train on the last answers of dialogues (all that stands before is the row's prompt and carries no loss)."""
+
+    def loss(network: Any, micro: Sequence[Example], scale: float) -> MicroLoss:
+        logps, lengths = score(network, micro)
+        each = losses.nll(logps, lengths)
+        return MicroLoss(each.sum() / scale, {"nll": each.sum()})
+
+    loop = LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
+    run = Run(network, rows, loss, len, loop, folder, advance=advance)
+    return run.train(), run.alarms
