@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from primum.cli import main
 from primum.studio import audit, library
-from primum.studio.database import Database, sqlite_url
+from primum.studio.database import FILE, Database, sqlite_url
 from primum.studio.library import LibraryError
 from primum.studio.review import CHECKS, ReviewError, State, Step, check_label, replay, take
 from primum.studio.tables import LabelMove, Version
@@ -288,6 +288,7 @@ def test_the_terminal_writes_the_same_library(tmp_path, capsys):
     data, file = f"--data={tmp_path}", tmp_path / "careful.txt"
     file.write_text(GOOD)
     assert run(capsys, "list", data) == {"templates": []}
+    assert not (tmp_path / FILE).exists(), "asking leaves nothing behind"
     assert run(capsys, "add", "careful", data, f"--file={file}")["number"] == 1
     assert run(capsys, "propose", "careful", data)["state"] == "proposed"
     error = run(capsys, "approve", "careful", data, code=2)
@@ -323,7 +324,7 @@ def test_bad_uses_of_the_terminal_name_the_cure(tmp_path, capsys):
     file = Path(tmp_path / "x.txt")
     file.write_text("You are a pirate.")
     assert "did you mean 'list'" in run(capsys, "lst", data, code=2)["cure"]
-    assert "no template 'x'" in run(capsys, "show", "x", data, code=2)["error"]
+    assert "no prompt library" in run(capsys, "show", "x", data, code=2)["error"]
     assert run(capsys, "check", data, f"--file={file}", code=1)["findings"][0]["code"] == "no policy"
     assert "which text" in run(capsys, "add", "x", data, code=2)["error"]
     assert "cannot read" in run(capsys, "add", "x", data, "--file=/nowhere", code=2)["error"]

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from primum.studio.tables import Account, Template, Version
 
 STEPS = ("propose", "approve", "reject", "merge", "withdraw")
+BEGINS, NEEDS_NONE = ("add", "import", "suggest"), ("list", "check")
+"""Actions that may begin a library where there is none, and those that answer without one."""
 PASSWORD = "PRIMUM_STUDIO_PASSWORD"
 _HEAD = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 Result = tuple[int, dict[str, Any]]
@@ -76,12 +78,18 @@ def run_verb(config: PromptsConfig, json_output: bool) -> Result:
 
 
 def _open(config: PromptsConfig) -> Database:
-    from primum.studio.database import Database, sqlite_url
+    from primum.studio.database import FILE, Database, sqlite_url
 
-    folder = Path(config.data)
-    if not config.database:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    made = Database(config.database or sqlite_url(folder))
+    folder, url = Path(config.data), config.database or sqlite_url(Path(config.data))
+    if not config.database and not (folder / FILE).exists():
+        if config.action in BEGINS:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        elif config.action in NEEDS_NONE:
+            url = "sqlite://"  # an empty library in memory: asking leaves nothing behind
+        else:
+            cure = "check --data; `primum prompts add NAME --file FILE` begins a library"
+            raise UsageError("there is no prompt library in this folder", where=config.data, cure=cure)
+    made = Database(url)
     made.migrate()
     return made
 
