@@ -147,8 +147,10 @@ def _record(item: Item, rows: Sequence[Row]) -> JsonDict:
     place = ids.index(gold["winner"]) if gold.get("winner") else gold.get("outcome")
     extra = {"gold": place} if place is not None else {"gold": gold} if gold else {}
     votes = [row.record for row in rows]
-    return {"prompt": item.prompt["messages"], **prompt, "replies": item.replies, **extra, "priority": item.priority,
-            "votes": votes}  # fmt: skip
+    scores = item.rewards or {}
+    replies = [{**reply, "reward": scores[reply["id"]]} if scores else reply for reply in item.replies]
+    return {"prompt": item.prompt["messages"], **prompt, "replies": replies, **extra, "priority": item.priority,
+            "round": item.round, "votes": votes}  # fmt: skip
 
 
 def _label_studio(item: Item, rows: Sequence[Row]) -> JsonDict:
