@@ -13,7 +13,7 @@ from primum.studio.accounts import AccountError
 from primum.studio.app import routes
 from primum.studio.security import CSP, Rate
 from primum.studio.shown import visible
-from primum.studio.tables import Account, LogLine, SignIn
+from primum.studio.tables import Account, LogLine, SignIn, Task
 from primum.studio.web import COOKIE
 from studio_kit import HOST, serving
 
@@ -445,3 +445,45 @@ def test_what_a_link_says_is_shown_as_text_and_clipped(server):
     text = server.browser().get("/?said=<script>x</script>" + "y" * 1000).text
     assert "<script>x" not in text
     assert "y" * 301 not in text
+
+
+# ---------------------------------------------------------------- what docs/security.md says
+
+
+def test_every_test_that_the_page_on_security_names_exists():
+    from pathlib import Path
+
+    root = Path(__file__).parents[1]
+    named = set(re.findall(r"`(test_\w+)`", (root / "docs/security.md").read_text(encoding="utf-8")))
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (root / "tests").glob("test_studio_*.py"))
+    assert named - set(re.findall(r"^def (test_\w+)\(", code, re.MULTILINE)) == set()
+    assert len(named) > 40
+
+
+@pytest.mark.parametrize("text", ["x'; DROP TABLE vote; --", '" OR 1=1 --', "%", "\\"])
+def test_nothing_typed_becomes_sql(guarded, text):
+    browser = guarded.browser()
+    browser.get("/sign-in")
+    assert browser.post("/sign-in", name=text, password=text).status in (401, 429)
+    root = guarded.invite("admin", "second")
+    root.get("/tasks/new")
+    root.post("/tasks/new", name=text, kind="prefer")
+    with guarded.studio.database.reading() as db:
+        assert db.scalars(select(Task.name)).all() == [text]
+
+
+@pytest.mark.parametrize("name", ["..", "%2e%2e", "..%2f..%2fetc", "%00", "/etc/passwd", "~"])
+def test_a_name_in_an_address_is_never_a_path(server, tmp_path, name):
+    (tmp_path / "report.json").write_text('{"decision": {}, "title": "outside"}')
+    (tmp_path / "runs").mkdir()
+    for path in (f"/run/{name}", f"/run/{name}/report", f"/static/{name}", f"/prompts/{name}"):
+        answer = server.browser().get(path)
+        assert answer.status in (404, 400), path
+        assert "outside" not in answer.text
+
+
+def test_the_version_is_told_to_who_is_signed_in_alone(guarded):
+    from primum import __version__
+
+    assert __version__ not in guarded.browser().get("/sign-in").text
+    assert __version__ in guarded.invite("viewer", "vera").get("/").text

@@ -15,7 +15,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
-from primum.core.records import JsonDict, Message, Pair, Reply, from_json, to_json
+from primum.core.records import JsonDict, Message, Pair, Prompt, Reply, from_json, to_json
+from primum.pairing.demonstration import kind_of
 from primum.studio.agree import Row, judge_of, label
 from primum.studio.annotate import winner_id
 from primum.studio.tables import Item
@@ -118,7 +119,7 @@ def _pair(item: Item, best: str, loser: JsonDict, votes: Sequence[Row]) -> Pair 
     return Pair(
         prompt=tuple(Message(m["role"], m["content"]) for m in item.prompt["messages"]),
         chosen=chosen["text"], rejected=loser["text"], prompt_id=item.prompt["id"],
-        kind="benign" if item.prompt["intent"] == "benign" else "harmful", category=item.prompt["category"],
+        kind=kind_of(from_json(Prompt, item.prompt)), category=item.prompt["category"],
         chosen_from=_source(chosen), rejected_from=_source(loser),
         why=f"{len(for_it)} of {len(votes)} votes; " + ", ".join(judges),
         strength=statistics.fmean(WEIGHT[row.record["strength"]] for row in for_it), safety_bin=cast(Any, bin_),
