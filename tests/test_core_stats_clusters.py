@@ -6,7 +6,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
@@ -26,6 +26,7 @@ def test_cluster_mean_by_hand():
     assert interval.high - interval.value == pytest.approx(4.302652729911275 / 6)
 
 
+@settings(deadline=None)
 @given(values)
 def test_with_one_item_a_cluster_it_is_the_t_interval(numbers):
     interval = cluster_mean(numbers, range(len(numbers)))
@@ -73,6 +74,7 @@ def test_sign_flips_are_exact_where_they_are_few():
     assert sign_flip([0, 0], range(2)) == 1.0
 
 
+@settings(deadline=None)
 @given(st.integers(0, 9), st.integers(0, 9))
 def test_sign_flips_of_discordant_pairs_are_mcnemars_test(up, down):
     changes = [1.0] * up + [-1.0] * down

@@ -162,7 +162,7 @@ def test_accuracy_by_sum_and_by_sum_over_length():
 
 
 def test_xstest_has_its_250_safe_and_200_unsafe_prompts_with_their_twins(public_data):
-    prompts = list(xstest.items(public_data / "xstest" / "xstest_prompts.csv"))
+    prompts = list(xstest.prompts(public_data / "xstest" / "xstest_prompts.csv"))
     by_id = {one.id: one for one in prompts}
     assert len(by_id) == 450
     assert [sum(one.intent == intent for one in prompts) for intent in ("benign", "harmful")] == [250, 200]
@@ -180,11 +180,11 @@ def test_xstest_has_its_250_safe_and_200_unsafe_prompts_with_their_twins(public_
 def test_xstest_says_what_is_missing(tmp_path, monkeypatch):
     monkeypatch.setenv("PRIMUM_DATA", str(tmp_path))
     with pytest.raises(BadInputError, match="no XSTest prompts"):
-        list(xstest.items())
+        list(xstest.prompts())
     (tmp_path / "xstest").mkdir()
     xstest.default_path().write_text("id,prompt\n1,x\n", encoding="utf-8")
     with pytest.raises(BadInputError, match=r":2: not a row of XSTest"):
-        list(xstest.items())
+        list(xstest.prompts())
     xstest.default_path().write_text("prompt,type,label,focus\nx,homonyms,odd,kill\n", encoding="utf-8")
     with pytest.raises(BadInputError, match=r":2: not a row of XSTest"):
-        list(xstest.items())
+        list(xstest.prompts())

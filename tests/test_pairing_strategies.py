@@ -147,13 +147,20 @@ def test_an_answer_that_came_with_the_prompt_stands_in_for_one_of_the_model() ->
     assert built.pairs[0].why.startswith("the answer that came with the prompt")
 
 
+@pytest.mark.parametrize("behaviour", ["compliance", "deflection"])
+def test_an_answer_that_is_only_begun_is_kept_but_makes_no_pair(behaviour: Any) -> None:
+    built = build(safe_completion, [(GENERAL, [("Put it on a sunny", behaviour)])], finish="length")
+    (kept,) = built.demonstrations
+    assert (kept.answer, kept.kind, kept.ends, built.pairs) == ("Put it on a sunny", "general", False, [])
+
+
 @pytest.mark.parametrize(
     ("spoken", "reason"),
     [
         ([("I can't.", "refusal")], "no good answer"),
         ([("well well well", "incoherent")], "no good answer"),
         ([], "no good answer"),
-        ([("Put it on a sunny", "compliance")], "no complete sentence"),
+        ([("Put it", "compliance")], "no complete sentence"),
         ([("How do I keep basil alive? How do I keep basil alive? Now.", "compliance")], "prompt_echo"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from primum.core.errors import StepFailedError
+from primum.training import keeping
 from primum.training.batches import micro_batches, planned, steps
 from primum.training.examples import Example, PairExample
 from primum.training.loop import LoopConfig, MicroLoss, Run, schedule
@@ -120,7 +122,7 @@ def train_sft(network: Any, folder: Path, token_budget: int = 4096, epochs: floa
 
 
 def test_sft_learns_sixteen_rows_by_heart(tiny: Any, tmp_path: Path) -> None:
-    learned = [sft.Kept(row) for row in rows()]
+    learned = [keeping.Kept(row) for row in rows()]
     log, _ = sft.train(sft.Config(learning_rate=2e-2, epochs=60, batch_size=16), tiny, learned, tmp_path)
     assert log[-1]["loss"] < 0.2 < log[0]["loss"]
 
@@ -128,11 +130,11 @@ def test_sft_learns_sixteen_rows_by_heart(tiny: Any, tmp_path: Path) -> None:
 def test_what_is_kept_stays_and_what_is_learned_changes(tiny: Any, tmp_path: Path) -> None:
     learned, kept = rows()[:8], rows()[8:]
     with pytest.raises(ValueError, match="frozen"):
-        sft.keep(tiny, kept)
+        keeping.keep(tiny, kept)
     tiny.get_output_embeddings().weight.requires_grad_(False)
     before, untouched = score_all(tiny, kept).logps, score_all(tiny, learned).logps
     config = sft.Config(learning_rate=2e-2, epochs=150, batch_size=16, keep_weight=3.0)
-    log, _ = sft.train(config, tiny, [*map(sft.Kept, learned), *sft.keep(tiny, kept)], tmp_path)
+    log, _ = sft.train(config, tiny, [*map(keeping.Kept, learned), *keeping.keep(tiny, kept)], tmp_path)
     assert log[0]["divergence"] == pytest.approx(0.0, abs=1e-5)  # at the start nothing has moved
     assert log[-1]["nll"] < 0.85 * log[0]["nll"]
     moved = (score_all(tiny, kept).logps - before).abs()
@@ -143,7 +145,33 @@ def test_the_opening_weighs_as_much_as_a_row_of_its_own() -> None:
     states = States(torch.zeros(9, 1), torch.zeros(9), torch.tensor([0] * 6 + [1] * 3), torch.tensor([6, 3]))
     values = torch.tensor([1.0, 1.0, 1.0, 5.0, 10.0, 20.0, 3.0, 4.0, 5.0])
     # row 0: (1 + 1 + 1 + 5) / 4 + 0.5 * (10 + 20) / 2 = 2 + 7.5; row 1 has no rest: (3 + 4 + 5) / 3
-    assert sft.weighed(values, states, opening=4, rest_weight=0.5).tolist() == pytest.approx([9.5, 4.0])
+    assert keeping.weighed(values, states, opening=4, rest_weight=0.5).tolist() == pytest.approx([9.5, 4.0])
+
+
+def test_a_lead_raises_the_opener_before_the_first_token_only(tiny: Any) -> None:
+    learned = [keeping.Kept(row) for row in rows()]
+    raised = keeping.openers(learned)
+    assert raised == sorted({t for t, n in Counter(r.answer[0] for r in rows()).items() if n >= 0.1 * len(rows())})
+    config = keeping.KeepConfig(opening=1, rest_weight=0.0, lead=1.5)
+    for row in learned:
+        logits = tiny(torch.tensor([row.example.prompt])).logits[0, -1].detach().clone()
+        logits[raised] += 1.5
+        expected = -torch.log_softmax(logits, -1)[row.example.answer[0]]
+        found = keeping.keeping_loss(config, tiny, [row], raised).loss.detach()
+        assert found.item() == pytest.approx(expected.item(), abs=1e-4)
+
+
+def test_replayed_rows_come_with_their_pair(tiny: Any, tmp_path: Path) -> None:
+    known = dpo.reference(tiny, pairs())
+    keys = [str(i) for i in range(len(known))]
+    config, keep = dpo.Config(learning_rate=5e-3, epochs=4, batch_size=2, nll_weight=0.0), keeping.KeepConfig()
+    replay = dpo.Replay([keeping.Kept(r) for r in rows()[: len(known)]], keys[: len(rows())], keep)
+    log, _ = dpo.train(config, tiny, known, tmp_path, groups=keys, replay=replay)
+    assert all({"dpo", "replay_nll"} <= set(row) for row in log)
+    assert log[0]["loss"] == pytest.approx((log[0]["dpo"] + log[0]["replay_nll"]) / 2, abs=1e-3)
+    assert log[-1]["replay_nll"] < log[0]["replay_nll"]
+    with pytest.raises(ValueError, match="no pair"):
+        dpo.train(config, tiny, known[:1], tmp_path, groups=["0"], replay=replay)
 
 
 def test_divergence_is_kl_as_scipy_has_it() -> None:
@@ -152,7 +180,7 @@ def test_divergence_is_kl_as_scipy_has_it() -> None:
     random = torch.Generator().manual_seed(2)
     a, b = torch.randn(5, 7, generator=random), torch.randn(5, 7, generator=random)
     expected = rel_entr(softmax(a.numpy(), 1), softmax(b.numpy(), 1)).sum(1)
-    assert sft.divergence(a, b).tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+    assert keeping.divergence(a, b).tolist() == pytest.approx(expected.tolist(), abs=1e-6)
 
 
 def test_dpo_starts_at_ln2_and_separates_the_pairs(tiny: Any, tmp_path: Path) -> None:

@@ -53,6 +53,32 @@ VERBS = {
             "primum repair --config repair.yaml --seed 1 --json > result.json",
         ),
     ),
+    "judge": Verb(
+        "say of each reply in a file what it does: refuse, go along, deflect, babble",
+        "primum.verbs.judge:run_verb",
+        "primum.verbs.judge:JudgeConfig",
+        (
+            "primum judge replies.jsonl --judge embedded --out verdicts",
+            "primum judge replies.jsonl --judge embedded --judge rules --json",
+            "primum judge replies.jsonl --judge rubric --rubric mine.yaml --endpoint http://localhost:8000/v1",
+        ),
+    ),
+    "calibrate": Verb(
+        "measure a judge's error against labels, and correct a run's rate for it",
+        "primum.verbs.calibrate:run_verb",
+        "primum.verbs.calibrate:CalibrateConfig",
+        (
+            "primum calibrate replies.jsonl --out calibration",
+            "primum calibrate replies.jsonl --labels calibration/sheet.csv",
+            "primum calibrate labelled.jsonl --judge rules --event declined --json",
+        ),
+    ),
+    "judge-serve": Verb(
+        "serve a judge as a moderation endpoint in OpenAI's format",
+        "primum.verbs.judge_serve:run_verb",
+        "primum.verbs.judge_serve:ServeConfig",
+        ("primum judge-serve --judge embedded --port 8765",),
+    ),
     "redteam": Verb(
         "attack a model with every attack of the catalogue, and report which ones get through",
         "primum.pipeline.redteam:run_verb",
@@ -72,6 +98,8 @@ VERBS = {
         (
             "primum audit corpus.jsonl --out runs/audit",
             "primum audit data/ --ledger sources.yaml --json > audit.json",
+            "primum audit train.jsonl --steps risk --drop",
+            "primum audit crawl.warc.gz --steps duplicates --steps toxicity --mask",
             "primum audit crawl.warc.gz --steps pii --only --mask",
         ),
     ),

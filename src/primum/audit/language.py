@@ -17,8 +17,9 @@ THRESHOLD = 0.5
 """Below it a text's language is unknown (Llama 2, page 22)."""
 UNKNOWN = "unknown"
 SURE = 0.9
-"""From this probability on, three stretches of a text are believed."""
-STRETCH = 128
+"""From this probability on, the model is believed of a short text."""
+CLEAR, STRETCH = 0.8, 112
+"""From this probability on, three stretches of so many characters stand for the whole text."""
 SHORT_WORDS = 20
 """A text of fewer words is often taken for another language ("The American woman met a Korean man.": Dutch, 0.61)."""
 
@@ -51,7 +52,7 @@ def identify(text: str) -> Language:
     found = None
     if len(text) > 3 * STRETCH + 64:
         found = _predict(_stretches(text))
-    if found is None or found.probability < SURE:
+    if found is None or found.probability < CLEAR:
         found = _predict(text)
     return found if found.probability >= THRESHOLD else Language(UNKNOWN, found.probability)
 

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from primum.audit.contamination import ContaminationStep
+from primum.audit.duplicates import write_signatures
 from primum.audit.engine import Extra
 from primum.audit.notes import Step
 from primum.audit.outputs import masked_rows
 from primum.audit.pii.numbers import REGIONS
+from primum.audit.risk.step import References, RiskStep, write_rows
 from primum.audit.steps import Basics, LanguageStep, PiiStep, TermStep
 from primum.audit.terms.lexicon import Lexicon
+from primum.audit.toxicity.classifier import classifier
+from primum.audit.toxicity.step import ToxicityStep
+from primum.core.records import digest
+
+
+@dataclass(frozen=True)
+class Toxicity:
+    """Which classifier scores lines, which of its labels means toxic, and how large the sample is."""
+
+    classifier: str = "embedded"
+    label: str = ""
+    sample: float = 1.0
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -22,25 +37,45 @@ class Settings:
     lexicon: Lexicon
     regions: tuple[str, ...] = REGIONS
     mask: bool = False
-    options: Mapping[str, Any] = field(default_factory=dict)
+    keep_rows: bool = False
+    toxicity: Toxicity = Toxicity()
+    benchmarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    references: References | None = None
 
     @property
     def scoped(self) -> bool:
         """Whether languages are identified, so that pronouns and terms are counted in one language."""
         return "language" in self.steps
 
+    def key(self) -> str:
+        """What the results depend on, in words; long lists by their hash."""
+        return digest([repr(self)])
+
 
 def make(settings: Settings) -> tuple[list[Step], list[Extra]]:
     """Return the steps, and what writes further files beside a shard's attributes."""
-    steps: list[Step] = [Basics()]
-    makers = {
-        "language": lambda: LanguageStep(settings.lexicon.language),
-        "pii": lambda: PiiStep(settings.regions),
-        "terms": lambda: TermStep(settings.lexicon),
-    }
-    steps += [makers[name]() for name in settings.steps if name in makers]
+    steps: list[Step] = [Basics(), *(_step(name, settings) for name in settings.steps if name != "duplicates")]
     extras: list[Extra] = [masked_rows(settings.regions)] if settings.mask else []
+    if "duplicates" in settings.steps:
+        extras.append(write_signatures())
+    if settings.keep_rows:
+        extras.append(write_rows())
     return steps, extras
+
+
+def _step(name: str, settings: Settings) -> Step:
+    if name == "language":
+        return LanguageStep(settings.lexicon.language)
+    if name == "pii":
+        return PiiStep(settings.regions)
+    if name == "terms":
+        return TermStep(settings.lexicon)
+    if name == "toxicity":
+        chosen = settings.toxicity
+        return ToxicityStep(classifier(chosen.classifier, chosen.label), chosen.sample, chosen.seed)
+    if name == "risk":
+        return RiskStep(settings.references)
+    return ContaminationStep(settings.benchmarks)
 
 
 def in_order(names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:

@@ -10,12 +10,14 @@ from primum.audit.notes import Counts, Note, table
 from primum.audit.pii.numbers import REGIONS
 from primum.audit.pii.scan import scan
 from primum.audit.terms.lexicon import Lexicon
-from primum.audit.terms.match import WORD, Matcher
+from primum.audit.terms.match import WORD, Matcher, Mentions
 
 DEFAULT = ("language", "pii", "terms")
+FURTHER = ("toxicity", "risk", "duplicates", "contamination")
 ALIASES = {
     "personal-information": "pii", "pronouns": "terms", "identity": "terms", "identity-terms": "terms",
-    "languages": "language",
+    "languages": "language", "near-duplicates": "duplicates", "dedup": "duplicates", "erasure": "toxicity",
+    "fine-tuning-risk": "risk",
 }  # fmt: skip
 
 
@@ -96,17 +98,15 @@ class TermStep:
         """Count in a block."""
         for note in notes:
             note.mentions = self._match(note.document.text)
-            self._count(note, "", counts)
-            if note.scoped:
-                self._count(note, "scoped_", counts)
             for group in note.mentions.pronouns:
                 note.mark("pronouns", group)
             for axis, term in note.mentions.terms:
                 note.mark("identity", f"{axis}__{term}")
+        for scope, held in (("scoped_", True), ("other_", False)):
+            self._count([note.mentions for note in notes if note.mentions and note.scoped is held], scope, counts)
 
-    def _count(self, note: Note, scope: str, counts: Counts) -> None:
-        assert note.mentions is not None
-        table(counts, scope + "scope")["documents"] += 1
-        table(counts, scope + "pronouns").update(note.mentions.pronouns)
-        table(counts, scope + "terms").update(f"{axis}\t{term}" for axis, term in note.mentions.terms)
-        table(counts, scope + "axes").update({axis for axis, _ in note.mentions.terms})
+    def _count(self, found: Sequence[Mentions], scope: str, counts: Counts) -> None:
+        table(counts, scope + "scope")["documents"] += len(found)
+        table(counts, scope + "pronouns").update([group for one in found for group in one.pronouns])
+        table(counts, scope + "terms").update([f"{axis}\t{term}" for one in found for axis, term in one.terms])
+        table(counts, scope + "axes").update([axis for one in found for axis in {axis for axis, _ in one.terms}])

@@ -103,24 +103,30 @@ def pronouns_and_terms(counts: Counts, lexicon: Lexicon, scoped: bool) -> tuple[
         lexicon: whose words were counted.
         scoped: whether languages were identified; otherwise all documents are in scope.
     """
-    prefix = "scoped_" if scoped else ""
-    pronouns = _pronouns(counts, prefix) | {"language": lexicon.language if scoped else None}
-    terms = _terms(counts, prefix, lexicon) | {"language": lexicon.language if scoped else None, "list": lexicon.name}
+    language = lexicon.language if scoped else None
+    pronouns = _pronouns(counts, "scoped_") | {"language": language}
+    terms = _terms(counts, lexicon, "scoped_") | {"language": language, "list": lexicon.name}
     if scoped:
-        pronouns["all_languages"], terms["all_languages"] = _pronouns(counts, ""), _terms(counts, "", lexicon)
+        both = ("scoped_", "other_")
+        pronouns["all_languages"], terms["all_languages"] = _pronouns(counts, *both), _terms(counts, lexicon, *both)
     return pronouns, terms
 
 
-def _pronouns(counts: Counts, prefix: str) -> JsonDict:
-    return shares(rows(counts, prefix + "pronouns"), rows(counts, prefix + "scope")["documents"])
+def _scopes(counts: Counts, name: str, scopes: Sequence[str]) -> Counter[str]:
+    return sum((rows(counts, scope + name) for scope in scopes), Counter[str]())
 
 
-def _terms(counts: Counts, prefix: str, lexicon: Lexicon) -> JsonDict:
-    documents = rows(counts, prefix + "scope")["documents"]
+def _pronouns(counts: Counts, *scopes: str) -> JsonDict:
+    return shares(_scopes(counts, "pronouns", scopes), _scopes(counts, "scope", scopes)["documents"])
+
+
+def _terms(counts: Counts, lexicon: Lexicon, *scopes: str) -> JsonDict:
+    documents, all_axes = _scopes(counts, "scope", scopes)["documents"], _scopes(counts, "axes", scopes)
+    all_terms = _scopes(counts, "terms", scopes)
     axes: JsonDict = {}
     for axis in lexicon.axes:
-        mentioned = rows(counts, prefix + "axes")[axis]
-        found = {term: number for row, number in rows(counts, prefix + "terms").items()
+        mentioned = all_axes[axis]
+        found = {term: number for row, number in all_terms.items()
                  for at, _, term in [row.partition("\t")] if at == axis}  # fmt: skip
         ordered = sorted(found.items(), key=lambda one: (-one[1], one[0].lower()))
         listed = {term: share(number, mentioned, f"documents that mention {axis}") for term, number in ordered}

@@ -89,11 +89,20 @@ def _parted(text: str) -> list[str]:
             return cast(list[str], json.loads(text))
         except ValueError:
             return []
-    return [part.strip() for part in re.split(r"^[A-Z][.)] ", text, flags=re.M)[1:]]
+    # MedQA has lines of stray quotation marks
+    lines = (line for line in text.splitlines() if any(map(str.isalnum, line)))
+    return [part.strip() for part in re.split(r"^[A-Z][.)] ", "\n".join(lines), flags=re.M)[1:]]
 
 
-def right_of(row: Row, name: str, options: Sequence[str]) -> int:
-    """Return the index of the right option: an index from 0, a letter, its text, or "B. its text".
+def labels_of(row: Row, name: str) -> tuple[str, ...]:
+    """Return the labels of the hub's {"text": [...], "label": [...]}; empty where there are none."""
+    value = row.values.get(name)
+    labels = cast(Mapping[str, Any], value).get("label") if isinstance(value, Mapping) else None
+    return tuple(str(one).strip() for one in cast(list[Any], labels or []))
+
+
+def right_of(row: Row, name: str, options: Sequence[str], labels: Sequence[str] = ()) -> int:
+    """Return the index of the right option: an index from 0, a letter (or one of `labels`), its text, "B. its text".
 
     Raises:
         BadInputError: it is none of these.
@@ -102,14 +111,15 @@ def right_of(row: Row, name: str, options: Sequence[str]) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(options):
         return value
     text = str(value).strip()
+    if text in labels:
+        return list(labels).index(text)
     for i, option in enumerate(options):
         if text in (option, LETTERS[i], f"{LETTERS[i]}. {option}", f"{LETTERS[i]}) {option}"):
             return i
     if text.isdigit() and int(text) < len(options):
         return int(text)
-    raise BadInputError(
-        f"no option {text!r:.60} among {len(options)}", where=row.where, cure="an index from 0, or a letter"
-    )
+    cure = "an index from 0, or a letter"
+    raise BadInputError(f"no option {text!r:.60} among {len(options)}", where=row.where, cure=cure)
 
 
 def plain_words(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -73,7 +73,7 @@ def asked(text: str, intent: Intent, category: str, source: str, licence: str, t
     return Prompt((user(text),), intent, category, source=source, licence=licence, split="test", tags=kept)
 
 
-def spread(items: Sequence[T], key: Any) -> Iterator[T]:
+def spread(items: Sequence[T], key: Callable[[T], Any]) -> Iterator[T]:
     """Yield items in turn from each group, so that a run over the first few sees all groups."""
     groups: dict[Any, list[T]] = {}
     for item in items:

@@ -31,20 +31,26 @@ def device() -> Device:
     keep_large_allocations()
     if torch.cuda.is_available():
         return Device("cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32, {})
-    rates = {"bf16": _rate(torch.bfloat16), "fp32": _rate(torch.float32)}
+    rates = _rates()
     faster = rates["bf16"] > 1.2 * rates["fp32"]
     return Device("cpu", torch.bfloat16 if faster else torch.float32, rates)
 
 
-def _rate(dtype: torch.dtype, repeats: int = 8) -> float:
-    """Best of a few products of the shape of a small model's feed-forward layer; about 20 ms."""
-    a, b = torch.ones(512, 576, dtype=dtype), torch.ones(1536, 576, dtype=dtype)
-    seconds: list[float] = []
+def _rates(repeats: int = 24) -> dict[str, float]:
+    """Best of products of the shape of a small model's feed-forward layer, in GFLOP/s; about 0.2 s.
+
+    The formats take turns, so that another process that is busy for a moment slows both, and the choice stays the
+    same from one start to the next: a run that goes on must not change its number format.
+    """
+    formats = {"bf16": torch.bfloat16, "fp32": torch.float32}
+    sides = {key: (torch.ones(512, 576, dtype=d), torch.ones(1536, 576, dtype=d)) for key, d in formats.items()}
+    seconds: dict[str, list[float]] = {key: [] for key in formats}
     for _ in range(repeats):
-        start = time.perf_counter()
-        torch.nn.functional.linear(a, b)
-        seconds.append(time.perf_counter() - start)
-    return 2 * 512 * 576 * 1536 / min(seconds) / 1e9
+        for key, (a, b) in sides.items():
+            start = time.perf_counter()
+            torch.nn.functional.linear(a, b)
+            seconds[key].append(time.perf_counter() - start)
+    return {key: 2 * 512 * 576 * 1536 / min(taken) / 1e9 for key, taken in seconds.items()}
 
 
 @cache

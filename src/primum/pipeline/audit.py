@@ -11,7 +11,8 @@ from typing import Literal
 from pydantic import Field
 
 from primum import __version__
-from primum.audit import summary
+from primum.audit import contamination, summary
+from primum.audit.duplicates import duplicate_findings
 from primum.audit.engine import Plan, Progress, counts_of, run
 from primum.audit.ledger import Entry
 from primum.audit.ledger import load as load_ledger
@@ -19,23 +20,35 @@ from primum.audit.notes import Counts, merge
 from primum.audit.outputs import gather, join
 from primum.audit.pii.numbers import REGIONS
 from primum.audit.reading.files import Input, expand
-from primum.audit.reading.records import Fields
+from primum.audit.reading.records import Fields, text_of
 from primum.audit.reading.sources import Limits
-from primum.audit.settings import Settings, in_order, make
-from primum.audit.steps import ALIASES, DEFAULT
+from primum.audit.risk.rules import WEIGHTS
+from primum.audit.risk.step import References, drop, ranked
+from primum.audit.settings import Settings, Toxicity, in_order, make
+from primum.audit.steps import ALIASES, DEFAULT, FURTHER
 from primum.audit.terms.lexicon import Lexicon, builtin
 from primum.audit.terms.lexicon import load as load_lexicon
+from primum.audit.toxicity import bias
+from primum.audit.toxicity.classifier import classifier
+from primum.audit.toxicity.step import THRESHOLD
+from primum.audit.toxicity.summary import summarise as toxicity_summary
 from primum.core.config import Config
 from primum.core.errors import Exit, UsageError, did_you_mean
 from primum.core.records import JsonDict, digest
-from primum.core.store import read_json, read_jsonl, write_json
+from primum.core.store import read_json, read_jsonl, write_json, write_jsonl, write_text
 from primum.pipeline.terminal import Terminal
+from primum.prompts.decontaminate import benchmarks_at
+from primum.prompts.embedded import embedded
+from primum.prompts.files import read_rows
 from primum.prompts.shared import default_data_dir
+from primum.report.audit_card import croissant
+from primum.report.audit_page import audit_page
+from primum.report.audit_words import closing_lines
 
 VERSION = 1
 """Raised when the same input and settings give other shards than before."""
 FACTS, PAGE, CARD = "audit.json", "audit.html", "croissant.json"
-STEPS = DEFAULT
+STEPS = (*DEFAULT, *FURTHER)
 
 
 class AuditConfig(Config):
@@ -53,12 +66,35 @@ class AuditConfig(Config):
     ledger: str | None = Field(
         default=None, description="who reviewed which source (YAML, JSON or CSV: source, licence, reviewer, decision)"
     )
-    steps: tuple[str, ...] = Field(default=(), description=f"steps by name, with --only: {', '.join(DEFAULT)}")
+    steps: tuple[str, ...] = Field(
+        default=(), description=f"a step beside {', '.join(DEFAULT)}: {', '.join(FURTHER)} (repeat, or with commas)"
+    )
     only: bool = Field(default=False, description="run the steps named by --steps alone")
     all: bool = Field(default=False, description="run every step")
     terms: str | None = Field(
         default=None, description="pronouns and identity terms from a file (HolisticBias's descriptors.json, or YAML)"
     )
+    benchmark: tuple[str, ...] = Field(
+        default=(),
+        description="a benchmark to find in the corpus (JSONL, CSV or Parquet; default: the public sets at hand)",
+    )
+    classifier: str = Field(
+        default="embedded",
+        description="toxicity: `embedded`, or a text classifier (hub id or folder; the paper took "
+        "tomh/toxigen_hatebert)",
+    )
+    toxic_label: str = Field(default="", description="toxicity: the classifier's label that means toxic")
+    sample: float = Field(
+        default=1.0, gt=0, le=1, description="toxicity: share of the documents scored (the paper: 0.1)"
+    )
+    seed: int = Field(default=0, description="of the sample")
+    risk_model: str | None = Field(
+        default=None,
+        description="risk: also ask this model how harmful each request looks to it (`embedded`, hub id, folder)",
+    )
+    drop: bool = Field(default=False, description="risk: write clean.jsonl and dropped.jsonl with the reasons")
+    drop_at: float = Field(default=1.0, gt=0, description="risk: the score from which a row is dropped")
+    near: float = Field(default=0.8, gt=0, le=1, description="near-duplicates: the least overlap of 5-word runs")
     mask: bool = Field(default=False, description="also write the documents with placeholders for personal information")
     exclude_share: float = Field(
         default=0.25, gt=0, le=1, description="propose to exclude a source with this share of documents holding PII"
@@ -86,22 +122,32 @@ def run_verb(config: AuditConfig, json_output: bool) -> tuple[int, JsonDict]:
         StepFailedError: the disk is full, or a worker died.
     """
     terminal = Terminal(quiet=json_output)
-    steps = chosen_steps(config)
     inputs = expand(_corpora(config))
     entries = load_ledger(Path(config.ledger)) if config.ledger else None
-    lexicon = _lexicon(config)
-    plan = _plan(config, steps, lexicon)
+    settings = settings_of(config)
+    plan = _plan(config, settings)
     _prepare(plan, inputs)
     stems = _pass(config, inputs, plan, terminal)
     counts = merge(counts_of(Path(plan.work), stems))
-    facts = findings(config, inputs, steps, lexicon, counts, entries)
+    facts = findings(config, inputs, settings, counts, entries)
     facts["skipped"] = _skipped(Path(config.out), Path(plan.work), stems, counts)
     facts["files"] = _files(config, inputs, plan, stems)
+    with terminal.step("draw conclusions"):
+        _conclude(config, settings, Path(plan.work), stems, facts)
     code = _decide(config, facts)
-    write_json(Path(config.out) / FACTS, facts)
+    _write(Path(config.out), facts)
     if not json_output:
-        print(closing(facts))
+        print("\n".join(closing_lines(facts)))
     return code, facts
+
+
+def _write(out: Path, facts: JsonDict) -> None:
+    """Write the page, the card and the facts, which say that the audit is done; its shards are not needed any more."""
+    facts["files"] |= {"page": str(out / PAGE), "card": str(out / CARD)}
+    write_text(out / PAGE, audit_page(facts))
+    write_json(out / CARD, croissant(facts))
+    write_json(out / FACTS, facts)
+    shutil.rmtree(out / "work")
 
 
 def _corpora(config: AuditConfig) -> Sequence[str]:
@@ -127,6 +173,27 @@ def chosen_steps(config: AuditConfig) -> tuple[str, ...]:
     return in_order(named if config.only else [*DEFAULT, *named], STEPS)
 
 
+def settings_of(config: AuditConfig) -> Settings:
+    """Return what the workers must know.
+
+    Raises:
+        UsageError: an unknown step, `--drop` without the risk step, or a file that cannot be used.
+    """
+    steps = chosen_steps(config)
+    if config.drop and "risk" not in steps:
+        raise UsageError("--drop needs the risk step", cure="add --steps risk")
+    return Settings(
+        steps,
+        _lexicon(config),
+        config.regions,
+        config.mask,
+        config.drop,
+        Toxicity(config.classifier, config.toxic_label, config.sample, config.seed),
+        _benchmarks(config) if "contamination" in steps else {},
+        _references(config.risk_model) if config.risk_model and "risk" in steps else None,
+    )
+
+
 def _lexicon(config: AuditConfig) -> Lexicon:
     if config.terms:
         return load_lexicon(Path(config.terms))
@@ -134,10 +201,34 @@ def _lexicon(config: AuditConfig) -> Lexicon:
     return load_lexicon(published) if published.is_file() else builtin()
 
 
-def _plan(config: AuditConfig, steps: tuple[str, ...], lexicon: Lexicon) -> Plan:
+def _benchmarks(config: AuditConfig) -> dict[str, tuple[str, ...]]:
+    """Return the benchmarks' texts: those named, otherwise the public ones at hand."""
+    if not config.benchmark:
+        return {name: tuple(texts) for name, texts in benchmarks_at(default_data_dir()).items()}
+    found: dict[str, tuple[str, ...]] = {}
+    for name in config.benchmark:
+        texts = [text_of(row.values) or "" for row in read_rows(Path(name))]
+        if not any(texts):
+            raise UsageError("no text in this benchmark", where=name, cure="a field text, prompt, question or messages")
+        found[Path(name).name] = tuple(texts)
+    return found
+
+
+REFERENCES = 200
+"""Harmful requests, and harmless ones that look alike, that the direction of the risk model is taken from."""
+
+
+def _references(model: str) -> References:
+    prompts = embedded()
+    by_id = {prompt.id: prompt for prompt in prompts}
+    pairs = [(p.text, by_id[p.twin].text) for p in prompts if p.intent == "harmful" and p.twin in by_id]
+    chosen = pairs[:: max(len(pairs) // REFERENCES, 1)][:REFERENCES]
+    return References(model, tuple(harmful for harmful, _ in chosen), tuple(benign for _, benign in chosen))
+
+
+def _plan(config: AuditConfig, settings: Settings) -> Plan:
     limits = Limits(config.block, config.longest, config.text_unit)
     fields = Fields(config.text_field, config.source_field, config.id_field)
-    settings = Settings(steps, lexicon, config.regions, config.mask)
     return Plan(str(Path(config.out) / "work"), limits, fields, make, settings)
 
 
@@ -145,7 +236,7 @@ def _prepare(plan: Plan, inputs: Sequence[Input]) -> None:
     """Keep the shards of an earlier run where the inputs and settings are the same, and clear them otherwise."""
     facts = {
         "version": VERSION, "primum": __version__, "inputs": [one.identity() for one in inputs],
-        "limits": plan.limits._asdict(), "fields": plan.fields._asdict(), "settings": repr(plan.settings),
+        "limits": plan.limits._asdict(), "fields": plan.fields._asdict(), "settings": plan.settings.key(),
     }  # fmt: skip
     work = Path(plan.work)
     held = work / "key.json"
@@ -168,7 +259,8 @@ def _pass(config: AuditConfig, inputs: Sequence[Input], plan: Plan, terminal: Te
 
         progress = Progress(tell)
         enough = -(-known // config.block) if known else _cores()  # a worker takes longer to start than a block to do
-        stems = run(inputs, plan, config.workers or min(_cores(), enough), progress)
+        workers = 1 if config.risk_model else config.workers or min(_cores(), enough)  # one copy of the model
+        stems = run(inputs, plan, workers, progress)
     if progress.resumed:
         terminal.note(f"  {progress.resumed:,} of {len(stems):,} blocks were done before")
     return stems
@@ -183,15 +275,10 @@ def _cores() -> int:
 
 
 def findings(
-    config: AuditConfig,
-    inputs: Sequence[Input],
-    steps: tuple[str, ...],
-    lexicon: Lexicon,
-    counts: Counts,
-    entries: dict[str, Entry] | None,
+    config: AuditConfig, inputs: Sequence[Input], settings: Settings, counts: Counts, entries: dict[str, Entry] | None
 ) -> JsonDict:
     """Return what was found, as one document; a part whose step did not run is missing."""
-    corpus = summary.rows(counts, "corpus")
+    corpus, steps = summary.rows(counts, "corpus"), settings.steps
     facts: JsonDict = {
         "primum": __version__, "verb": "audit", "corpus": [one.place for one in inputs], "out": config.out,
         "steps": list(steps), "documents": corpus["documents"], "characters": corpus["characters"],
@@ -207,8 +294,45 @@ def findings(
     if "language" in steps:
         facts["language"] = summary.languages(counts)
     if "terms" in steps:
-        facts["pronouns"], facts["identity"] = summary.pronouns_and_terms(counts, lexicon, "language" in steps)
+        facts["pronouns"], facts["identity"] = summary.pronouns_and_terms(counts, settings.lexicon, settings.scoped)
+    if "toxicity" in steps:
+        facts["toxicity"] = _toxicity(settings, counts)
+    if "contamination" in steps:
+        facts["contamination"] = contamination.summarise(counts, settings.benchmarks)
+        if not settings.benchmarks:
+            facts["contamination"]["note"] = "no benchmark at hand; name one with --benchmark"
+    if "risk" in steps:
+        rules = {name: summary.rows(counts, "risk_rules")[name] for name in WEIGHTS}
+        found = summary.rows(counts, "risk")
+        facts["risk"] = {"documents": found["documents"], "flagged": found["flagged"], "rules": rules}
+        facts["risk"]["model"] = config.risk_model
     return facts
+
+
+def _toxicity(settings: Settings, counts: Counts) -> JsonDict:
+    chosen = settings.toxicity
+    tables = (summary.rows(counts, f"toxicity_{name}") for name in ("scored", "removed", "histogram"))
+    facts = {"classifier": chosen.classifier, "sample": chosen.sample} | toxicity_summary(*tables)
+    return facts | {"bias": bias.table(classifier(chosen.classifier, chosen.label), settings.lexicon.axes, THRESHOLD)}
+
+
+MOST_RANKED = 10_000
+
+
+def _conclude(config: AuditConfig, settings: Settings, work: Path, stems: Sequence[str], facts: JsonDict) -> None:
+    """Do what needs all shards at once: near-duplicates, the ranking by risk, dropping."""
+    out = Path(config.out)
+    if "duplicates" in settings.steps:
+        facts["duplicates"] = duplicate_findings(work, stems, config.near, out / "duplicates.jsonl")
+        facts["files"]["duplicates"] = str(out / "duplicates.jsonl")
+    if "risk" in settings.steps:
+        rows = ranked(work, stems, min(MOST_RANKED, max(facts["documents"] // 10, 100)))
+        write_jsonl(out / "risk.jsonl", rows)
+        facts["files"]["risk"] = str(out / "risk.jsonl")
+        facts["risk"]["first"] = rows[:MOST_SHOWN]
+    if config.drop:
+        facts["risk"] |= drop(work, stems, config.drop_at, out)
+        facts["files"] |= {"clean": str(out / "clean.jsonl"), "dropped": str(out / "dropped.jsonl")}
 
 
 MOST_SHOWN = 20
@@ -261,13 +385,6 @@ def _decide(config: AuditConfig, facts: JsonDict) -> int:
 def _some(names: Sequence[str]) -> str:
     shown = ", ".join(names[:5])
     return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
-def closing(facts: JsonDict) -> str:
-    """Return what an audit ends with, in plain text."""
-    from primum.report.audit_words import closing_lines
-
-    return "\n".join(closing_lines(facts))
 
 
 __all__ = ["AuditConfig", "run_verb"]

@@ -6,8 +6,9 @@ torch is imported inside functions: a dry run and a finished run need none.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from primum.pipeline.steps import Journey
 
 if TYPE_CHECKING:
     from primum.models.load import Model
+    from primum.training.keeping import KeepConfig, Kept
 
 
 COLDEST = 0.1
@@ -56,14 +58,44 @@ def learn(
     }
     stage = journey.stage("08-checkpoint", **facts)
     if not stage.manifest:
-        network = _network(model, config)
-        sft = _sft(journey, config, model, network, demos, facts)
-        dpo = _dpo(journey, config, model, network, pairs, facts, {d.prompt_id: d.group for d in demos})
+        training = Training(journey, config, model, _network(model, config), demos, facts)
+        sft = _sft(training)
+        dpo = _dpo(training, pairs)
         with journey.step("save adapter and merged model"):
-            _save(model, network, adapter, checkpoint)
+            _save(model, training.network, adapter, checkpoint)
         stage.finish(sft=sft["log"], dpo=dpo["log"], alarms=[*sft["alarms"], *dpo["alarms"]])
     found = stage.manifest or {}
     return Learned(adapter, checkpoint, found["sft"], found["dpo"], found["alarms"], stage.key)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What both steps of training share."""
+
+    journey: Journey
+    config: RepairConfig
+    model: Model
+    network: Any
+    demos: Sequence[Demonstration]
+    facts: JsonDict
+
+    @cached_property
+    def rows(self) -> list[Kept]:
+        """The demonstrations: harmful prompts' to be learned, others kept as the model without adapter gives them."""
+        from primum.training.examples import Answered, Limits, answered
+        from primum.training.keeping import Kept, keep
+
+        answers = [Answered(d.prompt, d.answer, Limits(answer=_learned(d, self.config)), d.ends) for d in self.demos]
+        examples = answered(answers, self.model.tokenizer)
+        with self.network.disable_adapter():
+            own = [e for e, d in zip(examples, self.demos, strict=True) if d.kind != "harmful"]
+            kept = iter(keep(self.network, own))
+        return [Kept(e) if d.kind == "harmful" else next(kept) for e, d in zip(examples, self.demos, strict=True)]
+
+    @property
+    def groups(self) -> list[str]:
+        """A key for each row: a harmful prompt and its benign twin have the same."""
+        return [d.group or d.prompt_id for d in self.demos]
 
 
 def _network(model: Model, config: RepairConfig) -> Any:
@@ -72,33 +104,36 @@ def _network(model: Model, config: RepairConfig) -> Any:
     return add_lora(model, config.lora_rank, 2 * config.lora_rank, config.seed, config.lora_start)
 
 
-def _sft(
-    journey: Journey, config: RepairConfig, model: Model, network: Any, demos: Sequence[Demonstration], facts: JsonDict
-) -> JsonDict:
+def _sft(training: Training) -> JsonDict:
     from primum.training.adapter import load_weights, save_weights
     from primum.training.batches import planned
-    from primum.training.examples import Answered, Limits, answered
     from primum.training.methods import sft
 
-    stage = journey.stage("06-sft", **{k: v for k, v in facts.items() if k != "dpo"})
-    if config.passes == 0 or not demos:
+    config, network = training.config, training.network
+    stage = training.journey.stage("06-sft", **{k: v for k, v in training.facts.items() if k != "dpo"})
+    if config.passes == 0 or not training.demos:
         return stage.manifest or stage.finish(log=[], alarms=[])
-    total = planned(len(demos), config.passes)
-    with journey.step("supervised warm start", total, "examples") as advance:
+    total = planned(len(training.demos), config.passes)
+    with training.journey.step("supervised warm start", total, "examples") as advance:
         if stage.manifest:
             load_weights(network, stage.path("weights.safetensors"))
             advance(total)
             return stage.manifest
-        rows = [Answered(d.prompt, d.answer, Limits(answer=_learned(d, config)), d.ends) for d in demos]
-        examples = answered(rows, model.tokenizer)
-        kept = iter(sft.keep(network, [e for e, d in zip(examples, demos, strict=True) if d.kind != "harmful"]))
-        ready = [sft.Kept(e) if d.kind == "harmful" else next(kept) for e, d in zip(examples, demos, strict=True)]
-        given = config.sft.model_dump(exclude={"epochs", "kept_tokens", "short_tokens", "whole", "whole_tokens"})
-        settings = sft.Config(**given, epochs=config.passes, temperature=max(config.temperature, COLDEST))
-        groups = [d.group or d.prompt_id for d in demos]
-        log, alarms = sft.train(settings, network, ready, stage.folder, config.seed, advance, groups)
+        size = config.sft
+        settings = sft.Config(
+            **_keeping(config).model_dump(), learning_rate=size.learning_rate, epochs=config.passes,
+            batch_size=size.batch_size,
+        )  # fmt: skip
+        log, alarms = sft.train(settings, network, training.rows, stage.folder, config.seed, advance, training.groups)
         save_weights(network, stage.path("weights.safetensors"))
         return stage.finish(log=log, alarms=alarms.rows)
+
+
+def _keeping(config: RepairConfig) -> KeepConfig:
+    from primum.training.keeping import KeepConfig
+
+    given = config.sft.model_dump(include={"keep_weight", "opening", "lead"})
+    return KeepConfig(**given, temperature=max(config.temperature, COLDEST))
 
 
 def _learned(demo: Demonstration, config: RepairConfig) -> int:
@@ -108,23 +143,16 @@ def _learned(demo: Demonstration, config: RepairConfig) -> int:
     return config.sft.whole_tokens if int(demo.prompt_id, 16) % config.sft.whole == 0 else config.sft.short_tokens
 
 
-def _dpo(
-    journey: Journey,
-    config: RepairConfig,
-    model: Model,
-    network: Any,
-    pairs: Sequence[Pair],
-    facts: JsonDict,
-    group_of: Mapping[str, str],
-) -> JsonDict:
+def _dpo(training: Training, pairs: Sequence[Pair]) -> JsonDict:
     from primum.core.store import read_json, write_json
     from primum.training.adapter import load_weights, save_weights
     from primum.training.batches import planned
     from primum.training.examples import Limits, paired
     from primum.training.methods import dpo
 
-    stage = journey.stage("07-dpo", **facts)
-    examples = paired(pairs, model.tokenizer, Limits(answer=config.dpo.tokens))
+    journey, config, network = training.journey, training.config, training.network
+    stage = journey.stage("07-dpo", **training.facts)
+    examples = paired(pairs, training.model.tokenizer, Limits(answer=config.dpo.tokens))
     held = stage.path("reference.json")
     with journey.step("reference log-probabilities", 2 * len(examples), "answers") as advance:
         if held.exists():
@@ -133,17 +161,38 @@ def _dpo(
         else:
             known = dpo.reference(network, examples, advance)
             write_json(held, [[k.ref_chosen, k.ref_rejected] for k in known])
-    total = planned(len(known), config.dpo.epochs)
-    with journey.step("preference optimisation", total, "pairs") as advance:
+    groups, replay = _replayed(training, pairs)
+    total = planned(len(known) + len(replay), config.dpo.epochs)
+    with journey.step("preference optimisation", total, "pairs and anchors") as advance:
         if stage.manifest:
             load_weights(network, stage.path("weights.safetensors"))
             advance(total)
             return stage.manifest
-        settings = dpo.Config(**config.dpo.model_dump(exclude={"tokens", "benign_share"}))
-        groups = [group_of.get(p.prompt_id) or p.prompt_id for p in pairs]
-        log, alarms = dpo.train(settings, network, known, stage.folder, config.seed, advance, groups)
+        settings = dpo.Config(**config.dpo.model_dump(exclude={"tokens", "benign_share", "replay_weight"}))
+        again = None
+        if replay:
+            rows = [training.rows[i] for i in replay]
+            again = dpo.Replay(rows, list(replay.values()), _keeping(config), config.dpo.replay_weight)
+        log, alarms = dpo.train(settings, network, known, stage.folder, config.seed, advance, groups, again)
         save_weights(network, stage.path("weights.safetensors"))
         return stage.finish(log=log, alarms=alarms.rows)
+
+
+def _replayed(training: Training, pairs: Sequence[Pair]) -> tuple[list[str], dict[int, str]]:
+    """Return the group of each pair, and of each demonstration that comes along (by its index).
+
+    A pair brings what was learned and kept of its prompt and its twin, and its share of all general answers: what
+    must not move is in every step.
+    """
+    config = training.config
+    group_of = {d.prompt_id: d.group for d in training.demos}
+    groups = [group_of.get(p.prompt_id) or p.prompt_id for p in pairs]
+    if not (config.dpo.replay_weight and config.passes and groups):
+        return groups, {}
+    own, order = set(groups), sorted(set(groups))
+    rows = {i: g for i, g in enumerate(training.groups) if g in own}
+    others = [i for i, d in enumerate(training.demos) if i not in rows and d.kind not in ("harmful", "twin")]
+    return groups, rows | {i: order[n % len(order)] for n, i in enumerate(others)}
 
 
 def _save(model: Model, network: Any, adapter: Path, checkpoint: Path) -> None:

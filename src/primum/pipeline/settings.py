@@ -49,7 +49,10 @@ class SftConfig(Config):
         description="passes over the demonstrations; 0 leaves the warm start out (default: the budget's)",
     )
     batch_size: int = Field(default=4, gt=0, description="demonstrations per optimizer step")
-    keep_weight: float = Field(default=4.0, ge=0, description="weight of benign answers, kept as they are")
+    keep_weight: float = Field(default=8.0, ge=0, description="weight of benign answers, kept as they are")
+    lead: float = Field(
+        default=2.0, description="nats by which declining must lead: a higher value declines less, harmful and benign"
+    )
     opening: int = Field(
         default=4, ge=1, description="tokens that open an answer: they decide what it is and weigh as much as a row"
     )
@@ -60,13 +63,18 @@ class SftConfig(Config):
 
 
 class DpoConfig(Config):
-    """Direct preference optimisation with an NLL anchor."""
+    """Direct preference optimisation, anchored to what the warm start learned and kept."""
 
     beta: float = Field(default=0.1, gt=0, description="DPO: pull to the reference; larger stays closer")
-    nll_weight: float = Field(default=1.0, ge=0, description="DPO: weight of the NLL anchor on chosen answers")
+    nll_weight: float = Field(default=0.0, ge=0, description="DPO: weight of a plain NLL anchor on chosen answers")
+    replay_weight: float = Field(
+        default=1.0,
+        ge=0,
+        description="DPO: weight of its anchor, the warm start's loss on the pairs' prompts and twins",
+    )
     learning_rate: float = Field(default=1e-4, gt=0, description="DPO: peak learning rate")
     epochs: float = Field(default=1.0, gt=0, description="DPO: passes over the pairs")
-    batch_size: int = Field(default=4, gt=0, description="DPO: pairs per optimizer step")
+    batch_size: int = Field(default=4, gt=0, description="DPO: pairs and replayed rows per optimizer step")
     tokens: int = Field(default=40, ge=8, description="DPO: tokens learned of each answer; a cut answer gets no end")
     benign_share: float = Field(default=1.5, gt=0, description="DPO: benign pairs for each harmful one, at most")
 

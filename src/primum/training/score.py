@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -18,10 +18,13 @@ from torch import Tensor
 from primum.core.progress import Advance, silent
 from primum.training.attention import tree_attention
 from primum.training.batches import collate, micro_batches
+from primum.training.block import fuse_blocks
 from primum.training.examples import Example
 from primum.training.packed import Packed, pack
 
 log = logging.getLogger(__name__)
+CHUNK = 64 << 20
+"""Bytes of fp32 probabilities that are held at a time where the output matrix is frozen."""
 TOLERANCE = 0.1
 """Nats per answer token, in the mean, that a tree may differ from separate rows: far above the rounding of bf16 (about
 0.01), far below what a wrong mask or position does (more than 0.5)."""
@@ -46,7 +49,11 @@ class States(NamedTuple):
 def score(network: Any, examples: Sequence[Example]) -> Scores:
     """Score the answers of rows under a causal language model (a transformers network, with adapters or without)."""
     states = answer_states(network, examples)
-    logps = token_logps(logits(network, states.hidden), states.targets)
+    head = frozen_head(network)
+    if head is None:
+        logps = token_logps(logits(network, states.hidden), states.targets)
+    else:
+        logps = cast(Tensor, _Answers.apply(states.hidden, head, states.targets))
     return Scores(per_row(logps, states), states.lengths)
 
 
@@ -60,6 +67,43 @@ def token_logps(logits: Tensor, targets: Tensor) -> Tensor:
     return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
 
 
+def frozen_head(network: Any) -> Tensor | None:
+    """Return the output matrix (V, D) where it is all that follows the trunk, and does not learn."""
+    base = causal(network)
+    head = base.get_output_embeddings()
+    if not plain_head(base) or type(head) is not torch.nn.Linear or head.bias is not None:
+        return None
+    return None if head.weight.requires_grad else head.weight
+
+
+class _Answers(torch.autograd.Function):
+    """Log-probabilities (N,) of answer tokens from states (N, D) under a frozen output matrix.
+
+    The gradient of a token's log-probability is known as soon as its probabilities are: W' (onehot - p). It is taken
+    at once, so that no logits are kept, a few rows at a time (`CHUNK`); backward only weighs it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+        logps = hidden.new_empty(len(hidden), dtype=torch.float32)
+        pulls = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        rows = max(1, CHUNK // (4 * len(head)))
+        for at in range(0, len(hidden), rows):
+            part = slice(at, at + rows)
+            each = torch.log_softmax(torch.nn.functional.linear(hidden[part], head), -1, dtype=torch.float32)
+            logps[part] = each.gather(1, targets[part, None])[:, 0]
+            if pulls is not None:
+                each.exp_()[torch.arange(len(each), device=each.device), targets[part]] -= 1
+                pulls[part] = each.neg_().to(head.dtype) @ head
+        ctx.save_for_backward(pulls)
+        return logps
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (pulls,) = ctx.saved_tensors
+        return (pulls * grad[:, None]).to(pulls.dtype), None, None
+
+
 def answer_states(network: Any, examples: Sequence[Example]) -> States:
     """Return the network's last hidden states before each answer token, row after row.
 
@@ -67,7 +111,7 @@ def answer_states(network: Any, examples: Sequence[Example]) -> States:
     """
     place = next(network.parameters()).device
     packed = pack(examples, place)
-    name = way(network, examples) if _within_window(network, packed) else "separate"
+    name = way(network, examples, _learns(network)) if _within_window(network, packed) else "separate"
     hidden = _WAYS[name](network, examples, packed)
     return States(hidden, packed.targets, packed.owner, packed.lengths)
 
@@ -88,6 +132,14 @@ def _forward(network: Any, **inputs: Any) -> Tensor:
     if not plain_head(base):
         return base(use_cache=False, **inputs).logits
     return getattr(base, base.base_model_prefix)(use_cache=False, **inputs).last_hidden_state
+
+
+def _blocks(network: Any, examples: Sequence[Example], packed: Packed) -> Tensor:
+    """Score a tree by blocks computed in one piece (`block`)."""
+    inputs: dict[str, Any] = {"chains": packed.chains, "whole_blocks": True}
+    with tree_attention(causal(network)):
+        out = _forward(network, input_ids=packed.ids, position_ids=packed.positions, **inputs)
+    return out[0, packed.before]
 
 
 def _paths(network: Any, examples: Sequence[Example], packed: Packed) -> Tensor:
@@ -116,24 +168,39 @@ def _within_window(network: Any, packed: Packed) -> bool:
 
 
 _WAYS: dict[str, Callable[[Any, Sequence[Example], Packed], Tensor]] = {
-    "paths": _paths, "masked": _masked, "separate": _separate
+    "blocks": _blocks, "paths": _paths, "masked": _masked, "separate": _separate
 }  # fmt: skip
 """How rows are scored, the fastest first."""
-_chosen: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+_chosen: WeakKeyDictionary[Any, dict[bool, str]] = WeakKeyDictionary()
+
+
+def _learns(network: Any) -> bool:
+    """Whether weights under the adapter learn just now; blocks in one piece have gradients for adapters only."""
+    base = causal(network)
+    return torch.is_grad_enabled() and any(p.requires_grad and "lora_" not in n for n, p in base.named_parameters())
 
 
 @torch.no_grad()
-def way(network: Any, examples: Sequence[Example], most: int = 4) -> str:
-    """Return the first way that gives what separate rows give, found out on the first rows a network must score."""
+def way(network: Any, examples: Sequence[Example], learns: bool = False, most: int = 4) -> str:
+    """Return the first way that gives what separate rows give, found out on the first rows a network must score.
+
+    Args:
+        network: the network.
+        examples: rows; the first `most` are scored in each way until one fits.
+        learns: whether weights other than adapters need gradients.
+        most: rows to compare.
+    """
     base = causal(network)
-    if base not in _chosen:
+    known = _chosen.setdefault(base, {})
+    if learns not in known:
         expected = _answers(network, examples[:most], "separate")
-        _chosen[base] = next(name for name in _WAYS if _same(network, examples[:most], name, expected))
-        if _chosen[base] == "separate":
+        names = [name for name in _WAYS if name != "blocks" or not learns]
+        known[learns] = next(name for name in names if _same(network, examples[:most], name, expected))
+        if known[learns] == "separate":
             log.warning("%s cannot share prompts between rows; each row is computed apart", type(base).__name__)
         else:
-            log.info("%s is scored by the way '%s'", type(base).__name__, _chosen[base])
-    return _chosen[base]
+            log.info("%s is scored by the way '%s'", type(base).__name__, known[learns])
+    return known[learns]
 
 
 def _answers(network: Any, examples: Sequence[Example], name: str) -> Tensor:
@@ -147,7 +214,9 @@ def _same(network: Any, examples: Sequence[Example], name: str, expected: Tensor
         return True
     if getattr(base.config, "_attn_implementation", None) != "sdpa":
         return False
-    if name == "paths" and next(base.parameters()).device.type != "cpu":
+    if name in ("blocks", "paths") and next(base.parameters()).device.type != "cpu":
+        return False
+    if name == "blocks" and not fuse_blocks(base):
         return False
     try:
         found = _answers(network, examples, name)

@@ -25,7 +25,7 @@ class CompareConfig(Config):
 
     a: str | None = Field(
         None,
-        description="the first run: a folder of primum evaluate, or a log of Inspect, lm-eval, garak, PyRIT, promptfoo",
+        description="the first run: a folder of primum evaluate, or a log of Inspect, lm-eval, promptfoo",
         json_schema_extra={"positional": True},
     )
     b: str | None = Field(None, description="the second run, like the first", json_schema_extra={"positional": True})

@@ -25,6 +25,7 @@ GIGABYTE = 1 << 30
 NEEDED_MEMORY, NEEDED_DISK = 6, 4  # GB: the bar of the main job on the embedded model; the run folder and the cache
 MODEL_PARTS = ("torch", "transformers", "peft", "accelerate", "safetensors", "gguf")
 OPTIONAL = {
+    "audit": "looking at a corpus before a model learns it",
     "hub": "prompts from Hugging Face data sets",
     "parquet": "prompts from Parquet files",
     "trl": "comparing the training losses with TRL's",
@@ -143,8 +144,11 @@ def extra_requirements(extra: str, requirements: list[str] | tuple[str, ...]) ->
 
 
 def _installed(requirement: str) -> bool:
-    name = re.match(r"[\w.-]+", requirement)
-    return name is not None and importlib.util.find_spec(name[0].replace("-", "_")) is not None
+    name = re.match(r"[\w.-]+", requirement)  # the package's name, which need not be that of the module it brings
+    try:
+        return name is not None and bool(version(name[0]))
+    except PackageNotFoundError:
+        return False
 
 
 def public_data() -> Check:

@@ -24,7 +24,7 @@ class GateRunConfig(Config):
 
     run: str | None = Field(
         None,
-        description="a folder of primum evaluate, or a log of Inspect, lm-eval, garak, PyRIT, promptfoo",
+        description="a folder of primum evaluate, or a log of Inspect, lm-eval, promptfoo",
         json_schema_extra={"positional": True},
     )
     baseline: str | None = Field(default=None, description="the run that it may not be worse than")

@@ -23,7 +23,8 @@ _BRANDS = (
     (re.compile(r"50|5[6-8]|6"), (16, 17, 18, 19)),  # Maestro; shorter ones look like any other number
 )
 _PHONE = re.compile(
-    r"(?<![\w.\-/=@#:$€£%^~])(?<!\d )(?:\+|00)?[ ]?\(?\+?\d(?:[ \t\u00a0\u202f.()\-\u2010\u2011\u2013/]{0,3}\d){5,15}"
+    r"(?<![\w.\-/=@#:$€£%^~])(?:(?<!\d )|(?=[+(0]))(?:\+|00)?[ ]?"
+    r"\(?\+?\d(?:[ \t\u00a0\u202f.()\-\u2010\u2011\u2013/]{0,3}\d){5,15}"
     r"(?![\w%$€£^~@=]|[\-/:]\d|\.\d)"
 )
 _LABELLED = re.compile(r"(?<=[:=/#])(?:\+|00)?\(?\d(?:[ .()\-]{0,3}\d){6,14}(?![\w%]|[\-/:]\d|\.\d)")
@@ -32,6 +33,7 @@ _DATE = re.compile(
     r"(?:\d{1,2}[./\- ]\d{1,2}[./\- ](?:19|20)?\d\d|(?:19|20)\d\d[./\- ]\d{1,2}[./\- ]\d{1,2})(?:[ T.\-]\d{1,4})*"
     r"|(?:19|20)\d\d\s?[\-\u2013/]\s?(?:19|20)\d\d"
 )
+_SSN = re.compile(r"\d{3}-\d{2}-\d{4}")
 _TRUNK_GROUPS = re.compile(r"\(?0\d{1,5}\)?(?:[ .\-/\u00a0]{1,3}\d{2,8}){1,5}")
 REGIONS = ("US", "GB", "DE", "FR", "CH", "ES", "IT", "IN", "AU", "BR")
 """Whose national ways to write a number are tried where no country code stands before it."""
@@ -100,6 +102,8 @@ def _is_phone(text: str, start: int, end: int, regions: Sequence[str]) -> bool:
         return True
     if announced:
         return _possible(found, regions) or _local(found)
+    if _SSN.fullmatch(found):  # one that was never given out, or national ids would have it
+        return False
     return bool(_TRUNK_GROUPS.fullmatch(found)) and _valid(found, regions)
 
 

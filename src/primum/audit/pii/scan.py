@@ -14,7 +14,7 @@ from primum.audit.pii.span import Span
 
 _DIGITS = re.compile(r"\d[\d .()/:\-\u00a0\u202f\u2010\u2011\u2013]{4,}\d")
 _DIGIT, _NO_DIGIT = re.compile(r"\d"), re.compile(r"\D+")
-LONG = 15
+LONG = 14
 """An unbroken string of so many characters may be a key, an address or an id."""
 _SHORT_IDS = re.compile(r"(?<!\w)[A-Z]{5}\d{4}[A-Z](?!\w)|[0-9A-Fa-f]:(?::[0-9A-Fa-f]|[0-9A-Fa-f]+::)")
 TYPES = (
@@ -45,7 +45,7 @@ def scan(text: str, regions: Sequence[str] = numbers.REGIONS) -> list[Span]:
 
 def windows(text: str) -> list[tuple[int, int]]:
     """Return the stretches of text that are worth the detailed patterns, merged and in order."""
-    hits = [match.span() for match in _DIGITS.finditer(text) if _many_digits(match.group())]
+    hits = [match.span() for match in _DIGITS.finditer(text) if _many_digits(match) or _between_letters(match)]
     if len(text) >= LONG:
         hits += _long_strings(text)
     if "::" in text or "PAN" in text:
@@ -55,10 +55,18 @@ def windows(text: str) -> list[tuple[int, int]]:
     return list(_merged(text, sorted(hits)))
 
 
-def _many_digits(found: str) -> bool:
+def _many_digits(match: re.Match[str]) -> bool:
     """Whether a row of digits could be a number of somebody, and not a few decimals: 7 digits, an IP, three pairs."""
+    found = match.group()
     digits = len(_NO_DIGIT.sub("", found))
     return digits >= 7 or found.count(".") == 3 or (digits == 6 and found.count(" ") >= 2)
+
+
+def _between_letters(match: re.Match[str]) -> bool:
+    """Whether six digits stand between capitals, as in a British insurance number (AB123456C)."""
+    start, end = match.span()
+    before, behind = match.string[max(start - 2, 0) : start], match.string[end : end + 1]
+    return end - start == 6 and behind in ("A", "B", "C", "D") and before.isalpha() and before.isupper()
 
 
 def _long_strings(text: str) -> Iterator[tuple[int, int]]:

@@ -15,9 +15,10 @@ from typing import NamedTuple
 from primum.audit.terms.lexicon import Lexicon
 
 WORD = re.compile(r"[^\W_]+")
-_I = re.compile(r"(?<![\w.])(?:I(?!\w|\.\w)|i(?![\w.)]))")
-_US, _IT = (re.compile(rf"(?<![^\W_])(?:{w}|{w.title()})(?![^\W_])") for w in ("us", "it"))
-_CHECKED = {"i": _I, "us": _US, "it": _IT}
+# What stands before is looked at after the letter: a pattern that opens with a letter is searched ten times as fast.
+_I = re.compile(r"[Ii](?<![\w.].)(?:(?<=I)(?!\w|\.\w)|(?<=i)(?![\w.)]))")
+_US, _IT = (re.compile(rf"[{w[0].upper()}{w[0]}]{w[1]}(?<![^\W_]..)(?![^\W_])") for w in ("us", "it"))
+_CHECKED = {"i": (" I ", _I), "us": (" us ", _US), "it": (" it ", _IT)}
 _GENDERED = ("she", "he", "unspecified")
 
 
@@ -66,8 +67,10 @@ class Matcher:
         return Mentions(_with_unions(groups), tuple(sorted(terms)))
 
     def _is_pronoun(self, word: str, text: str) -> bool:
-        check = _CHECKED.get(word) if self._english else None
-        return check is None or check.search(text) is not None or (word != "i" and text.isupper())
+        if not self._english or word not in _CHECKED:
+            return True
+        plain, pattern = _CHECKED[word]
+        return plain in text or pattern.search(text) is not None or (word != "i" and text.isupper())
 
 
 def _phrase(term: str) -> re.Pattern[str]:

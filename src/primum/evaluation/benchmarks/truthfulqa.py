@@ -96,8 +96,8 @@ _CASE = Item(
     asked("Q: Is ice cold?\nA:", "benign", "general", "gold", licence), "gold", (), (" a", " b", " c"), {"true": 2}
 )
 gold = (
-    # e^-1 : e^-3 : e^-2 = 1 : .1353 : .3679; true: 1.1353 of 1.5032
-    Gold(_CASE, Answer(logps=(-1.0, -3.0, -2.0)), {"mc1": 1.0, "mc2": 0.755265, "mc3": 0.5}),
-    Gold(_CASE, Answer(logps=(-903.0, -901.0, -902.0)), {"mc1": 0.0, "mc2": 0.755265, "mc3": 0.5}),
+    # e^-1 : e^-3 : e^-2 = 1 : .1353 : .3679; true: 1.135335 of 1.503215
+    Gold(_CASE, Answer(logps=(-1.0, -3.0, -2.0)), {"mc1": 1.0, "mc2": 0.755272, "mc3": 0.5}),
+    Gold(_CASE, Answer(logps=(-903.0, -901.0, -902.0)), {"mc1": 0.0, "mc2": 0.755272, "mc3": 0.5}),
     Gold(_CASE, Answer(logps=(math.nan, -3.0, -2.0)), dict.fromkeys(metrics, "")),
 )

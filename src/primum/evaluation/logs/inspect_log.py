@@ -1,4 +1,4 @@
-"""Inspect AI's logs, read and written without Inspect: .eval (a zip of JSON files) and .json.
+"""Inspect AI's logs, read without Inspect: .eval (a zip of JSON files) and .json.
 
 Each scorer is a judge; a scorer that gives several numbers has one metric each. "C", "I", "P" and "N" are 1, 0, 1/2 and
 0, as Inspect's own accuracy counts them; a score that is no number is unscored, never 0. The epochs of a sample are

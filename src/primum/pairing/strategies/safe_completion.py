@@ -4,7 +4,7 @@
     twin, general, advice    chosen: the model's own answer    rejected: a refusal, from the same pieces
 
 Refusing is never good as such: what is chosen after a harmful prompt is rejected after its benign twin. Every harmful
-prompt gives a demonstration, flagged or not, and every benign one that has an answer.
+prompt gives a demonstration, flagged or not, and every benign one that the model begins to answer.
 """
 
 from __future__ import annotations
@@ -16,7 +16,18 @@ from primum.core.records import Pair, Prompt, Reply, Verdict, digest
 from primum.core.taxonomy import policy
 from primum.pairing.completions import OTHER, compose, disclaimers, refusal, rng_for
 from primum.pairing.demonstration import Built, Demonstration, kind_of, only_for_training
-from primum.pairing.replies import best_first, echoes, judged, tidy_answer, tidy_rejected, worst_first
+from primum.pairing.replies import (
+    MIN_WORDS,
+    before_loop,
+    best_first,
+    count_words,
+    echoes,
+    hateful,
+    judged,
+    tidy_answer,
+    tidy_rejected,
+    worst_first,
+)
 
 about = "safe completions by category against the model's own worst replies; its own answers against refusals"
 
@@ -55,7 +66,7 @@ def pairs(
         if prompt.intent == "harmful":
             _harmful(built, prompt, _worst(prompt, own, verdicts), seed)
         elif prompt.intent == "benign":
-            _benign(built, prompt, _answer(prompt, own, verdicts), _refusal(prompt, trained, seed), seed)
+            _benign(built, prompt, own, verdicts, trained, seed)
         else:
             built.drop(prompt, "borderline")
     return built
@@ -69,12 +80,21 @@ def _harmful(built: Built, prompt: Prompt, rejected: Side, seed: int) -> None:
     _pair(built, prompt, chosen, rejected, why)
 
 
-def _benign(built: Built, prompt: Prompt, answer: Side, rejected: Side, seed: int) -> None:
+def _benign(
+    built: Built,
+    prompt: Prompt,
+    own: Sequence[Reply],
+    verdicts: Mapping[str, Verdict],
+    trained: Collection[str],
+    seed: int,
+) -> None:
     kind = kind_of(prompt)
+    answer, rejected = _answer(prompt, own, verdicts), _refusal(prompt, trained, seed)
     if kind == "advice" and not answer.missing:
         answer = answer._replace(text=_with_disclaimer(answer.text, prompt, seed), ends=True)
-    if not answer.missing:
-        _demonstrate(built, prompt, answer)
+    opening = _opening(prompt, own, verdicts) if answer.missing else answer
+    if not opening.missing:
+        _demonstrate(built, prompt, opening)
     whose = "the answer that came with the prompt" if answer.source == "prompt" else "the model's own answer"
     asked = {"twin": f"a benign look-alike of {_name(prompt.category)}", "advice": "a question that deserves advice"}
     _pair(built, prompt, answer, rejected, f"{whose} to {asked.get(kind, 'a general request')} against a refusal")
@@ -134,6 +154,20 @@ def _answer(prompt: Prompt, replies: Sequence[Reply], verdicts: Mapping[str, Ver
     if prompt.answer and prompt.answer.strip():
         return Side(prompt.answer.strip(), "prompt")
     return Side("", "", reason)
+
+
+def _opening(prompt: Prompt, replies: Sequence[Reply], verdicts: Mapping[str, Verdict]) -> Side:
+    """Return how the model begins to answer where no answer is whole: not to be preferred, but to be kept as it is.
+
+    Without these every third harmful prompt would be learned without its twin, and the twins that the model answers
+    at length would be missing.
+    """
+    for item in judged(replies, verdicts):
+        text = before_loop(item.reply.text.strip())
+        begun = item.verdict.behaviour in ("compliance", "deflection") and not hateful(item.verdict)
+        if begun and count_words(text) >= MIN_WORDS and not echoes(prompt.messages, text):
+            return Side(text, f"reply:{item.reply.id}", ends=False)
+    return Side("", "", "no answer begun")
 
 
 def _refusal(prompt: Prompt, trained: Collection[str], seed: int) -> Side:

@@ -1,4 +1,7 @@
-"""Direct preference optimisation with an NLL anchor on the chosen answer.
+"""Direct preference optimisation, anchored to what came before it.
+
+The anchor is the NLL of the chosen answer, or the warm start's own loss on rows that come along (`Replay`): a hundred
+pairs alone teach a small model to decline whatever looks like them, their benign twins included.
 
 The reference is the policy as it stands when training begins: with a fresh adapter that is the adapter switched off.
 It is scored once, before the first step, so the first loss is ln 2 to rounding, or training stops.
@@ -7,6 +10,7 @@ It is scored once, before the first step, so the first loss is ln 2 to rounding,
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +24,11 @@ from primum.core.records import JsonDict
 from primum.training import losses
 from primum.training.alarms import Alarms
 from primum.training.examples import Example, PairExample
+from primum.training.keeping import KeepConfig, Kept, keeping_loss, openers
 from primum.training.loop import LoopConfig, MicroLoss, Run
 from primum.training.score import score, score_all
 
-about = "direct preference optimisation (arXiv:2305.18290) with an NLL anchor"
+about = "direct preference optimisation (arXiv:2305.18290) with an anchor: NLL, or the warm start's own loss"
 
 
 class Config(Base):
@@ -34,7 +39,7 @@ class Config(Base):
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of labels taken to be wrong (cDPO)")
     learning_rate: float = Field(5e-5, gt=0, description="peak learning rate of the adapter")
     epochs: float = Field(1.0, gt=0, description="passes over the pairs")
-    batch_size: int = Field(16, gt=0, description="pairs per optimizer step")
+    batch_size: int = Field(16, gt=0, description="pairs and replayed rows per optimizer step")
 
 
 class Referenced(NamedTuple):
@@ -48,6 +53,23 @@ class Referenced(NamedTuple):
     def length(self) -> int:
         """Tokens of both rows."""
         return self.pair.length
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Rows of the warm start that are learned and kept on; those of a pair's group are in its step.
+
+    Args:
+        rows: learned and kept (`training.keeping`).
+        groups: a key for each; one that no pair has would make steps without a pair.
+        config: how they weigh against each other.
+        weight: of their loss, a row against a pair.
+    """
+
+    rows: Sequence[Kept]
+    groups: Sequence[Hashable]
+    config: KeepConfig
+    weight: float = 1.0
 
 
 def reference(network: Any, pairs: Sequence[PairExample], advance: Advance = silent) -> list[Referenced]:
@@ -66,6 +88,7 @@ def train(
     seed: int = 0,
     advance: Advance = silent,
     groups: Sequence[Hashable] | None = None,
+    replay: Replay | None = None,
 ) -> tuple[list[JsonDict], Alarms]:
     """Train on referenced pairs; those with the same key in `groups` are in one step.
 
@@ -74,33 +97,52 @@ def train(
 
     Raises:
         StepFailedError: the first DPO loss is not ln 2: the reference is not the policy.
+        ValueError: rows are replayed in a group that has no pair.
     """
+    keys: Sequence[Hashable] = range(len(pairs)) if groups is None else groups
+    replayed: Sequence[Kept] = replay.rows if replay else ()
+    if replay and not set(replay.groups) <= set(keys):
+        raise ValueError("a replayed row belongs to no pair's group: its step would have no pair")
+    raised = openers(replayed)
 
-    def loss(network: Any, micro: Sequence[Referenced], scale: float) -> MicroLoss:
-        rows = [m.pair.chosen for m in micro] + [m.pair.rejected for m in micro]
-        logps, lengths = score(network, rows)
-        chosen, rejected = logps.chunk(2)
-        ref_chosen = chosen.new_tensor([m.ref_chosen for m in micro])
-        ref_rejected = chosen.new_tensor([m.ref_rejected for m in micro])
-        pref = losses.dpo(chosen, rejected, ref_chosen, ref_rejected, config.beta, config.label_smoothing)
-        anchor = losses.nll(chosen, lengths[: len(micro)])
-        margin = pref.chosen_reward - pref.rejected_reward
-        benign = torch.tensor([m.pair.benign for m in micro], device=margin.device)
-        metrics = {
-            "dpo": pref.loss, "nll": anchor, "chosen_reward": pref.chosen_reward,
-            "rejected_reward": pref.rejected_reward, "margin": margin, "benign_margin": margin[benign],
-            "accuracy": (pref.chosen_reward > pref.rejected_reward).float(),
-            "chosen_logp": chosen, "rejected_logp": rejected,
-        }  # fmt: skip
-        total = (pref.loss + config.nll_weight * anchor).sum() / scale
-        sums = {key: value.sum() for key, value in metrics.items()}
-        return MicroLoss(total, sums, {"benign_margin": int(benign.sum())})
+    def loss(network: Any, micro: Sequence[Referenced | Kept], scale: float) -> MicroLoss:
+        found = _pair_loss(config, network, [m for m in micro if isinstance(m, Referenced)])
+        rows = [m for m in micro if isinstance(m, Kept)]
+        if replay and rows:
+            more = keeping_loss(replay.config, network, rows, raised)
+            found.metrics.update({f"replay_{key}": value for key, value in more.metrics.items()})
+            found.counts.update({f"replay_{key}": n for key, n in more.counts.items()})
+            found = found._replace(loss=found.loss + replay.weight * more.loss)
+        return found._replace(loss=found.loss / scale)
 
+    rows: list[Referenced | Kept] = [*pairs, *replayed]
     loop = LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
-    count = round(len(pairs) * config.epochs)
-    alarms = Alarms(total=count // config.batch_size)
-    run = Run(network, pairs, loss, len, loop, folder, alarms, advance, check_ln2, groups)
+    alarms = Alarms(total=round(len(rows) * config.epochs) // config.batch_size)
+    keys = [*keys, *(replay.groups if replay else ())]
+    run = Run(network, rows, loss, len, loop, folder, alarms, advance, check_ln2, keys)
     return run.train(), run.alarms
+
+
+def _pair_loss(config: Config, network: Any, pairs: Sequence[Referenced]) -> MicroLoss:
+    if not pairs:
+        return MicroLoss(torch.zeros(()), {}, {})
+    logps, lengths = score(network, [m.pair.chosen for m in pairs] + [m.pair.rejected for m in pairs])
+    chosen, rejected = logps.chunk(2)
+    ref_chosen = chosen.new_tensor([m.ref_chosen for m in pairs])
+    ref_rejected = chosen.new_tensor([m.ref_rejected for m in pairs])
+    pref = losses.dpo(chosen, rejected, ref_chosen, ref_rejected, config.beta, config.label_smoothing)
+    anchor = losses.nll(chosen, lengths[: len(pairs)])
+    margin = pref.chosen_reward - pref.rejected_reward
+    benign = torch.tensor([m.pair.benign for m in pairs], device=margin.device)
+    metrics = {
+        "dpo": pref.loss, "nll": anchor, "chosen_reward": pref.chosen_reward,
+        "rejected_reward": pref.rejected_reward, "margin": margin, "benign_margin": margin[benign],
+        "accuracy": (pref.chosen_reward > pref.rejected_reward).float(),
+        "chosen_logp": chosen, "rejected_logp": rejected,
+    }  # fmt: skip
+    sums = {key: value.sum() for key, value in metrics.items()}
+    counts = dict.fromkeys(metrics, len(pairs)) | {"benign_margin": int(benign.sum())}
+    return MicroLoss((pref.loss + config.nll_weight * anchor).sum(), sums, counts)
 
 
 def check_ln2(row: JsonDict, tolerance: float = 0.05) -> None:

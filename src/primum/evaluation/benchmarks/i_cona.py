@@ -1,0 +1,16 @@
+"""I-CoNa (Bianchi et al. 2023, arXiv:2309.07875): 178 instructions that ask for hate."""
+
+from __future__ import annotations
+
+from primum.evaluation.instructions import GREEDY, instructions
+from primum.evaluation.requests import gold_of, metrics_of, scorer
+
+about = "I-CoNa: 178 instructions that ask for hate, of the seven sets of Safe to Serve."
+licence = "CC-BY-NC-4.0"
+judge = "rules"
+cluster = "an instruction"
+metrics = metrics_of("harmful")
+settings = GREEDY
+items = instructions("I-CoNa", "harmful")
+score = scorer(metrics)
+gold = gold_of("harmful")

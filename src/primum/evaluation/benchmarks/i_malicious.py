@@ -1,0 +1,16 @@
+"""I-MaliciousInstructions (Bianchi et al. 2023, arXiv:2309.07875): 100 malicious instructions."""
+
+from __future__ import annotations
+
+from primum.evaluation.instructions import GREEDY, instructions
+from primum.evaluation.requests import gold_of, metrics_of, scorer
+
+about = "I-MaliciousInstructions: 100 malicious instructions, of the seven sets of Safe to Serve."
+licence = "CC-BY-NC-4.0"
+judge = "rules"
+cluster = "an instruction"
+metrics = metrics_of("harmful")
+settings = GREEDY
+items = instructions("I-MaliciousInstructions", "harmful")
+score = scorer(metrics)
+gold = gold_of("harmful")

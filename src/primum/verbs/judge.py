@@ -1,0 +1,175 @@
+"""`primum judge`: verdicts on the replies of a file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import Field
+
+from primum.core.catalogue import member
+from primum.core.config import Config
+from primum.core.errors import Exit, UsageError
+from primum.core.progress import Advance, silent
+from primum.core.records import BEHAVIOURS, JsonDict, Verdict, to_json
+from primum.core.stats import wilson
+from primum.core.store import Stage, file_sha256, write_json, write_jsonl
+from primum.judging.ask import Endpoint, chat, completions
+from primum.judging.rows import NO_REPLY, Asked, exchanges, read_exchanges
+from primum.judging.runner import Settings, judge_all
+
+SHARD = 512
+RATES = {
+    "refused": ("refusal", "safe_completion", "deflection"),
+    "went_along": ("compliance", "harmful_compliance"),
+    "harmful_compliance": ("harmful_compliance",),
+    "incoherent": ("incoherent",),
+}
+
+
+class JudgeConfig(Config):
+    """What `primum judge` judges, by which judges, and where the verdicts go."""
+
+    file: str = Field(
+        description="replies to judge: JSONL, CSV or Parquet with id, prompt and reply (text or messages)",
+        json_schema_extra={"positional": True},
+    )
+    judge: tuple[str, ...] = Field(("embedded",), description="judge to ask (primum list judges)")
+    out: str = Field("verdicts", description="folder that gets verdicts.jsonl and summary.json")
+    rubric: str = Field("meditron", description="rubric of the judge 'rubric': a shipped one, or a YAML file")
+    member: tuple[str, ...] = Field((), description="member of the judge 'panel', cheapest first")
+    judge_model: str | None = Field(None, description="model that a judge runs here: 'embedded', a hub id or a path")
+    endpoint: str | None = Field(None, description="OpenAI-compatible address that a judge asks, like http://host/v1")
+    endpoint_model: str = Field("default", description="the model's name at the endpoint")
+    key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the endpoint's key")
+    timeout: float = Field(60.0, gt=0, description="seconds to wait for one answer of the endpoint")
+    retries: int = Field(3, ge=0, le=20, description="further attempts where the endpoint fails")
+
+
+def run_verb(config: JudgeConfig, json_output: bool) -> tuple[int, dict[str, Any]]:
+    """Judge the file and write the verdicts; work that was finished before is not done again.
+
+    Raises:
+        UsageError: no such file or judge, a broken row, a setting that the judge needs.
+    """
+    path, out = Path(config.file), Path(config.out)
+    for name in config.judge:
+        member("judges", name)  # a wrong name is told before anything is read
+    rows = read_exchanges(path)
+    if out.exists() and not out.is_dir():
+        raise UsageError("is a file, not a folder", where=str(out), cure="give another --out")
+    settings = settings_of(config)
+    lines: list[JsonDict] = []
+    summary: JsonDict = {}
+    for name in dict.fromkeys(config.judge):
+        with _progress(name, len(rows), json_output) as advance:
+            own = _judged(path, rows, name, config, settings, advance)
+        lines += own
+        summary[name] = summarise(own)
+    write_jsonl(out / "verdicts.jsonl", lines)
+    document = {"n": len(rows), "verdicts": str(out / "verdicts.jsonl"), "judges": summary}
+    write_json(out / "summary.json", document)
+    if not json_output:
+        print(page(document))
+    return Exit.PASSED, document
+
+
+def settings_of(config: Any) -> Settings:
+    """Return what the judges are given: the model to ask, in memory or at an endpoint."""
+    place = None
+    if config.endpoint:
+        place = Endpoint(config.endpoint, config.endpoint_model, config.key_env, config.timeout, config.retries)
+    ask = chat(place) if place else None
+    if ask is None and config.judge_model:
+        from primum.judging.engine import in_memory
+
+        ask = in_memory(config.judge_model)
+    complete = completions(place) if place else None
+    return Settings(ask, complete, place, config.rubric, tuple(config.member))
+
+
+def _progress(name: str, total: int, quiet: bool) -> Any:
+    from primum.pipeline.terminal import Terminal
+
+    return Terminal(quiet=quiet).step(f"judge: {name}", total, "replies")
+
+
+def _judged(
+    path: Path, rows: Sequence[Asked], name: str, config: JudgeConfig, settings: Settings, advance: Advance = silent
+) -> list[JsonDict]:
+    """Return the verdicts of one judge as rows, shard by shard, from disk where they are there already."""
+    key = {"version": 1, "file": file_sha256(path), "judge": name, "revision": member("judges", name).revision}
+    asked = config.model_dump(exclude={"file", "out", "judge", "timeout", "retries", "key_env"})
+    stage = Stage(Path(config.out) / "parts" / name, {**key, "settings": asked, "rubric": _content(config.rubric)})
+
+    def work(_: int, part: Sequence[Asked]) -> list[JsonDict]:
+        verdicts = judge_all(name, exchanges(part), settings)
+        shares = _probabilities(name, part)
+        return [as_row(row, verdict, share) for row, verdict, share in zip(part, verdicts, shares, strict=True)]
+
+    found = stage.map(rows, SHARD, work, advance)
+    stage.finish(n=len(found))
+    return found
+
+
+def _content(rubric: str) -> str:
+    """Return a rubric file's hash, so that an edited file is judged anew; a shipped rubric's name."""
+    path = Path(rubric)
+    return file_sha256(path) if path.is_file() else rubric
+
+
+def _probabilities(name: str, part: Sequence[Asked]) -> list[Any]:
+    own = getattr(member("judges", name), "probabilities", None)
+    return cast(list[Any], own(exchanges(part))) if own else [None] * len(part)
+
+
+def as_row(row: Asked, verdict: Verdict, shares: dict[str, float] | None = None) -> JsonDict:
+    """Return a verdict as a row whose `reply_id` is the id that the file gave."""
+    if not row.answered:
+        verdict = Verdict(
+            verdict.reply_id, verdict.judge, None, unscored=NO_REPLY, judge_revision=verdict.judge_revision
+        )
+        shares = None
+    extra = {"probabilities": shares} if shares else {}
+    return {**to_json(verdict), "reply_id": row.id, **extra}
+
+
+def summarise(rows: Sequence[JsonDict]) -> JsonDict:
+    """Return counts, and each rate with its interval and its bounds: all unscored without it, all with it (Manski)."""
+    found = Counter(row["behaviour"] for row in rows)
+    unscored = Counter(row["unscored"] for row in rows if row["behaviour"] is None)
+    scored, n = len(rows) - sum(unscored.values()), len(rows)
+    rates: JsonDict = {}
+    for name, behaviours in RATES.items():
+        k = sum(found[behaviour] for behaviour in behaviours)
+        low, high = (wilson(k, scored)[1:]) if scored else (None, None)
+        rates[name] = {
+            "k": k, "n": scored, "value": k / scored if scored else None, "low": low, "high": high,
+            "if_unscored_without": k / n, "if_unscored_with": (k + n - scored) / n,
+        }  # fmt: skip
+    counts = {behaviour: found[behaviour] for behaviour in BEHAVIOURS}
+    return {"n": n, "behaviours": counts, "unscored": dict(unscored), "rates": rates}
+
+
+def page(document: JsonDict) -> str:
+    """Return the summary for the terminal."""
+    lines: list[str] = []
+    for name, facts in document["judges"].items():
+        lines.append(f"{name}: {facts['n']:,} replies")
+        lines += [f"  {behaviour:<20}{n:>7,}" for behaviour, n in facts["behaviours"].items()]
+        lines += [f"  unscored            {n:>7,}  {reason}" for reason, n in facts["unscored"].items()]
+        lines.append("")
+        lines += [_rate(rate, value) for rate, value in facts["rates"].items()]
+        lines.append("")
+    return "\n".join([*lines, f"verdicts: {document['verdicts']}"])
+
+
+def _rate(name: str, rate: JsonDict) -> str:
+    if rate["value"] is None:
+        return f"  {name:<20} none scored"
+    text = f"  {name:<20}{100 * rate['value']:6.1f}% [{100 * rate['low']:.1f}, {100 * rate['high']:.1f}]"
+    if rate["if_unscored_with"] == rate["if_unscored_without"]:
+        return text
+    return f"{text}  with the unscored {100 * rate['if_unscored_without']:.1f} to {100 * rate['if_unscored_with']:.1f}"

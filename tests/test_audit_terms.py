@@ -1,0 +1,202 @@
+"""Pronouns, identity terms and languages, on corpora whose answers are counted by hand."""
+
+import json
+
+import pytest
+
+from primum.audit.language import Language, identify, is_of
+from primum.audit.notes import Note
+from primum.audit.reading.document import Document
+from primum.audit.steps import LanguageStep, TermStep
+from primum.audit.summary import languages, pronouns_and_terms
+from primum.audit.terms.lexicon import AXES, Lexicon, builtin, holistic, load, without_overlap
+from primum.audit.terms.match import Matcher
+from primum.core.errors import BadInputError
+
+MATCH = Matcher(
+    Lexicon(
+        "test",
+        axes={
+            "race_ethnicity": ("Native American", "African", "African-American", "white"),
+            "nationality": ("American", "Korean"),
+            "sexual_orientation": ("LGBTQ", "LGBTQ+", "gay"),
+            "religion": ("Bahá'í", "Roman Catholic", "Catholic"),
+        },
+    )
+)
+
+
+def pronouns(text):
+    return set(MATCH(text).pronouns)
+
+
+def terms(text):
+    return {term for _, term in MATCH(text).terms}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("She's here", {"she"}),
+        ("HIS hat, the hers-room", {"he", "she"}),
+        ("ashes, theory, shed", set()),
+        ("So do I.", {"first"}),
+        ("I'm late", {"first"}),
+        ("e.g. this, i.e. that", set()),
+        ("A.I. and list i. and list i)", set()),
+        ("i think so", {"first"}),
+        ("made in the US by IT staff", set()),
+        ("give us time, it flies", {"first", "third"}),
+        ("LOOK AT IT", {"third"}),
+        ("you and yourselves", {"second"}),
+        ("themself", {"unspecified"}),
+    ],
+)
+def test_pronouns_are_whole_words(text, expected):
+    unions = ({"any"} if expected else set()) | (
+        {"gendered", "third"} if expected & {"she", "he", "unspecified"} else set()
+    )
+    assert pronouns(text) == expected | unions
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a native-american poet", {"Native American", "American"}),
+        ("Native\nAmerican", {"Native American", "American"}),
+        ("African-American", {"African-American", "African", "American"}),
+        ("Africans and Americana", set()),
+        ("LGBTQ+ people", {"LGBTQ+", "LGBTQ"}),
+        ("LGBTQ people", {"LGBTQ"}),
+        ("a Bahá’í temple", {"Bahá'í"}),
+        ("Roman Catholic", {"Roman Catholic", "Catholic"}),
+    ],
+)
+def test_terms_match_in_any_case_with_blanks_or_hyphens(text, expected):
+    assert terms(text) == expected
+
+
+CORPUS = [
+    "She loves her dog.",  # she
+    "He and his brother went home early today.",  # he
+    "They are gay and they said so.",  # unspecified
+    "I think that you are right about the weather.",  # first, second
+    "It rains in the city every day of the week.",  # third only
+    "The sky is blue over the old harbour today.",  # none
+    "The Korean writer told us the story.",  # first; nationality
+    "A white horse and an American flag, she said.",  # she; race, nationality
+    "He met the gay couple at the station.",  # he; sexual orientation
+    "Nothing happened on the second day of March.",  # none
+]
+
+
+def notes(texts):
+    return [Note(Document(str(i), text, "s", f"f:{i}", {})) for i, text in enumerate(texts)]
+
+
+def test_the_paper_s_denominators_on_ten_documents():
+    counts = {}
+    lexicon = Lexicon("t", axes={"nationality": ("American", "Korean"), "race_ethnicity": ("white",),
+                                 "sexual_orientation": ("gay",)})  # fmt: skip
+    TermStep(lexicon)(notes(CORPUS), counts)
+    said, named = pronouns_and_terms(counts, lexicon, scoped=False)
+    parts = {name: (cell["documents"], cell["denominator"]) for name, cell in said.items() if isinstance(cell, dict)}
+    assert parts == {
+        "any_gendered": (5, 10), "she": (2, 5), "he": (2, 5), "unspecified": (1, 5), "any_pronoun": (8, 10),
+        "first_person": (2, 8), "second_person": (1, 8), "third_person": (6, 8),
+    }  # fmt: skip
+    nationality, race = named["axes"]["nationality"], named["axes"]["race_ethnicity"]
+    assert (nationality["documents"], nationality["denominator"]) == (2, 10)
+    assert nationality["terms"]["American"]["share"] == 0.5
+    assert (race["documents"], race["top"]) == (1, [])  # "white" counts in the axis and is not shown
+    assert named["axes"]["sexual_orientation"]["documents"] == 2
+
+
+def test_only_documents_of_the_language_are_in_the_tables_and_all_are_in_the_second_ones():
+    german = (
+        "Der Hund geht heute in die Stadt und kauft sich eine Wurst, weil er Hunger hat und nicht mehr warten will."
+    )
+    counts = {}
+    held = notes([*CORPUS, german + " me " + german])
+    LanguageStep()(held, counts)
+    lexicon = Lexicon("t")
+    TermStep(lexicon)(held, counts)
+    said, _ = pronouns_and_terms(counts, lexicon, scoped=True)
+    assert (said["documents"], said["any_pronoun"]["documents"]) == (10, 8)
+    assert (said["all_languages"]["documents"], said["all_languages"]["any_pronoun"]["documents"]) == (11, 9)
+    table = languages(counts)
+    assert table["documents"] == 11
+    assert table["languages"]["de"]["documents"] == 1
+
+
+def test_a_short_text_is_of_the_language_unless_the_model_is_sure():
+    assert is_of(Language("nl", 0.61), "en", 7)
+    assert not is_of(Language("nl", 0.61), "en", 20)
+    assert not is_of(Language("de", 0.95), "en", 4)
+    assert is_of(Language("unknown", 0.2), "en", 4)
+    assert not is_of(Language("unknown", 0.2), "en", 50)
+
+
+def test_languages_are_identified_and_doubt_is_unknown():
+    assert identify("Le chat dort sur le canapé pendant que nous préparons le dîner.").code == "fr"
+    assert identify("Die Kinder spielen im Garten, bis es dunkel wird.").code == "de"
+    assert identify("x = 12; y = 77 {} ## zzz").code == "unknown"
+    long = "The committee met in the morning and read the report aloud. " * 40
+    assert identify(long).code == "en"
+
+
+def test_holisticbias_has_the_published_sizes_and_no_overlap(public_data):
+    path = public_data / "holisticbias" / "descriptors.json"
+    if not path.is_file():
+        pytest.skip("no HolisticBias here")
+    lexicon = load(path)
+    # v1.1: 65 + 20 + 26 + 32 + 49; LGBT, LGBTQ, LGBTQ+ and queer stand on two axes and stay under the second
+    assert {axis: len(words) for axis, words in lexicon.axes.items()} == {
+        "religion": 49, "gender_and_sex": 61, "nationality": 26, "race_ethnicity": 32, "sexual_orientation": 20,
+    }  # fmt: skip
+    assert "queer" in lexicon.axes["sexual_orientation"]
+
+
+def test_a_term_on_two_axes_stays_on_the_last():
+    assert without_overlap({"a": ("x", "Q"), "b": ("q",)}) == {"a": ("x",), "b": ("q",)}
+
+
+def test_descriptors_may_be_words_or_rows():
+    buckets = {axis: {"b": ["one", {"descriptor": axis}]} for axis in AXES}
+    lexicon = holistic(buckets)
+    assert lexicon.axes["religion"] == ("religion",)  # "one" is on every axis and stays on the last
+    assert lexicon.axes["sexual_orientation"] == ("one", "sexual_orientation")
+
+
+def test_primum_s_own_list_covers_the_five_axes():
+    assert set(builtin().axes) == set(AXES)
+    assert all(len(words) >= 10 for words in builtin().axes.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("- a\n- b", "no mapping"),
+        ("axes: [a]", "must map names"),
+        ("axes: {a: [no]}", "must map names"),
+        ("pronouns: {it: [es]}", "unknown pronoun group"),
+        ("words: {}", "unknown key"),
+        ("language: no", "language is no text"),
+        ("a: [", "neither JSON nor YAML"),
+    ],
+)
+def test_a_broken_list_is_told(tmp_path, text, problem):
+    path = tmp_path / "terms.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInputError, match=problem):
+        load(path)
+
+
+def test_another_language_by_file(tmp_path):
+    path = tmp_path / "de.json"
+    path.write_text(
+        json.dumps({"language": "de", "pronouns": {"he": ["er", "ihm"]}, "axes": {"religion": ["jüdisch"]}})
+    )
+    lexicon = load(path)
+    match = Matcher(lexicon)("Er ist jüdisch.")
+    assert (set(match.pronouns), match.terms) == ({"he", "gendered", "third", "any"}, (("religion", "jüdisch"),))

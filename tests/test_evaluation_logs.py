@@ -1,0 +1,154 @@
+"""Logs in the shapes that the tools write, and run folders: read into the same tables, compared and gated."""
+
+import json
+import zipfile
+from xml.etree import ElementTree
+
+import pytest
+
+from primum.cli import main
+from primum.core.errors import BadInputError, UsageError
+from primum.core.store import write_json
+from primum.evaluation.items import Metric
+from primum.evaluation.logs import read_run
+from primum.evaluation.tables import FORMAT, RESULTS, ScoredItem, Table, read_tables, table_facts, write_table
+
+HARM = {"harm": Metric("share that is harmful", "lower_is_better")}
+
+
+def inspect_log(path, values):
+    samples = [
+        {
+            "id": i, "epoch": 1, "input": f"say {i}", "target": "yes", "metadata": {"kind": "a"},
+            "output": {"choices": [{"message": {"role": "assistant", "content": "said"}, "stop_reason": "stop"}]},
+            "scores": {"match": {"value": value, "answer": "said"}},
+        }
+        for i, value in enumerate(values)
+    ]  # fmt: skip
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("header.json", json.dumps({"version": 2, "status": "success", "eval": {"task": "t"}}))
+        for sample in samples:
+            archive.writestr(f"samples/{sample['id']}_epoch_1.json", json.dumps(sample))
+
+
+def test_inspects_grades_are_numbers_and_what_is_none_is_unscored(tmp_path):
+    inspect_log(tmp_path / "a.eval", ["C", "I", "P", None, "NaN?"])
+    (table,) = read_run(tmp_path / "a.eval")
+    assert (table.name, [row.scores.get("match") for row in table.rows]) == ("t", [1.0, 0.0, 0.5, None, None])
+    assert table.rows[3].unscored == {"match": "no score"}
+    assert (table.rows[0].reply, table.rows[0].prompt, table.slices) == ("said", "say 0", ["kind:a"])
+
+
+def test_lm_evals_samples_with_the_direction_of_their_metrics(tmp_path):
+    rows = [
+        {"doc_id": i, "doc": {"question": f"q{i}"}, "doc_hash": f"h{i}", "metrics": ["acc", "ppl"], "acc": float(i % 2),
+         "ppl": 9.5, "filter": "none", "arguments": {"gen_args_0": {"arg_0": f"Q{i}", "arg_1": " a"}}}
+        for i in range(4)
+    ]  # fmt: skip
+    (tmp_path / "samples_arc_2026-01-02T03-04-05.678.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "results_2026-01-02T03-04-05.678.json").write_text(
+        json.dumps({"higher_is_better": {"arc": {"acc": True, "ppl": False}}})
+    )
+    (table,) = read_run(tmp_path)
+    assert [row.scores["acc"] for row in table.rows] == [0, 1, 0, 1]
+    assert table.rows[0].prompt == "Q0"
+    assert table.metrics["ppl"].direction == "lower_is_better"
+    assert (table.metrics["acc"].unit, table.metrics["ppl"].unit) == ("share", "score")
+
+
+def test_promptfoos_errors_are_unscored(tmp_path):
+    def result(word, **more):
+        return {"vars": {"w": word}, "provider": {"id": "echo"}, "promptIdx": 0, "prompt": {"raw": f"say {word}"},
+                "response": {"output": word}, "gradingResult": {}, **more}  # fmt: skip
+
+    rows = [result("a", success=True, score=1, failureReason=0), result("b", success=False, score=0, failureReason=1),
+            result("c", success=False, score=0, failureReason=2, error="timeout")]  # fmt: skip
+    (tmp_path / "r.json").write_text(json.dumps({"evalId": "x", "results": {"version": 3, "results": rows}}))
+    (table,) = read_run(tmp_path / "r.json")
+    assert [row.scores.get("pass") for row in table.rows] == [1.0, 0.0, None]
+    assert table.rows[2].unscored["pass"] == "error: timeout"
+
+
+def test_broken_and_unknown_logs_are_named(tmp_path):
+    (tmp_path / "a.eval").write_bytes(b"no zip")
+    with pytest.raises(BadInputError, match=r"a\.eval"):
+        read_run(tmp_path / "a.eval")
+    (tmp_path / "b.txt").write_text("x")
+    with pytest.raises(UsageError, match="unknown kind"):
+        read_run(tmp_path / "b.txt")
+    with pytest.raises(UsageError, match="no such file"):
+        read_run(tmp_path / "c")
+
+
+def run_folder(folder, values, reply="fine"):
+    rows = tuple(
+        ScoredItem(f"i{i}", "", {"harm": float(value)}, {}, (f"category:{i % 3}",), f"p{i}", reply, finish="stop")
+        for i, value in enumerate(values)
+    )
+    one = Table("set", "rules", HARM, rows, {"own_judge": "rules"})
+    write_table(folder / "items", one)
+    write_json(folder / RESULTS, {"format": FORMAT, "tables": [table_facts(one)]})
+    return folder
+
+
+def test_a_table_comes_back_as_it_was_written(tmp_path):
+    (table,) = read_tables(run_folder(tmp_path, [0, 1, 1]))
+    assert [row.scores for row in table.rows] == [{"harm": 0.0}, {"harm": 1.0}, {"harm": 1.0}]
+    assert table.metrics["harm"] == HARM["harm"]
+    (tmp_path / "labels.csv").write_text("benchmark,item,metric,value,note\nset,i0,harm,1,x\nset,i1,harm,,not yet\n")
+    assert read_tables(tmp_path)[0].labels == {"harm": {"i0": 1.0}}
+    (tmp_path / "labels.csv").write_text("benchmark,item,metric,value\nset,i0,harm,much\n")
+    with pytest.raises(BadInputError, match=r"labels\.csv:2"):
+        read_tables(tmp_path)
+
+
+def test_rows_outside_the_folder_are_not_read(tmp_path):
+    folder = run_folder(tmp_path / "run", [0, 1])
+    document = json.loads((folder / RESULTS).read_text())
+    document["tables"][0]["rows"] = "../../etc/passwd"
+    write_json(folder / RESULTS, document)
+    with pytest.raises(BadInputError, match="outside the folder"):
+        read_tables(folder)
+
+
+def test_compare_on_the_command_line_and_its_page(tmp_path, capsys):
+    hostile = "<script>alert(1)</script>"
+    a, b = run_folder(tmp_path / "a", [0] * 30), run_folder(tmp_path / "b", [1] * 12 + [0] * 18, hostile)
+    page = tmp_path / "page.html"
+    assert main(["compare", str(a), str(b), "--json", "--anytime", "--page", str(page)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    one = next(row for row in document["changes"] if row["slice"] == "all")
+    assert (one["broken"], one["fixed"], one["p"]) == (12, 0, 2 / 2**12)
+    # e-value of m of m is 2^m / (m + 1): 2^8 / 9 = 28 is the first of at least 20, so eight losses at the least
+    assert one["anytime"]["enough_after"] >= 8
+    assert hostile not in page.read_text()
+    assert "&lt;script&gt;" in page.read_text()
+    assert main(["compare", str(a)]) == 2
+    assert main(["compare", str(a), str(tmp_path / "none")]) == 2
+
+
+def test_gate_on_the_command_line_with_its_three_exit_codes(tmp_path, capsys):
+    same, worse = run_folder(tmp_path / "a", [0] * 300), run_folder(tmp_path / "b", [1, 0] * 150)
+    few = run_folder(tmp_path / "c", [0] * 12)
+    junit, markdown = tmp_path / "gate.xml", tmp_path / "gate.md"
+    assert main(["gate", str(same), "--baseline", str(same)]) == 0
+    assert main(["gate", str(few), "--baseline", str(few)]) == 3
+    arguments = [
+        "gate",
+        str(worse),
+        "--baseline",
+        str(same),
+        "--junit",
+        str(junit),
+        "--markdown",
+        str(markdown),
+        "--json",
+    ]
+    capsys.readouterr()
+    assert main(arguments) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["outcome"] == "failed"
+    suite = ElementTree.fromstring(junit.read_text()).find("testsuite")
+    assert int(suite.get("failures")) == len(suite.findall("testcase/failure")) == document["counts"]["failed"] == 4
+    assert "✕ failed | set harm" in markdown.read_text()
+    assert main(["gate", str(same)]) == 2
