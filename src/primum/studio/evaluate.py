@@ -1,8 +1,9 @@
 """A safety preprompt measured: the same prompts with it and without it, on dev categories and on held-out ones.
 
 It passes where it makes the model no less safe on any set (dev, held-out, and the held-out requests wrapped by
-attacks) and does not make it refuse what is harmless: harmful compliance must not rise, and the refusal of benign twins must not rise by more than the floor. These are point
-estimates of a smoke test, shown with n; they promote nothing by themselves.
+attacks) and does not make it refuse what is harmless: harmful compliance must not rise, and the refusal of benign
+twins must not rise by more than the floor. These are point estimates of a smoke test, shown with n; they promote
+nothing by themselves.
 """
 
 from __future__ import annotations

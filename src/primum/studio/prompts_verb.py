@@ -470,6 +470,7 @@ def _import(config: PromptsConfig, database: Database) -> tuple[int, dict[str, A
 
 ACTIONS: dict[str, Callable[[PromptsConfig, Database], tuple[int, dict[str, Any], str]]] = {
     "list": _list, "show": _show, "log": _log, "diff": _diff, "check": _check, "add": _add, "label": _label,
-    "rollback": _label, "evaluate": _evaluate, "compare": _compare, "suggest": _suggest, "export": _export, "import": _import,
+    "rollback": _label, "evaluate": _evaluate, "compare": _compare, "suggest": _suggest,
+    "export": _export, "import": _import,
     **dict.fromkeys(STEPS, _step),
 }  # fmt: skip

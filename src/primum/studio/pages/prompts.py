@@ -26,12 +26,9 @@ def overview(visit: Visit) -> Response:
         waiting = [v.number for v in held if library.state(visit.db, one, v).status == "proposed"]
         rows.append((one, len(held), marks, waiting))
     return visit.page(
-        "prompts.html",
-        rows=rows,
-        kinds=KINDS,
-        agree=library.reviewers_agree(visit.db),
+        "prompts.html", rows=rows, kinds=KINDS, agree=library.reviewers_agree(visit.db),
         settled=library.settled(visit.db),
-    )
+    )  # fmt: skip
 
 
 def create(visit: Visit) -> Response:
