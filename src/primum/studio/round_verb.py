@@ -81,6 +81,8 @@ def _fill(
         raise UsageError(f"both models are '{newest}'", where="--model", cure=cure)
     with database.writing() as db:
         task = annotate.task_named(db, str(config.task), "terminal")
+        if task.kind == "rate":
+            raise UsageError("in this task replies are rated, not compared", where="--task", cure="name another task")
         made = rounds.join(db, task, newest, previous, "terminal")
         todo = rounds.left(db, task, made, prompts)
     items = same = 0
