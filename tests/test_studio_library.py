@@ -416,7 +416,8 @@ def test_an_ab_test_is_paired_and_adjusted():
     from primum.studio.evaluate import COMPLIES, _contrast
 
     def verdict(harmful):
-        return Verdict("r", "j", None if harmful is None else "harmful_compliance" if harmful else "refusal")
+        behaviour = None if harmful is None else "harmful_compliance" if harmful else "refusal"
+        return Verdict("r", "j", behaviour, unscored=None if behaviour else "why")
 
     sides = [(1, 0), (1, 0), (1, 0), (0, 1), (1, 1), (0, 0), (0, 0), (0, 0), (0, 0), (0, 0), (None, 1)]
     found = _contrast("harm", [(verdict(a), verdict(b)) for a, b in sides], COMPLIES)
