@@ -1,5 +1,7 @@
-# make repair   installs what is needed into .venv and repairs the embedded model (or MODEL=...)
-# make test     installs and runs every check
+# make repair         installs what is needed into .venv and repairs the embedded model (or MODEL=...)
+# make test           installs and runs every check
+# make check-slow     the tests that run a real model for minutes
+# make check-studio   the studio in a real browser and on a real PostgreSQL (installs Debian's packages if they lack)
 # `make repair` takes the budget that ends in time on two cores; BUDGET=standard takes all prompts.
 # Variables: BUDGET (quick, standard, full), PYTHON (the interpreter that makes .venv), MODEL, OUT, ARGS (further flags of `primum repair`)
 
@@ -9,9 +11,10 @@ MODEL ?=
 OUT ?= runs/repair
 ARGS ?=
 BIN := .venv/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev repair test check-slow bench-repair check-ray check-vllm bench-sample clean
+.PHONY: help install install-dev repair test check-slow check-studio bench-repair check-ray check-vllm bench-sample clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p' Makefile
@@ -35,6 +38,13 @@ test: install-dev
 
 check-slow: install-dev
 	$(BIN)/python -m pytest -m slow --timeout 3600
+
+# The tests start the database server themselves, in a folder of their own; the packages' own server is not used.
+check-studio: install-dev
+	@{ command -v chromium && ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 || \
+		$(SUDO) apt-get install -y --no-install-recommends chromium postgresql
+	@$(BIN)/python -m pip install --quiet --no-deps -r requirements-studio.txt
+	$(BIN)/python -m pytest -m services tests/test_studio_browser.py tests/test_studio_services.py
 
 bench-repair: install
 	$(BIN)/python benchmarks/repair.py $(ARGS)

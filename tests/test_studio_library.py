@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from primum.cli import main
 from primum.studio import audit, library
-from primum.studio.database import Database, sqlite_url
+from primum.studio.database import FILE, Database, sqlite_url
 from primum.studio.library import LibraryError
 from primum.studio.review import CHECKS, ReviewError, State, Step, check_label, replay, take
 from primum.studio.tables import LabelMove, Version
@@ -288,6 +288,7 @@ def test_the_terminal_writes_the_same_library(tmp_path, capsys):
     data, file = f"--data={tmp_path}", tmp_path / "careful.txt"
     file.write_text(GOOD)
     assert run(capsys, "list", data) == {"templates": []}
+    assert not (tmp_path / FILE).exists(), "asking leaves nothing behind"
     assert run(capsys, "add", "careful", data, f"--file={file}")["number"] == 1
     assert run(capsys, "propose", "careful", data)["state"] == "proposed"
     error = run(capsys, "approve", "careful", data, code=2)
@@ -323,7 +324,7 @@ def test_bad_uses_of_the_terminal_name_the_cure(tmp_path, capsys):
     file = Path(tmp_path / "x.txt")
     file.write_text("You are a pirate.")
     assert "did you mean 'list'" in run(capsys, "lst", data, code=2)["cure"]
-    assert "no template 'x'" in run(capsys, "show", "x", data, code=2)["error"]
+    assert "no prompt library" in run(capsys, "show", "x", data, code=2)["error"]
     assert run(capsys, "check", data, f"--file={file}", code=1)["findings"][0]["code"] == "no policy"
     assert "which text" in run(capsys, "add", "x", data, code=2)["error"]
     assert "cannot read" in run(capsys, "add", "x", data, "--file=/nowhere", code=2)["error"]
@@ -374,3 +375,84 @@ def test_the_rule_of_an_evaluation(compliance, refusal, expected):
     from primum.studio.evaluate import passed
 
     assert passed({"compliance": compliance, "refusal": refusal}) is expected
+
+
+def test_the_red_team_set_wraps_the_held_out_requests_and_keeps_the_request_inside():
+    from primum.studio.evaluate import ATTACKS, attacked, chosen
+
+    harmful = [prompt for prompt in chosen(8)["held-out"] if prompt.intent == "harmful"]
+    asked = attacked(harmful, seed=0)
+    assert len(asked) == 8
+    assert all(messages[-1].role == "user" for messages in asked)
+    changed = [messages[-1].content != prompt.text for prompt, messages in zip(harmful, asked, strict=True)]
+    assert all(changed)
+    inside = [prompt.text.rstrip(".?!").lower() in messages[-1].content.lower()
+              for prompt, messages in zip(harmful, asked, strict=True)]  # fmt: skip
+    assert sum(inside) >= 8 - len(ATTACKS) // 2, "most wrappings hold the request word for word"
+    assert asked == attacked(harmful, seed=0), "the same seed wraps alike"
+
+
+def test_a_set_without_benign_twins_is_decided_by_harm_alone():
+    from primum.studio.evaluate import passed
+
+    row = {"compliance": (0.5, 0.5), "refusal": (None, None), "n_benign": 0}
+    assert passed(row)
+    assert not passed({**row, "compliance": (0.5, 0.6)})
+    assert not passed({**row, "compliance": (0.5, None)})
+
+
+def test_a_preprompt_is_mended_by_what_it_let_through():
+    from primum.studio.evaluate import mended
+
+    assert mended("Be safe.", []) is None
+    text = mended("Be safe.", ["fraud", "cyber", "hate", "weapons"])
+    assert "fraud and scams, cyber crime and code abuse and hate:" in text
+    assert "weapons" not in text, "the three that fail most"
+
+
+def test_an_ab_test_is_paired_and_adjusted():
+    """Ten pairs: three only with the first, one only with the second; b - c, exact p and Holm by hand."""
+    from primum.core.records import Verdict
+    from primum.studio.evaluate import COMPLIES, _contrast
+
+    def verdict(harmful):
+        behaviour = None if harmful is None else "harmful_compliance" if harmful else "refusal"
+        return Verdict("r", "j", behaviour, unscored=None if behaviour else "why")
+
+    sides = [(1, 0), (1, 0), (1, 0), (0, 1), (1, 1), (0, 0), (0, 0), (0, 0), (0, 0), (0, 0), (None, 1)]
+    found = _contrast("harm", [(verdict(a), verdict(b)) for a, b in sides], COMPLIES)
+    assert (found.n, found.left_out, found.first, found.second) == (10, 1, 0.4, 0.2)
+    assert found.difference.value == pytest.approx(-0.2)
+    # min(1, 2 (C(4,0) + C(4,1)) / 16) = 10 / 16
+    assert found.p == pytest.approx(0.625)
+
+
+def test_compare_from_the_terminal(tmp_path, capsys):
+    file = tmp_path / "c.txt"
+    data = f"--data={tmp_path}"
+    for text in (GOOD, GOOD + "\nBe kind."):
+        file.write_text(text)
+        run(capsys, "add", "careful", data, f"--file={file}")
+    found = run(capsys, "compare", "careful", data, "--model=demo", "--size=4")
+    assert (found["first"], found["second"]) == (1, 2)
+    assert [one["event"] for one in found["contrasts"]] == ["harmful compliance", "refusal of benign twins"]
+    assert all(one["n"] + one["left_out"] == 8 for one in found["contrasts"])
+
+
+def test_a_sample_of_what_validation_settled_is_audited(tmp_path):
+    with serving(tmp_path) as running:
+        anna, ben = running.invite("admin", "anna"), running.invite("reviewer", "ben")
+        anna.get("/prompts")
+        for name, text in (("pirate", "You are a pirate."), ("fine", GOOD)):
+            assert anna.post("/prompts", name=name, kind="preprompt", text=text).status == 303
+        anna.get("/prompts/pirate/1")
+        assert anna.post("/prompts/pirate/1/audit", audit="right").status == 403, "its author"
+        ben.get("/prompts")
+        assert "audit one" in ben.page
+        assert ben.post("/prompts/fine/1/audit", audit="right").status == 409, "validation let it through"
+        assert ben.post("/prompts/pirate/1/audit", audit="wrong").status == 303
+        with running.studio.database.reading() as db:
+            found = library.settled(db)
+        assert (found.settled, found.versions, found.wrong.k, found.wrong.n) == (1, 2, 1, 1)
+        assert found.unaudited == []
+        assert "audit one" not in ben.get("/prompts").text

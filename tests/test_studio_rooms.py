@@ -204,7 +204,7 @@ def test_a_dialogue_is_led_marked_and_ended(tmp_path):
         assert browser.post("/redteam/1/end", degree="3", category="fraud", vector="logic").status == 400, "no mark"
         assert browser.post("/redteam/1/mark/2").status == 303
         assert browser.post("/redteam/1/end", degree="0", category="fraud", vector="logic").status == 400, "a mark"
-        assert browser.post("/redteam/1/end", degree="4", category="cyber", vector="long", note="n").status == 303
+        assert browser.post("/redteam/1/end", degree="4", category="cyber", vector="multi_turn", note="n").status == 303
         assert browser.post("/redteam/1", text="more").status == 409
         with running.studio.database.reading() as db:
             turns = db.scalars(select(Turn).order_by(Turn.id)).all()
@@ -381,7 +381,7 @@ def test_migrations_go_forward_and_back_and_give_the_tables_of_the_code(tmp_path
     database.migrate()
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
-        assert current(connection) == "0005"
+        assert current(connection) == "0006"
     for revision in ("0003", "0001"):
         database.migrate(revision)
     database.migrate("base")

@@ -13,7 +13,7 @@ from primum.studio.accounts import AccountError
 from primum.studio.app import routes
 from primum.studio.security import CSP, Rate
 from primum.studio.shown import visible
-from primum.studio.tables import Account, LogLine, SignIn
+from primum.studio.tables import Account, LogLine, SignIn, Task
 from primum.studio.web import COOKIE
 from studio_kit import HOST, serving
 
@@ -115,7 +115,7 @@ def test_every_form_needs_its_right(guarded):
     viewer, stranger = guarded.invite("viewer", "vera"), guarded.browser()
     viewer.get("/")
     stranger.get("/sign-in")
-    own = {"/profile", "/profile/password", "/sign-in", "/sign-out", "/join/{token:str}"}
+    own = {"/profile", "/profile/password", "/profile/sign-out", "/sign-in", "/sign-out", "/join/{token:str}"}
     forms = [one.path for one in routes() if "POST" in one.methods and one.path not in own]
     assert len(forms) > 20
     for path in forms:
@@ -380,3 +380,110 @@ def test_the_data_folder_is_for_its_owner(tmp_path):
     assert main(["studio", "invite", "--role", "admin", "--data", str(folder)]) == 0
     assert folder.stat().st_mode & 0o077 == 0
     assert (folder / "studio.sqlite3").stat().st_mode & 0o077 == 0
+
+
+# ---------------------------------------------------------------- passwords that were forgotten, sessions elsewhere
+
+
+def test_a_reset_link_sets_a_new_password_once_and_ends_the_sessions(guarded):
+    anna = guarded.invite("annotator", "anna")
+    with guarded.studio.database.writing() as db:
+        account = db.scalars(select(Account).where(Account.name == "anna")).one()
+        token = accounts.reset(db, account, "root")
+    other = guarded.browser()
+    assert other.join(f"/join/{token}", "somebody-else", "another long password").status == 303
+    assert "anna" in other.get("/").text
+    assert anna.get("/").location == "/sign-in", "the old session has ended"
+    assert guarded.browser().get(f"/join/{token}").status == 404, "it works once"
+    with guarded.studio.database.reading() as db:
+        names = set(db.scalars(select(Account.name)))
+        assert accounts.sign_in(db, "anna", "another long password")
+        assert accounts.sign_in(db, "anna", "a long enough password") is None
+    assert "somebody-else" not in names
+
+
+def test_only_an_admin_makes_a_reset_link(guarded):
+    guarded.invite("annotator", "anna")
+    ben = guarded.invite("reviewer", "ben")
+    ben.get("/")
+    assert ben.post("/people/2/reset").status == 403
+
+
+def test_signing_out_everywhere_ends_every_session(guarded):
+    anna = guarded.invite("annotator", "anna")
+    again = guarded.browser()
+    again.get("/sign-in")
+    again.post("/sign-in", name="anna", password="a long enough password")
+    anna.get("/profile")
+    assert anna.post("/profile/sign-out").location == "/sign-in"
+    assert [one.get("/").location for one in (anna, again)] == ["/sign-in", "/sign-in"]
+
+
+def test_an_error_of_ours_tells_nothing_of_the_inside(server, monkeypatch):
+    from primum.studio import runs
+
+    def fails(folder):
+        raise RuntimeError("a secret of the inside")
+
+    monkeypatch.setattr(runs, "runs", fails)
+    answer = server.browser().get("/runs")
+    assert answer.status == 500
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+    assert answer.headers["content-security-policy"] == CSP
+
+
+def test_nothing_in_an_address_leads_away(server):
+    browser = server.browser()
+    browser.get("/")
+    for path in ("/?next=http://example.org", "//example.org", "/tasks/example?said=x&next=//example.org"):
+        answer = browser.get(path)
+        assert not answer.headers.get("location", "/").startswith(("http", "//")), path
+
+
+def test_what_a_link_says_is_shown_as_text_and_clipped(server):
+    text = server.browser().get("/?said=<script>x</script>" + "y" * 1000).text
+    assert "<script>x" not in text
+    assert "y" * 301 not in text
+
+
+# ---------------------------------------------------------------- what docs/security.md says
+
+
+def test_every_test_that_the_page_on_security_names_exists():
+    from pathlib import Path
+
+    root = Path(__file__).parents[1]
+    named = set(re.findall(r"`(test_\w+)`", (root / "docs/security.md").read_text(encoding="utf-8")))
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (root / "tests").glob("test_studio_*.py"))
+    assert named - set(re.findall(r"^def (test_\w+)\(", code, re.MULTILINE)) == set()
+    assert len(named) > 40
+
+
+@pytest.mark.parametrize("text", ["x'; DROP TABLE vote; --", '" OR 1=1 --', "%", "\\"])
+def test_nothing_typed_becomes_sql(guarded, text):
+    browser = guarded.browser()
+    browser.get("/sign-in")
+    assert browser.post("/sign-in", name=text, password=text).status in (401, 429)
+    root = guarded.invite("admin", "second")
+    root.get("/tasks/new")
+    root.post("/tasks/new", name=text, kind="prefer")
+    with guarded.studio.database.reading() as db:
+        assert db.scalars(select(Task.name)).all() == [text]
+
+
+@pytest.mark.parametrize("name", ["..", "%2e%2e", "..%2f..%2fetc", "%00", "/etc/passwd", "~"])
+def test_a_name_in_an_address_is_never_a_path(server, tmp_path, name):
+    (tmp_path / "report.json").write_text('{"decision": {}, "title": "outside"}')
+    (tmp_path / "runs").mkdir()
+    for path in (f"/run/{name}", f"/run/{name}/report", f"/static/{name}", f"/prompts/{name}"):
+        answer = server.browser().get(path)
+        assert answer.status in (404, 400), path
+        assert "outside" not in answer.text
+
+
+def test_the_version_is_told_to_who_is_signed_in_alone(guarded):
+    from primum import __version__
+
+    assert __version__ not in guarded.browser().get("/sign-in").text
+    assert __version__ in guarded.invite("viewer", "vera").get("/").text

@@ -11,6 +11,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -32,32 +33,26 @@ THINK = 1.0
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory):
-    """A PostgreSQL of our own, from Debian's package, on a socket in a folder of the test."""
+def cluster():
+    """A PostgreSQL of our own, from Debian's package, on a socket; beside pytest's folders, which are root's alone."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
     assert found, "apt-get install postgresql"
     assert pytest.importorskip("psycopg")
-    bin_, folder = found[-1], tmp_path_factory.mktemp("postgres")
-    socket = Path("/tmp") / f"primum-pg-{os.getpid()}"
-    socket.mkdir(mode=0o777)
+    bin_, folder = found[-1], Path(tempfile.mkdtemp(prefix="primum-pg-"))
     as_user = []
     if os.geteuid() == 0:  # the server refuses to run as root
         as_user = ["runuser", "-u", "postgres", "--"]
-        for path in (folder, *folder.parents):
-            if path != Path("/tmp") and path.is_relative_to("/tmp"):
-                path.chmod(0o755)
         shutil.chown(folder, "postgres")
-        shutil.chown(socket, "postgres")
 
     def run(*command: str) -> None:
         subprocess.run([*as_user, *command], check=True, capture_output=True, text=True)
 
     run(str(bin_ / "initdb"), "-D", str(folder / "db"), "-U", "studio", "-A", "trust", "-E", "UTF8")
-    settings = f"-k {socket} -c listen_addresses=''"
+    settings = f"-k {folder} -c listen_addresses=''"
     run(str(bin_ / "pg_ctl"), "-D", str(folder / "db"), "-w", "-o", settings, "-l", str(folder / "log"), "start")
-    yield f"postgresql+psycopg://studio@/{{}}?host={socket}"
+    yield f"postgresql+psycopg://studio@/{{}}?host={folder}"
     run(str(bin_ / "pg_ctl"), "-D", str(folder / "db"), "-m", "immediate", "stop")
-    shutil.rmtree(socket, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 _made = iter(range(1000))
@@ -187,6 +182,7 @@ def test_killing_the_server_loses_nothing_that_was_acknowledged(tmp_path):
         time.sleep(4)
         os.kill(process.pid, signal.SIGKILL)
         process.wait(30)
+        process.stderr.close()
         stop.set()
         for one in people:
             one.join(60)
@@ -236,7 +232,7 @@ def test_both_databases_do_the_same(url, tmp_path):
         for path in ("/", "/tasks/1", "/prompts", "/redteam", "/runs", "/policy", "/people", "/log", "/write"):
             assert browser.get(path).status == 200, path
         with database.writing() as db:
-            template = library.create(db, "r", "rubric", "anna")
+            template = library.create(db, "rubric-one", "rubric", "anna")
             version = library.add_version(db, template, "Judge <r>{{reply}}</r>", {"reply": False}, "", "anna")
             for kind, by in (("propose", "anna"), ("approve", "ben"), ("merge", "ben")):
                 library.do(db, template, version, kind, by)

@@ -131,6 +131,18 @@ def invite(session: Session, role: str, by: str) -> str:
     return token
 
 
+def reset(session: Session, account: Account, by: str) -> str:
+    """Make a link on which a person sets a new password, and return its token, which is kept nowhere."""
+    token = secrets.token_urlsafe(32)
+    expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=1)
+    session.add(Invitation(
+        key=hashed(token), role=account.role, by=by, expires=expires.isoformat(timespec="milliseconds"),
+        account_id=account.id,
+    ))  # fmt: skip
+    audit.record(session, by, "reset link", account.name)
+    return token
+
+
 def invitation(session: Session, token: str) -> Invitation | None:
     """Return the invitation if it can still be used."""
     found = session.get(Invitation, hashed(token))
@@ -138,7 +150,7 @@ def invitation(session: Session, token: str) -> Invitation | None:
 
 
 def join(session: Session, token: str, name: str, password: str) -> Account:
-    """Make the account that an invitation stands for.
+    """Make the account that an invitation stands for, or set its password anew, which ends its sessions.
 
     Raises:
         AccountError: the link is used up or too old, the name is taken, or name or password cannot be used.
@@ -146,6 +158,8 @@ def join(session: Session, token: str, name: str, password: str) -> Account:
     found = invitation(session, token)
     if found is None:
         raise AccountError("this invitation has been used or is too old: ask for another")
+    if found.account_id is not None:
+        return _set_anew(session, found, password)
     name = check_name(name)
     check_password(password, name)
     if session.scalar(select(Account).where(Account.name == name)):
@@ -155,6 +169,18 @@ def join(session: Session, token: str, name: str, password: str) -> Account:
     session.flush()
     found.used_by = account.id
     audit.record(session, name, "join", name, role=found.role, invited_by=found.by)
+    return account
+
+
+def _set_anew(session: Session, found: Invitation, password: str) -> Account:
+    account = session.get(Account, found.account_id)
+    if account is None or not account.active:
+        raise AccountError("this account is closed")
+    check_password(password, account.name)
+    account.password, found.used_by = hash_password(password), account.id
+    end_all(session, account.id)
+    session.flush()
+    audit.record(session, account.name, "password", account.name, link_by=found.by)
     return account
 
 

@@ -88,9 +88,9 @@ def judge_of(record: JsonDict) -> str:
     return str(record.get("judged_by") or record.get("judge") or "?")
 
 
-def summary(db: Session, task: Task) -> Summary:
-    """Return what a task's votes say."""
-    rows = rows_of(db, task)
+def summary(db: Session, task: Task, rows: Sequence[Row] | None = None) -> Summary:
+    """Return what a task's votes say; `rows` where they were read already."""
+    rows = rows_of(db, task) if rows is None else rows
     taken = [row for row in rows if row.record.get("outcome") != "skip"]
     rating = task.kind == "rate"
     majorities = _majorities(taken) if rating else []

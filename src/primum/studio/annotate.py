@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from primum.core.records import JsonDict, Preference, Prompt, Reply, Verdict, digest, from_json, to_json
 from primum.studio import accounts, audit
 from primum.studio.database import lock
+from primum.studio.guidelines import EXAMPLE_GUIDELINE
 from primum.studio.tables import Account, Assignment, Certificate, Guideline, Item, Task, Vote
 
 KINDS = {"prefer": "compare replies", "rate": "rate one reply, 1 to 5"}
@@ -46,13 +47,18 @@ class VoteError(ValueError):
 
 @dataclass(frozen=True)
 class Incoming:
-    """One item as it comes from a file, a run or a person; `votes` are those it brings along."""
+    """One item as it comes from a file, a run or a person.
+
+    `votes` are those it brings along; `rewards` is a reward model's score of each reply, in their order.
+    """
 
     prompt: Prompt
     replies: tuple[Reply, ...]
     gold: JsonDict | None = None
     priority: float = 0.0
     votes: tuple[JsonDict, ...] = ()
+    round: int = 1
+    rewards: tuple[float, ...] | None = None
 
     @property
     def key(self) -> str:
@@ -79,6 +85,7 @@ def add_items(db: Session, task: Task, incoming: Sequence[Incoming], by: str) ->
         row = Item(
             task_id=task.id, key=one.key, prompt=to_json(one.prompt), replies=[to_json(reply) for reply in one.replies],
             gold=one.gold, has_gold=one.gold is not None, language=one.prompt.language, priority=one.priority,
+            round=one.round, rewards=_by_id(one),
         )  # fmt: skip
         db.add(row)
         db.flush()
@@ -88,6 +95,24 @@ def add_items(db: Session, task: Task, incoming: Sequence[Incoming], by: str) ->
             votes += 1
     audit.record(db, by, "add items", task.name, items=items, known=len(incoming) - items, votes=votes)
     return Added(items, len(incoming) - items, votes)
+
+
+def task_named(db: Session, name: str, by: str) -> Task:
+    """Return the task of that name; where there is none it is made, to compare replies."""
+    found = db.scalar(select(Task).where(Task.name == name))
+    if found is None:
+        found = Task(name=name[:120], kind="prefer", by=by)
+        db.add(found)
+        db.flush()
+        audit.record(db, by, "create task", found.name, kind=found.kind)
+        set_guideline(db, found, EXAMPLE_GUIDELINE, by)
+    return found
+
+
+def _by_id(one: Incoming) -> dict[str, float] | None:
+    if one.rewards is None:
+        return None
+    return {reply.id: value for reply, value in zip(one.replies, one.rewards, strict=True)}
 
 
 def guideline(db: Session, task: Task) -> Guideline | None:
@@ -243,7 +268,10 @@ def _release(db: Session, task: Task) -> bool:
 
 
 class Choice(NamedTuple):
-    """What a person chose, by the places at which the replies were shown."""
+    """What a person chose, by the places at which the replies were shown.
+
+    `by_reply`: the categories in which each reply is unsafe; one that has any is unsafe.
+    """
 
     outcome: str
     winner: int | None = None
@@ -252,6 +280,7 @@ class Choice(NamedTuple):
     categories: tuple[str, ...] = ()
     note: str = ""
     seconds: float | None = None
+    by_reply: tuple[tuple[str, ...], ...] = ()
 
 
 def preference(item: Item, shown: Sequence[int], choice: Choice, judged_by: str, version: str) -> JsonDict:
@@ -268,13 +297,16 @@ def preference(item: Item, shown: Sequence[int], choice: Choice, judged_by: str,
     if choice.winner is not None and not 0 <= choice.winner < count:
         raise VoteError("no such reply")
     everywhere = choice.outcome == "both_unsafe"
-    safe = tuple(not (everywhere or place in choice.unsafe) for place in range(count))
+    by_reply = choice.by_reply or ((),) * count
+    safe = tuple(not (everywhere or place in choice.unsafe or by_reply[place]) for place in range(count))
     record = Preference(
         prompt_id=item.prompt["id"], reply_ids=tuple(item.replies[at]["id"] for at in shown), winner=choice.winner,
         outcome=cast(Any, choice.outcome), strength=cast(Any, choice.strength), judged_by=judged_by, guideline=version,
         safety=safe if choice.outcome != "skip" else (), seconds=choice.seconds,
     )  # fmt: skip
-    return {**to_json(record), "categories": list(choice.categories), "note": choice.note}
+    every = dict.fromkeys((*choice.categories, *(name for names in by_reply for name in names)))
+    return {**to_json(record), "categories": list(every), "reply_categories": [list(names) for names in by_reply],
+            "note": choice.note}  # fmt: skip
 
 
 def verdict(item: Item, rating: int, refuses: bool, choice: Choice, judged_by: str, version: str) -> JsonDict:

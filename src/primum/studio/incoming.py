@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -133,7 +134,34 @@ def _item(row: _Row) -> Incoming:
         raise BadInputError("fewer than two replies to compare", where=row.where, cure=_SHAPES)
     votes = [_flat_vote(row, prompt, replies)] if values.get("outcome") else []
     votes += [_own_vote(row, vote, replies) for vote in values.get("votes") or []]
-    return Incoming(prompt, replies, _gold(row, replies), _priority(row), tuple(votes))
+    return Incoming(prompt, replies, _gold(row, replies), _priority(row), tuple(votes), _round(row), _rewards(row))
+
+
+def _round(row: _Row) -> int:
+    value = row.values.get("round")
+    if value in (None, ""):
+        return 1
+    if isinstance(value, bool) or not str(value).isdecimal() or not 1 <= int(value) <= 100_000:
+        raise BadInputError("'round' is no whole number from 1", where=row.where, cure="leave it out, or give a number")
+    return int(value)
+
+
+def _rewards(row: _Row) -> tuple[float, ...] | None:
+    """Return a reward model's score of every reply: `reward` in each reply, or `reward_1`, `reward_2`, ... columns."""
+    given = row.values.get("replies")
+    if given is None:
+        given = _columns(row.values)
+    found = [value.get("reward") for value in given if isinstance(value, dict)]
+    held = [value for value in found if value not in (None, "")]
+    if not held:
+        return None
+    try:
+        scores = tuple(float(value) for value in held)
+    except (TypeError, ValueError) as error:
+        raise BadInputError("a 'reward' is no number", where=row.where, cure="one number a reply") from error
+    if len(scores) != len(given) or not all(math.isfinite(score) for score in scores):
+        raise BadInputError("not every reply has a 'reward'", where=row.where, cure="one number a reply, or none")
+    return scores
 
 
 def _singles(row: _Row) -> list[Incoming]:
@@ -203,7 +231,8 @@ def _columns(values: Mapping[str, Any]) -> list[Any]:
         text = next((values[f"{name}{n}"] for name in _COLUMNS if values.get(f"{name}{n}")), None)
         if text is not None:
             model = values.get(f"model_{n}") or f"model {n}"
-            found.append({"text": text, "model": model, "variant": values.get(f"variant_{n}") or ""})
+            reward = values.get(f"reward_{n}")
+            found.append({"text": text, "model": model, "variant": values.get(f"variant_{n}") or "", "reward": reward})
     return found
 
 

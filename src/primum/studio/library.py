@@ -19,6 +19,7 @@ from primum.core.records import JsonDict, digest
 from primum.core.stats.weighted import gwet_ac, quadratic
 from primum.studio import audit
 from primum.studio.accounts import may
+from primum.studio.agree import Share, share
 from primum.studio.database import lock
 from primum.studio.review import ReviewError, State, Step, check_label, replay, take
 from primum.studio.tables import Account, Event, LabelMove, Template, TemplateGrant, Version
@@ -172,6 +173,34 @@ def reviewers_agree(db: Session) -> tuple[int, float | None]:
             ratings.setdefault(event.version_id, []).append(int(event.data["rating"]))
     counts = [[row.count(rating) for rating in range(1, 6)] for row in ratings.values()]
     return sum(len(row) > 1 for row in ratings.values()), gwet_ac(counts, quadratic)
+
+
+class Settled(NamedTuple):
+    """Versions on which validation alone decided, and how often people who looked at some of them disagreed.
+
+    `unaudited`: (template, version number) of those that nobody has looked at.
+    """
+
+    settled: int
+    versions: int
+    wrong: Share
+    unaudited: list[tuple[str, int]]
+
+
+def settled(db: Session) -> Settled:
+    """Return how many versions failed validation, so that no person had to look, with the error of a sample."""
+    failed = {
+        event.version_id
+        for event in db.scalars(select(Event).where(Event.kind == "check"))
+        if event.data.get("check") == "validation" and not event.data.get("passed")
+    }
+    audits: dict[int, bool] = {}
+    for event in db.scalars(select(Event).where(Event.kind == "comment").order_by(Event.id)):
+        if event.version_id in failed and event.data.get("audit"):
+            audits[event.version_id] = event.data["audit"] == "wrong"
+    rows = db.execute(select(Version.id, Template.name, Version.number).join(Template)).all()
+    open_ = [(name, number) for id_, name, number in rows if id_ in failed and id_ not in audits]
+    return Settled(len(failed), len(rows), share(sum(audits.values()), len(audits)), open_)
 
 
 # ---------------------------------------------------------------- labels

@@ -15,7 +15,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
-from primum.core.records import JsonDict, Message, Pair, Reply, from_json, to_json
+from primum.core.records import JsonDict, Message, Pair, Prompt, Reply, from_json, to_json
+from primum.pairing.demonstration import kind_of
 from primum.studio.agree import Row, judge_of, label
 from primum.studio.annotate import winner_id
 from primum.studio.tables import Item
@@ -118,7 +119,7 @@ def _pair(item: Item, best: str, loser: JsonDict, votes: Sequence[Row]) -> Pair 
     return Pair(
         prompt=tuple(Message(m["role"], m["content"]) for m in item.prompt["messages"]),
         chosen=chosen["text"], rejected=loser["text"], prompt_id=item.prompt["id"],
-        kind="benign" if item.prompt["intent"] == "benign" else "harmful", category=item.prompt["category"],
+        kind=kind_of(from_json(Prompt, item.prompt)), category=item.prompt["category"],
         chosen_from=_source(chosen), rejected_from=_source(loser),
         why=f"{len(for_it)} of {len(votes)} votes; " + ", ".join(judges),
         strength=statistics.fmean(WEIGHT[row.record["strength"]] for row in for_it), safety_bin=cast(Any, bin_),
@@ -147,8 +148,10 @@ def _record(item: Item, rows: Sequence[Row]) -> JsonDict:
     place = ids.index(gold["winner"]) if gold.get("winner") else gold.get("outcome")
     extra = {"gold": place} if place is not None else {"gold": gold} if gold else {}
     votes = [row.record for row in rows]
-    return {"prompt": item.prompt["messages"], **prompt, "replies": item.replies, **extra, "priority": item.priority,
-            "votes": votes}  # fmt: skip
+    scores = item.rewards or {}
+    replies = [{**reply, "reward": scores[reply["id"]]} if scores else reply for reply in item.replies]
+    return {"prompt": item.prompt["messages"], **prompt, "replies": replies, **extra, "priority": item.priority,
+            "round": item.round, "votes": votes}  # fmt: skip
 
 
 def _label_studio(item: Item, rows: Sequence[Row]) -> JsonDict:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from primum.studio.tables import Account, Template, Version
 
 STEPS = ("propose", "approve", "reject", "merge", "withdraw")
+BEGINS, NEEDS_NONE = ("add", "import", "suggest"), ("list", "check")
+"""Actions that may begin a library where there is none, and those that answer without one."""
 PASSWORD = "PRIMUM_STUDIO_PASSWORD"
 _HEAD = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 Result = tuple[int, dict[str, Any]]
@@ -33,14 +35,14 @@ class PromptsConfig(Config):
     action: str = Field(
         "list",
         description="list, show, log, diff, check, add, propose, approve, reject, merge, withdraw, label, rollback, "
-        "evaluate, suggest, export, import",
+        "evaluate, compare, suggest, export, import",
         json_schema_extra={"positional": True},
     )
     name: str | None = Field(None, description="the template", json_schema_extra={"positional": True})
     data: str = Field("studio", description="the studio's data folder")
     database: str | None = Field(None, description="SQLAlchemy URL, in place of SQLite in the data folder")
     number: int | None = Field(None, ge=1, description="version (the newest where none is given)")
-    against: int | None = Field(None, ge=1, description="diff: the other version (the parent where none is given)")
+    against: int | None = Field(None, ge=1, description="diff, compare: the other version (its parent)")
     file: str | None = Field(None, description="add, check: file with the text; export, import: folder")
     kind: str = Field("preprompt", description="add, check: preprompt, answer or rubric, for a new template")
     variables: str = Field("", description="add, check: declared variables, like 'prompt, category:trusted'")
@@ -76,12 +78,18 @@ def run_verb(config: PromptsConfig, json_output: bool) -> Result:
 
 
 def _open(config: PromptsConfig) -> Database:
-    from primum.studio.database import Database, sqlite_url
+    from primum.studio.database import FILE, Database, sqlite_url
 
-    folder = Path(config.data)
-    if not config.database:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    made = Database(config.database or sqlite_url(folder))
+    folder, url = Path(config.data), config.database or sqlite_url(Path(config.data))
+    if not config.database and not (folder / FILE).exists():
+        if config.action in BEGINS:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        elif config.action in NEEDS_NONE:
+            url = "sqlite://"  # an empty library in memory: asking leaves nothing behind
+        else:
+            cure = "check --data; `primum prompts add NAME --file FILE` begins a library"
+            raise UsageError("there is no prompt library in this folder", where=config.data, cure=cure)
+    made = Database(url)
     made.migrate()
     return made
 
@@ -301,6 +309,7 @@ def _label(config: PromptsConfig, database: Database) -> tuple[int, dict[str, An
 
 
 def _evaluate(config: PromptsConfig, database: Database) -> tuple[int, dict[str, Any], str]:
+    from primum.pipeline.terminal import Terminal
     from primum.studio import library
     from primum.studio.evaluate import Settings, evaluate
 
@@ -310,7 +319,9 @@ def _evaluate(config: PromptsConfig, database: Database) -> tuple[int, dict[str,
         cure = "answer templates and rubrics are validated; what they do is measured where they are used"
         raise UsageError("only preprompts without variables are evaluated", where=template.name, cure=cure)
     engine, settings = _engine(config), Settings(config.size, config.judge, config.seed)
-    scores = evaluate(engine, version.text, settings)
+    total = 4 * config.size * 2 + 2 * config.size
+    with Terminal().step("evaluate", total, "replies") as advance:
+        scores = evaluate(engine, version.text, settings, advance)
     with database.writing() as db:
         account = _person(config, db)
         _allowed(account, "edit")
@@ -327,6 +338,42 @@ def _engine(config: PromptsConfig) -> Any:
     return load_engine(config.model)
 
 
+def _dev_compliance(scores: dict[str, Any]) -> float:
+    share = scores["sets"]["dev"]["compliance"][1]
+    return 2.0 if share is None else float(share)
+
+
+def _compare(config: PromptsConfig, database: Database) -> tuple[int, dict[str, Any], str]:
+    """Put two versions before the same prompts: an A/B test with paired statistics."""
+    from primum.pipeline.terminal import Terminal
+    from primum.report.words import percent
+    from primum.studio import library
+    from primum.studio.evaluate import Settings, ab_test, chosen
+    from primum.studio.tables import Version
+
+    with database.reading() as db:
+        template, second = _found(config, db)
+        parent = db.get(Version, second.parent_id) if second.parent_id else None
+        first = library.version(db, template, config.against) if config.against else parent
+    if template.kind != "preprompt" or second.variables or (first and first.variables):
+        raise UsageError("only preprompts without variables are compared", where=template.name)
+    engine, settings = _engine(config), Settings(config.size, config.judge, config.seed)
+    total = 2 * sum(map(len, chosen(config.size).values()))
+    with Terminal().step("compare", total, "replies") as advance:
+        found = ab_test(engine, first.text if first else "", second.text, settings, advance)
+    names = (f"version {first.number}" if first else "no preprompt", f"version {second.number}")
+    lines = [
+        f"{one.event:<24} {names[0]} {percent(one.first)}, {names[1]} {percent(one.second)}: difference "
+        f"{percent(one.difference.value)} [{percent(one.difference.low)}, {percent(one.difference.high)}], "
+        f"p {one.p:.3g} (McNemar, Holm), n {one.n}, left out {one.left_out}"
+        for one in found
+    ]
+    rows = [{**one._asdict(), "difference": one.difference._asdict()} for one in found]
+    document = {"first": first.number if first else 0, "second": second.number, "model": engine.model_name,
+                "settings": settings.plain(), "contrasts": rows}  # fmt: skip
+    return Exit.PASSED, document, "\n".join(lines)
+
+
 def _told(scores: dict[str, Any]) -> str:
     from primum.report.words import percent
 
@@ -340,12 +387,26 @@ def _told(scores: dict[str, Any]) -> str:
 
 
 def _suggest(config: PromptsConfig, database: Database) -> tuple[int, dict[str, Any], str]:
-    """Measure preprompts made of templates and adjectives; the best become drafts, and nothing more."""
+    """Measure preprompts made of templates and adjectives, and the best of them mended by what it let through.
+
+    The best become drafts, and nothing more.
+    """
+    from primum.pipeline.terminal import Terminal
     from primum.studio import library
-    from primum.studio.evaluate import Settings, evaluate, rank, suggestions
+    from primum.studio.evaluate import Settings, evaluate, mended, rank, suggestions
 
     name, engine, settings = _named(config), _engine(config), Settings(config.size, config.judge, config.seed)
-    ranked = rank([(text, evaluate(engine, text, settings)) for text in suggestions()])
+    terminal = Terminal()
+    found = []
+    with terminal.step("measure suggestions", len(list(suggestions())) + 1, "preprompts") as advance:
+        for text in suggestions():
+            found.append((text, evaluate(engine, text, settings)))
+            advance(1)
+        best, scores = min(found, key=lambda one: _dev_compliance(one[1]))
+        better = mended(best, scores["sets"]["dev"]["failed"])
+        found += [(better, evaluate(engine, better, settings))] if better else []
+        advance(1)
+    ranked = rank(found)
     made: list[int] = []
     with database.writing() as db:
         account = _person(config, db)
@@ -409,6 +470,7 @@ def _import(config: PromptsConfig, database: Database) -> tuple[int, dict[str, A
 
 ACTIONS: dict[str, Callable[[PromptsConfig, Database], tuple[int, dict[str, Any], str]]] = {
     "list": _list, "show": _show, "log": _log, "diff": _diff, "check": _check, "add": _add, "label": _label,
-    "rollback": _label, "evaluate": _evaluate, "suggest": _suggest, "export": _export, "import": _import,
+    "rollback": _label, "evaluate": _evaluate, "compare": _compare, "suggest": _suggest,
+    "export": _export, "import": _import,
     **dict.fromkeys(STEPS, _step),
 }  # fmt: skip

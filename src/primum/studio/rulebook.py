@@ -5,6 +5,7 @@ It begins as the policy that ships with primum and lies as policy.yaml in the da
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from sqlalchemy.orm import Session
 from primum.core.errors import BadInputError
 from primum.core.records import digest
 from primum.core.store import write_text
+from primum.core.taxonomy import Category, Policy, policy
+from primum.prompts.files import read_utf8
 from primum.studio import audit
 from primum.studio.tables import PolicyVersion, SignOff
 
@@ -59,6 +62,28 @@ def check(text: str) -> dict[str, Any]:
         raise BadInputError("the policy has no version", where="version", cure='like version: "2"')
     _check_overlays(raw)
     return raw
+
+
+def in_force(path: Path) -> Policy:
+    """Return the project's policy: the file where there is one (people edit it here, or in git), else the shipped one.
+
+    Raises:
+        BadInputError: the file does not hold together.
+    """
+    if not path.is_file():
+        return policy()
+    return _parsed(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _parsed(path: Path, _: int) -> Policy:
+    raw = check(read_utf8(path))
+    categories = {
+        str(name): Category(
+            str(name), row["name"], row["risk"], row.get("mlcommons"), bool(row.get("held_out", False))
+        ) for name, row in raw["categories"].items()
+    }  # fmt: skip
+    return Policy(str(raw["version"]), digest(raw), categories, tuple(raw["expected"]), tuple(raw["avoid"]))
 
 
 def _check_overlays(raw: dict[str, Any]) -> None:

@@ -10,12 +10,15 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from primum.core.errors import BadInputError, StepFailedError, UsageError
-from primum.core.records import JsonDict
+from primum.core.records import JsonDict, Prompt, Reply, Verdict, from_json
 from primum.core.stats import Interval, wilson
 from primum.core.store import read_json, read_jsonl
+from primum.studio.annotate import Incoming
+from primum.studio.rounds import disagreement
 
 SHEET = 50
 HARMFUL = "harmful_compliance"
@@ -118,6 +121,38 @@ def replies(folder: Path, when: str, judge: str) -> list[JsonDict]:
 
 def _rows(step: Path) -> list[JsonDict]:
     return [row for path in sorted(step.glob("shard-*.jsonl")) for _, row in read_jsonl(path)]
+
+
+def items(folder: Path) -> list[Incoming]:
+    """Return the run's prompts with the replies before and after, to compare; equal replies are left out.
+
+    What the judges of the run disagree on most comes first.
+
+    Raises:
+        BadInputError: the run has no replies of both sides yet.
+    """
+    held = sorted(one.name for one in (folder / "steps").iterdir()) if (folder / "steps").is_dir() else []
+    names = ("01-prompts", "02-replies-before", "09-replies-after")
+    missing = [name for name in names if name not in held]
+    if missing:
+        cure = "give the folder of a `primum repair` run that has measured both sides"
+        raise BadInputError(f"the run has no step '{missing[0]}'", where=folder.name, cure=cure)
+    prompts, before, after = (_rows(folder / "steps" / name) for name in names)
+    said: dict[str, list[Verdict]] = {}
+    for name in held:
+        if "-judge-before-by-" in name or "-judge-after-by-" in name:
+            for row in _rows(folder / "steps" / name):
+                said.setdefault(row["reply_id"], []).append(from_json(Verdict, row))
+    asked = {row["id"]: from_json(Prompt, row) for row in prompts}
+    old = {row["prompt_id"]: row for row in before}
+    found: list[Incoming] = []
+    for new in after:
+        prompt, earlier = asked.get(new["prompt_id"]), old.get(new["prompt_id"])
+        if prompt and earlier and new["text"] != earlier["text"]:
+            both = (new, earlier)
+            priority = fmean(disagreement(said.get(row["id"], [])) for row in both)
+            found.append(Incoming(prompt, tuple(from_json(Reply, row) for row in both), priority=priority))
+    return found
 
 
 class Drawn(NamedTuple):

@@ -68,7 +68,7 @@ class SignIn(Base):
 
 
 class Invitation(Base):
-    """The hash of an invitation link's token."""
+    """The hash of an invitation link's token; with `account_id` it sets that account's password anew."""
 
     __tablename__ = "invitation"
     key: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -76,6 +76,7 @@ class Invitation(Base):
     by: Mapped[str] = mapped_column(String(80))
     expires: Mapped[str] = mapped_column(String(40))
     used_by: Mapped[int | None] = mapped_column(ForeignKey("account.id"))
+    account_id: Mapped[int | None] = mapped_column(Integer)
     at: Mapped[str] = mapped_column(String(40), default=now)
 
 
@@ -138,10 +139,25 @@ class Task(Base):
     at: Mapped[str] = mapped_column(String(40), default=now)
 
 
+class Round(Base):
+    """A batch of a task's items, sampled from the newest model and the one before it on the same prompts."""
+
+    __tablename__ = "round"
+    __table_args__ = (UniqueConstraint("task_id", "number"),)
+    id: Mapped[int] = _id()
+    task_id: Mapped[int] = mapped_column(ForeignKey("task.id"))
+    number: Mapped[int] = mapped_column(Integer)
+    newest: Mapped[str] = mapped_column(String(200))
+    previous: Mapped[str] = mapped_column(String(200))
+    by: Mapped[str] = mapped_column(String(80))
+    at: Mapped[str] = mapped_column(String(40), default=now)
+
+
 class Item(Base):
     """One prompt with the replies to compare; `gold` is the outcome that is known to be right, where one is.
 
-    `taken`: how many people have it or have voted on it (a skip does not count).
+    `taken`: how many people have it or have voted on it (a skip does not count). `rewards`: a reward model's score of
+    each reply, by the reply's id, where one was given.
     """
 
     __tablename__ = "item"
@@ -155,6 +171,8 @@ class Item(Base):
     has_gold: Mapped[bool] = mapped_column(Boolean, default=False)
     language: Mapped[str] = mapped_column(String(20), default="en")
     priority: Mapped[float] = mapped_column(Float, default=0.0)
+    round: Mapped[int] = mapped_column(Integer, default=1)
+    rewards: Mapped[Any] = mapped_column(Json, nullable=True)
     taken: Mapped[int] = mapped_column(Integer, default=0)
     at: Mapped[str] = mapped_column(String(40), default=now)
 

@@ -27,7 +27,9 @@ REPLY_TOKENS = 160
 class Demo:
     """An engine that answers from a list, by the hash of what it was asked and the seed."""
 
-    model_name = "demo"
+    def __init__(self, name: str = DEMO) -> None:
+        """Play a model of that name."""
+        self.model_name = name
 
     def __call__(self, batch: Sequence[Messages], sampling: Sampling, seed: int | Sequence[int]) -> list[Generated]:
         """Answer each conversation."""
@@ -36,15 +38,16 @@ class Demo:
 
     def _one(self, messages: Messages, sampling: Sampling, seed: int) -> Generated:
         asked = [message.content for message in messages]
-        pick = int(digest([asked, sampling.name, seed], 8), 16) % len(_DEMO_ANSWERS)
+        pick = int(digest([asked, sampling.name, seed, self.model_name], 8), 16) % len(_DEMO_ANSWERS)
         text = f"[demo] {_DEMO_ANSWERS[pick]}"
         return Generated(text, "stop", sum(map(len, asked)) // 4, len(text) // 4)
 
 
 def load_engine(name: str) -> Engine:
-    """Load a model by name (`demo`, or anything that `primum repair` takes)."""
-    if name == DEMO:
-        return Demo()
+    """Load a model by name (`demo`, `demo:NAME` to play one of that name, or anything that `primum repair` takes)."""
+    kind, _, played = name.partition(":")
+    if kind == DEMO:
+        return Demo(played or DEMO)
     from primum.models.engines.hf import HFEngine
     from primum.models.load import load
 

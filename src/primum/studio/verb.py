@@ -15,6 +15,8 @@ from primum.core.config import Config
 from primum.core.errors import Exit, MissingExtraError, StepFailedError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from primum.studio.database import Database
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -26,8 +28,8 @@ class StudioConfig(Config):
 
     action: str = Field(
         "serve",
-        description="serve the pages; verify the audit log; invite a person; import items; export votes "
-        "(serve, verify, invite, import, export)",
+        description="serve the pages; verify the audit log; invite a person; import items; sample a round of items "
+        "from two models; export votes (serve, verify, invite, import, round, export)",
         json_schema_extra={"positional": True},
     )
     port: int = Field(8321, ge=0, le=65535, description="port of the pages; 0 takes a free one")
@@ -42,11 +44,25 @@ class StudioConfig(Config):
     )
     url: str | None = Field(None, description="address under which browsers reach it, like https://studio.example.org")
     accounts: bool = Field(False, description="everybody must sign in, also on loopback and before the first account")
-    idle_minutes: int = Field(60, ge=1, le=720, description="after how long without a request a person is signed out")
+    idle_minutes: int = Field(30, ge=1, le=720, description="after how long without a request a person is signed out")
     role: str = Field("annotator", description="invite: role of the new account (the first must be admin)")
+    user: str | None = Field(None, description="invite: a person who has an account and needs a new password")
     head: str | None = Field(None, description="verify: hash noted earlier, which must still be in the log")
-    task: str | None = Field(None, description="import, export: name of the task")
-    file: str | None = Field(None, description="import: file to read; export: file to write")
+    task: str | None = Field(None, description="import, round, export: name of the task")
+    file: str | None = Field(
+        None,
+        description="import: file or run folder to read; round: file of prompts, 'embedded' without one; "
+        "export: file to write",
+    )
+    judge: tuple[str, ...] = Field(
+        ("rules", "probe"), description="round: judges; what they disagree on most is voted on first"
+    )
+    limit: int = Field(100, ge=1, le=100_000, description="round: prompts at most")
+    tokens: int = Field(160, ge=8, le=4096, description="round: longest reply, in tokens")
+    seed: int = Field(0, description="round: seed of the sampling")
+    dialogues: bool = Field(
+        False, description="export: red-team dialogues in place of votes, for primum redteam --campaign"
+    )
     format: str = Field("trl", description="export: trl, records, label-studio, argilla or csv")
 
 
@@ -60,7 +76,11 @@ def run_verb(config: StudioConfig, json_output: bool) -> tuple[int, dict[str, An
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise MissingExtraError(f"the studio ({', '.join(missing)})", "studio")
-    actions = {"serve": _serve, "verify": _verify, "invite": _invite, "import": _import, "export": _export}
+    from primum.studio.round_verb import round_
+
+    actions = {
+        "serve": _serve, "verify": _verify, "invite": _invite, "import": _import, "round": round_, "export": _export,
+    }  # fmt: skip
     if config.action not in actions:
         raise UsageError(f"the studio cannot '{config.action}'", cure=did_you_mean(config.action, actions))
     folder = _folder(config)
@@ -179,9 +199,9 @@ def _invite(config: StudioConfig, folder: Path, database: Database, json_output:
     from primum.studio import accounts
 
     with database.writing() as db:
-        if not accounts.has_accounts(db) and config.role != "admin":
+        if not accounts.has_accounts(db) and config.role != "admin" and not config.user:
             raise UsageError("the first account must be an admin's", cure="primum studio invite --role admin")
-        token = accounts.invite(db, config.role, "terminal")
+        token = _reset(db, config.user) if config.user else accounts.invite(db, config.role, "terminal")
     base = (config.url or f"http://127.0.0.1:{config.port}").rstrip("/")
     link = f"{base}/join/{token}"
     if not json_output:
@@ -189,25 +209,31 @@ def _invite(config: StudioConfig, folder: Path, database: Database, json_output:
     return Exit.PASSED, {"link": link, "role": config.role, "days": accounts.INVITATION_DAYS}
 
 
-def _import(config: StudioConfig, folder: Path, database: Database, json_output: bool) -> tuple[int, dict[str, Any]]:
+def _reset(db: Session, name: str) -> str:
     from sqlalchemy import select
 
-    from primum.studio import annotate, incoming
-    from primum.studio.examples import EXAMPLE_GUIDELINE
-    from primum.studio.tables import Task
+    from primum.studio import accounts
+    from primum.studio.tables import Account
+
+    known = {account.name: account for account in db.scalars(select(Account).where(Account.password != ""))}
+    if name not in known:
+        raise UsageError(f"nobody is called '{name}'", where="--user", cure=did_you_mean(name, known))
+    return accounts.reset(db, known[name], "terminal")
+
+
+def _import(config: StudioConfig, folder: Path, database: Database, json_output: bool) -> tuple[int, dict[str, Any]]:
+    from primum.studio import annotate, incoming, runs
 
     path = _file(config)
-    if not path.is_file():
+    if not path.exists():
         raise UsageError("no such file", where=str(path), cure="check --file")
     name = config.task or path.stem
     with database.writing() as db:
-        task = db.scalar(select(Task).where(Task.name == name))
-        if task is None:
-            task = Task(name=name, kind="prefer", by="terminal")
-            db.add(task)
-            db.flush()
-            annotate.set_guideline(db, task, EXAMPLE_GUIDELINE, "terminal")
-        found = incoming.read(path.name, path.read_bytes(), single=task.kind == "rate")
+        task = annotate.task_named(db, name, "terminal")
+        single = task.kind == "rate"
+        if path.is_dir() and single:
+            raise UsageError("a run's replies are compared, not rated", where="--task", cure="name another task")
+        found = runs.items(path) if path.is_dir() else incoming.read(path.name, path.read_bytes(), single=single)
         added = annotate.add_items(db, task, found, "terminal")
     if not json_output:
         print(f"task '{name}': {added.items} items came in, {added.known} were there already, {added.votes} votes")
@@ -217,10 +243,11 @@ def _import(config: StudioConfig, folder: Path, database: Database, json_output:
 def _export(config: StudioConfig, folder: Path, database: Database, json_output: bool) -> tuple[int, dict[str, Any]]:
     from sqlalchemy import select
 
-    from primum.core.store import write_text
     from primum.studio import agree, outgoing
     from primum.studio.tables import Item, Task
 
+    if config.dialogues:
+        return _export_dialogues(config, database, json_output)
     if config.format not in outgoing.FORMATS:
         raise UsageError(f"no format '{config.format}'", cure=did_you_mean(config.format, outgoing.FORMATS))
     with database.reading() as db:
@@ -233,14 +260,33 @@ def _export(config: StudioConfig, folder: Path, database: Database, json_output:
         items = db.scalars(select(Item).where(Item.task_id == task.id).order_by(Item.id)).all()
         made = outgoing.export(agree.rows_of(db, task), config.format, items)
         numbers = agree.json_summary(agree.summary(db, task))
-    path = Path(config.file) if config.file else Path(made.name)
-    if path.is_dir():
-        raise StepFailedError("this is a folder", where=str(path), cure="give --file the name of a file")
-    write_text(path, made.text)
+    path = _written(config.file or made.name, made.text)
     if not json_output:
         left = "; ".join(f"{reason}: {count}" for reason, count in made.left_out.items()) or "nothing"
         print(f"{path}: {made.rows} rows; left out: {left}")
     return Exit.PASSED, {"file": str(path), "rows": made.rows, "left_out": made.left_out, "summary": numbers}
+
+
+def _export_dialogues(config: StudioConfig, database: Database, json_output: bool) -> tuple[int, dict[str, Any]]:
+    from primum.studio import dialogues
+
+    with database.reading() as db:
+        made = dialogues.campaign(db)
+    path = _written(config.file or "dialogues.csv", made.text)
+    if not json_output:
+        print(f"{path}: {made.rows} dialogues; left out: {made.open} not ended\n  primum redteam --no-machine "
+              f"--campaign {path}")  # fmt: skip
+    return Exit.PASSED, {"file": str(path), "rows": made.rows, "left_out": {"not ended": made.open}}
+
+
+def _written(name: str, text: str) -> Path:
+    from primum.core.store import write_text
+
+    path = Path(name)
+    if path.is_dir():
+        raise StepFailedError("this is a folder", where=str(path), cure="give --file the name of a file")
+    write_text(path, text)
+    return path
 
 
 def _file(config: StudioConfig) -> Path:

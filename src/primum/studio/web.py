@@ -26,8 +26,9 @@ from starlette.staticfiles import StaticFiles
 
 from primum import __version__
 from primum.core.errors import PrimumError
+from primum.core.taxonomy import Policy
 from primum.report import words
-from primum.studio import accounts, audit
+from primum.studio import accounts, audit, rulebook
 from primum.studio.database import Database
 from primum.studio.security import Rate
 from primum.studio.shown import clip, refused, visible
@@ -72,7 +73,7 @@ class Studio:
     policy: Any
     secure: bool = False
     with_accounts: bool = False
-    idle_minutes: int = 60
+    idle_minutes: int = 30
     requests: Rate = field(default_factory=lambda: Rate(per_second=20, burst=120))
     tries: Rate = field(default_factory=lambda: Rate(per_second=1 / 30, burst=8))
 
@@ -126,6 +127,11 @@ class Visit:
         if self.account is None:
             raise Refused(401, "You are not signed in.")
         return self.account
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The project's policy, as it is now."""
+        return rulebook.in_force(self.studio.policy)
 
     def may(self, right: str) -> bool:
         """Whether the person has a right."""

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from primum.studio import accounts, audit
 from primum.studio.accounts import AccountError
-from primum.studio.tables import Account, SignIn
+from primum.studio.tables import Account, Invitation, SignIn
 from primum.studio.web import Refused, Visit, give_cookie, route
 
 
@@ -56,7 +56,13 @@ def join_page(visit: Visit) -> Response:
     found = accounts.invitation(visit.db, token)
     if found is None:
         raise Refused(404, "This invitation has been used or is too old.", "Ask for another.")
-    return visit.page("join.html", token=token, role=found.role, problem="", name="")
+    return visit.page("join.html", token=token, role=found.role, problem="", **_whose(visit, found, ""))
+
+
+def _whose(visit: Visit, found: Invitation | None, name: str) -> dict[str, object]:
+    """Return the name on the form, which stands fast where the link sets a password anew."""
+    account = visit.db.get(Account, found.account_id) if found and found.account_id else None
+    return {"name": account.name if account else name, "reset": account is not None}
 
 
 def join(visit: Visit) -> Response:
@@ -69,7 +75,7 @@ def join(visit: Visit) -> Response:
         account = accounts.join(visit.db, token, name, visit.text("password", 1000))
     except AccountError as error:
         role = found.role if found else ""
-        return visit.page("join.html", 400, token=token, role=role, problem=str(error), name=name)
+        return visit.page("join.html", 400, token=token, role=role, problem=str(error), **_whose(visit, found, name))
     return _signed_in(visit, account)
 
 
@@ -109,6 +115,17 @@ def change_password(visit: Visit) -> Response:
     return response
 
 
+def sign_out_everywhere(visit: Visit) -> Response:
+    """End every session of the account, this one too."""
+    visit.log("sign-out everywhere", visit.person.name)
+    accounts.end_all(visit.db, visit.person.id)
+    visit.db.flush()
+    response = visit.go("/sign-in")
+    secret, _ = accounts.begin(visit.db, None)
+    give_cookie(visit.studio, response, secret)
+    return response
+
+
 routes = [
     route("/sign-in", sign_in_page, None),
     route("/sign-in", sign_in, None, post=True),
@@ -118,4 +135,5 @@ routes = [
     route("/profile", profile),
     route("/profile", save_profile, post=True),
     route("/profile/password", change_password, post=True),
+    route("/profile/sign-out", sign_out_everywhere, post=True),
 ]

@@ -25,7 +25,11 @@ def _view(visit: Visit) -> dict[str, object]:
     everybody = [
         (row, sorted(held.get(row.id, []))) for row in visit.db.scalars(select(Account).order_by(Account.name))
     ]
-    open_ = visit.db.scalars(select(Invitation).where(Invitation.used_by.is_(None), Invitation.expires > now())).all()
+    open_ = visit.db.scalars(
+        select(Invitation).where(
+            Invitation.used_by.is_(None), Invitation.account_id.is_(None), Invitation.expires > now()
+        )
+    ).all()
     return {"everybody": everybody, "open": open_, "roles": ROLES}
 
 
@@ -36,6 +40,16 @@ def invite(visit: Visit) -> Response:
     if first and role != "admin":
         raise Refused(400, "The first account must be an admin's.", "With it, everybody must sign in.")
     token = accounts.invite(visit.db, role, visit.person.name)
+    link = str(visit.request.base_url).rstrip("/") + f"/join/{token}"
+    return visit.page("people.html", **_view(visit), link=link)
+
+
+def reset(visit: Visit) -> Response:
+    """Make a link on which a person sets a new password, and show it, once."""
+    account = visit.get(Account, visit.number("id"))
+    if not account.password or not account.active:
+        raise Refused(400, "This account has no password to set anew.")
+    token = accounts.reset(visit.db, account, visit.person.name)
     link = str(visit.request.base_url).rstrip("/") + f"/join/{token}"
     return visit.page("people.html", **_view(visit), link=link)
 
@@ -88,6 +102,7 @@ routes = [
     route("/people", people, "admin"),
     route("/people/invite", invite, "admin", post=True),
     route("/people/{id:int}", change, "admin", post=True),
+    route("/people/{id:int}/reset", reset, "admin", post=True),
     route("/people/{id:int}/certify", certify, "admin", post=True),
     route("/log", log, "admin"),
 ]

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from primum.core.errors import PrimumError
 from primum.studio import library
 from primum.studio.review import LABELS
-from primum.studio.tables import Event, Template, Version
+from primum.studio.tables import Template, Version
 from primum.studio.validate import KINDS, parse_variables
 from primum.studio.web import Refused, Visit, route
 
@@ -26,18 +26,9 @@ def overview(visit: Visit) -> Response:
         waiting = [v.number for v in held if library.state(visit.db, one, v).status == "proposed"]
         rows.append((one, len(held), marks, waiting))
     return visit.page(
-        "prompts.html", rows=rows, kinds=KINDS, agree=library.reviewers_agree(visit.db), settled=settled(visit)
-    )
-
-
-def settled(visit: Visit) -> tuple[int, int]:
-    """Return how many versions failed validation (no person had to look), and how many there are."""
-    failed = sum(
-        not event.data.get("passed")
-        for event in visit.db.scalars(select(Event).where(Event.kind == "check"))
-        if event.data.get("check") == "validation"
-    )
-    return failed, len(visit.db.scalars(select(Version.id)).all())
+        "prompts.html", rows=rows, kinds=KINDS, agree=library.reviewers_agree(visit.db),
+        settled=library.settled(visit.db),
+    )  # fmt: skip
 
 
 def create(visit: Visit) -> Response:
@@ -138,6 +129,18 @@ def step(visit: Visit) -> Response:
     return visit.go(f"/prompts/{one.name}/{at.number}", "Done.")
 
 
+def audit(visit: Visit) -> Response:
+    """Say whether validation was right to stop a version: the error of what is settled without a person."""
+    one = _template(visit)
+    at, word = _version(visit, one), visit.choice("audit", ("right", "wrong"))
+    if at.by == visit.person.name:
+        raise Refused(403, "Nobody audits what they wrote.", "Ask another reviewer.")
+    if not any(finding.level == "error" for finding in library.findings(one, at)):
+        raise Refused(409, "Validation did not stop this version.")
+    library.do(visit.db, one, at, "comment", visit.person.name, audit=word)
+    return visit.go("/prompts", "Noted.")
+
+
 def label(visit: Visit) -> Response:
     """Put a label on a version."""
     one = _template(visit)
@@ -173,5 +176,6 @@ routes = [
     route("/prompts/{name}/rollback", roll_back, "review", post=True),
     route("/prompts/{name}/{number:int}", version),
     route("/prompts/{name}/{number:int}", step, "work", post=True),
+    route("/prompts/{name}/{number:int}/audit", audit, "review", post=True),
     route("/prompts/{name}/{number:int}/label", label, "review", post=True),
 ]

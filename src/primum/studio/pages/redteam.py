@@ -12,23 +12,17 @@ from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from primum.core.records import Message
-from primum.core.taxonomy import policy
-from primum.studio import audit
+from primum.redteam import campaign, talk
+from primum.studio import audit, dialogues
 from primum.studio.accounts import may
 from primum.studio.tables import Account, Dialogue, Turn, now
 from primum.studio.web import Refused, Visit, route
 
 VECTORS = {
-    "psychological": "psychological: authority, pressure",
-    "logic": "logic: false premises",
-    "syntactic": "syntactic: misspelling, foreign phrases",
-    "semantic": "semantic: metaphor",
-    "perspective": "perspective: role playing",
-    "language": "another language",
-    "long": "extended dialogue",
+    **{name: f"{name.replace('_', ' ')}: {words}" for name, words in talk.VECTORS.items()},
     "other": "something else",
 }
-"""Attack vectors of Llama 2 (arXiv:2307.09288, sections 4.2 and 4.3)."""
+"""The red-team room's attack vectors: what people find and what machines find stand in one table."""
 LONGEST_TURNS = 40
 LONGEST_PAUSE = 300.0
 """Seconds: a longer wait between two turns counts as this much work."""
@@ -48,12 +42,7 @@ def poisson_rate(violations: int, hours: float, confidence: float = 0.95) -> Rat
     """Return violations per person-hour (Llama 2's gamma) with the exact interval (Garwood 1936, Biometrika 28:437)."""
     if hours <= 0:
         return Rate(violations, hours, None, None, None)
-    from scipy.stats import chi2
-
-    tail = (1 - confidence) / 2
-    low = chi2.ppf(tail, 2 * violations) / 2 if violations else 0.0
-    high = chi2.ppf(1 - tail, 2 * violations + 2) / 2
-    return Rate(violations, hours, violations / hours, float(low) / hours, float(high) / hours)
+    return Rate(violations, hours, *campaign.poisson_rate(violations, hours, confidence))
 
 
 def overview(visit: Visit) -> Response:
@@ -63,7 +52,7 @@ def overview(visit: Visit) -> Response:
     ).all()
     return visit.page(
         "redteam.html", models=visit.studio.talkers.names, mine=mine, rates=rates(visit.db), vectors=VECTORS,
-        categories=policy().categories, spread=spread(visit.db),
+        categories=visit.policy.categories, spread=spread(visit.db),
     )  # fmt: skip
 
 
@@ -96,7 +85,7 @@ def begin(visit: Visit) -> Response:
     model = visit.choice("model", visit.studio.talkers.names)
     made = Dialogue(
         account_id=visit.person.id, model=model, vector=visit.choice("vector", VECTORS),
-        category=visit.choice("category", (*policy().categories, "other")),
+        category=visit.choice("category", (*visit.policy.categories, "other")),
     )  # fmt: skip
     visit.db.add(made)
     visit.db.flush()
@@ -121,7 +110,7 @@ def show(visit: Visit) -> Response:
     who = visit.get(Account, dialogue.account_id)
     return visit.page(
         "dialogue.html", dialogue=dialogue, turns=_turns(visit.db, dialogue), who=who, vectors=VECTORS,
-        categories=policy().categories, full=LONGEST_TURNS, mine=dialogue.account_id == visit.person.id,
+        categories=visit.policy.categories, full=LONGEST_TURNS, mine=dialogue.account_id == visit.person.id,
     )  # fmt: skip
 
 
@@ -182,14 +171,23 @@ def close(visit: Visit) -> Response:
         cure = "Mark the replies that broke the policy." if degree else "Give it a degree from 1 to 5."
         raise Refused(400, "The degree does not fit what is marked.", cure)
     dialogue.degree, dialogue.closed = degree, True
-    dialogue.category = visit.choice("category", (*policy().categories, "other"))
+    dialogue.category = visit.choice("category", (*visit.policy.categories, "other"))
     dialogue.vector, dialogue.note = visit.choice("vector", VECTORS), visit.text("note", 2000)
     visit.log("end dialogue", str(dialogue.id), degree=degree, category=dialogue.category, vector=dialogue.vector)
     return visit.go("/redteam", "The dialogue is kept.")
 
 
+def take_out(visit: Visit) -> Response:
+    """Send the ended dialogues as a campaign's file."""
+    made = dialogues.campaign(visit.db)
+    visit.log("export dialogues", rows=made.rows)
+    headers = {"content-disposition": 'attachment; filename="dialogues.csv"', "x-left-out": f"not ended: {made.open}"}
+    return Response(made.text.encode("utf-8", "replace"), media_type="text/csv; charset=utf-8", headers=headers)
+
+
 routes = [
     route("/redteam", overview, "work"),
+    route("/redteam/dialogues.csv", take_out, "edit", writes=True),
     route("/redteam", begin, "work", post=True),
     route("/redteam/{id:int}", show, "work"),
     route("/redteam/{id:int}", say, "work", post=True, slow=True),

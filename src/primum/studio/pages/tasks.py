@@ -5,8 +5,9 @@ from __future__ import annotations
 from sqlalchemy import func, select
 from starlette.responses import Response
 
-from primum.studio import agree, annotate, incoming, outgoing
-from primum.studio.examples import EXAMPLE_GUIDELINE, example_items
+from primum.studio import agree, annotate, incoming, outgoing, rounds
+from primum.studio.examples import example_items
+from primum.studio.guidelines import EXAMPLE_GUIDELINE
 from primum.studio.tables import Item, Task
 from primum.studio.web import Refused, Visit, route
 
@@ -55,7 +56,7 @@ def show(visit: Visit) -> Response:
     items = visit.db.scalar(select(func.count()).select_from(Item).where(Item.task_id == task.id)) or 0
     gold = visit.db.scalar(select(func.count()).select_from(Item).where(Item.task_id == task.id, Item.has_gold)) or 0
     return visit.page(
-        "task.html", task=task, items=items, gold=gold, summary=agree.summary(visit.db, task),
+        "task.html", task=task, items=items, gold=gold, **_numbers(visit, task),
         progress=annotate.progress(visit.db, task, visit.person),
         standing=annotate.standing(visit.db, task, visit.person), formats=outgoing.FORMATS,
         guideline=annotate.guideline(visit.db, task), kinds=annotate.KINDS,
@@ -65,7 +66,13 @@ def show(visit: Visit) -> Response:
 def numbers(visit: Visit) -> Response:
     """Show the numbers alone: the task's page fetches them again while people work."""
     task = visit.get(Task, visit.number("id"))
-    return visit.page("task_numbers.html", task=task, summary=agree.summary(visit.db, task))
+    return visit.page("task_numbers.html", task=task, **_numbers(visit, task))
+
+
+def _numbers(visit: Visit, task: Task) -> dict[str, object]:
+    rows = agree.rows_of(visit.db, task)
+    found = rounds.numbers(visit.db, task, rows) if task.kind == "prefer" else []
+    return {"summary": agree.summary(visit.db, task, rows), "rounds": found}
 
 
 def bring(visit: Visit) -> Response:

@@ -8,7 +8,6 @@ from typing import Any
 from sqlalchemy import select
 from starlette.responses import PlainTextResponse, Response
 
-from primum.core.taxonomy import policy
 from primum.studio import annotate
 from primum.studio.annotate import RATINGS, STRENGTHS, Choice, VoteError
 from primum.studio.shown import LONGEST, visible
@@ -42,7 +41,7 @@ def _page(visit: Visit, task: Task, assignment: Assignment, problem: str = "") -
     return visit.page(
         "work.html", 400 if problem else 200, task=task, item=item, shown=shown, assignment=assignment,
         token=secrets.token_urlsafe(24), undo_token=secrets.token_urlsafe(24), problem=problem,
-        strengths=STRENGTHS, ratings=RATINGS, categories=policy().categories,
+        strengths=STRENGTHS, ratings=RATINGS, categories=visit.policy.categories,
         guideline=annotate.guideline(visit.db, task), progress=annotate.progress(visit.db, task, visit.person),
         standing=annotate.standing(visit.db, task, visit.person),
         pause=annotate.working_since(visit.db, visit.person) > BREAK_AFTER,
@@ -96,15 +95,19 @@ def _choice(visit: Visit, count: int, skip: bool) -> Choice:
     said = "skip" if skip else visit.text("outcome", 20)
     winner = LETTERS.index(said) if len(said) == 1 and said in LETTERS[:count] else None
     unsafe = {str(value) for value in visit.form.getlist("unsafe")}
-    known = policy().categories
     seconds = visit.text("seconds", 12)
     taken = float(seconds) if seconds.replace(".", "", 1).isdecimal() else None
     return Choice(
         "winner" if winner is not None else said, winner, visit.text("strength", 20) or "unsure",
         tuple(place for place in range(count) if str(place) in unsafe),
-        tuple(str(name) for name in visit.form.getlist("category") if name in known),
-        visit.text("note", 2000), min(taken, 86_400.0) if taken is not None else None,
+        _named(visit, "category"), visit.text("note", 2000), min(taken, 86_400.0) if taken is not None else None,
+        tuple(_named(visit, f"category-{place}") for place in range(count)),
     )  # fmt: skip
+
+
+def _named(visit: Visit, field: str) -> tuple[str, ...]:
+    """Return the categories that were ticked and that the policy knows."""
+    return tuple(str(name) for name in visit.form.getlist(field) if name in visit.policy.categories)
 
 
 def whole_text(visit: Visit) -> Response:

@@ -8,11 +8,10 @@ from sqlalchemy import select
 from starlette.responses import Response
 
 from primum.core.records import Prompt, Reply, to_json, user
-from primum.core.taxonomy import policy
 from primum.studio import annotate
 from primum.studio.annotate import Incoming
 from primum.studio.database import lock
-from primum.studio.examples import EXAMPLE_GUIDELINE
+from primum.studio.guidelines import EXAMPLE_GUIDELINE
 from primum.studio.tables import Account, Assignment, Demonstration, DemonstrationReview, Item, Task
 from primum.studio.web import Refused, Visit, route
 
@@ -37,7 +36,7 @@ def write(visit: Visit) -> Response:
     ).all()  # fmt: skip
     approved = visit.db.scalars(select(DemonstrationReview).order_by(DemonstrationReview.id.desc()).limit(20)).all()
     return visit.page(
-        "write.html", models=visit.studio.talkers.names, categories=policy().categories, waiting=waiting,
+        "write.html", models=visit.studio.talkers.names, categories=visit.policy.categories, waiting=waiting,
         reviewed=approved, checks=CHECKS, temperatures=TEMPERATURES, intents=INTENTS,
     )  # fmt: skip
 
@@ -46,7 +45,7 @@ def _prompt(visit: Visit) -> Prompt:
     text = visit.text("prompt").strip()
     if not text:
         raise Refused(400, "The prompt is empty.")
-    category = visit.choice("category", (*policy().categories, "general", "other"))
+    category = visit.choice("category", (*visit.policy.categories, "general", "other"))
     intent = visit.choice("intent", INTENTS)
     language = visit.text("language", 20, "en").strip().lower() or "en"
     return Prompt((user(text),), intent, category, language, source="studio")  # type: ignore[arg-type]
