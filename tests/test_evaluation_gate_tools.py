@@ -42,7 +42,7 @@ def test_the_fixture_passes_fails_and_does_not_pass_what_is_undecided(tmp_path):
     for name, values in {"same": [0] * 300, "worse": [1, 0] * 150, "few": [0] * 12}.items():
         run_folder(tmp_path / name, values)
     (tmp_path / "test_inner.py").write_text(INNER)
-    command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", "-p", "primum.verbs.pytest_plugin"]
+    command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider"]  # the plugin by its entry point
     runs = ["--primum-run", "worse", "--primum-baseline", "same"]
     done = subprocess.run([*command, *runs, "test_inner.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     outcomes = {name: word for word, name in re.findall(r"(PASSED|FAILED) test_inner\.py::(\w+)", done.stdout)}
