@@ -132,7 +132,9 @@ def test_only_documents_of_the_language_are_in_the_tables_and_all_are_in_the_sec
 def test_a_short_text_is_of_the_language_unless_the_model_is_sure():
     assert is_of(Language("nl", 0.61), "en", 7)
     assert not is_of(Language("nl", 0.61), "en", 20)
-    assert not is_of(Language("de", 0.95), "en", 4)
+    assert not is_of(Language("de", 0.95), "en", 5)
+    assert is_of(Language("nl", 0.995), "en", 4)
+    assert not is_of(Language("de", 0.999), "en", 4)
     assert is_of(Language("unknown", 0.2), "en", 4)
     assert not is_of(Language("unknown", 0.2), "en", 50)
 

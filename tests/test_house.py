@@ -26,7 +26,7 @@ BROAD_EXCEPTS: dict[str, str] = {
 }
 """File -> why it may catch everything."""
 OPTIONAL_PACKAGES = {
-    "datasets", "pyarrow", "trl", "starlette", "uvicorn", "sqlalchemy", "alembic", "argon2",
+    "datasets", "inspect_ai", "pytest", "pyarrow", "trl", "starlette", "uvicorn", "sqlalchemy", "alembic", "argon2",
     "fasttext", "fsspec", "phonenumbers", "rensa", "stdnum", "zstandard", "openvino", "openvino_genai",
 }  # fmt: skip
 """Imported inside functions; the extras of pyproject.toml install them."""

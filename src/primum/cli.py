@@ -79,6 +79,27 @@ VERBS = {
         "primum.verbs.judge_serve:ServeConfig",
         ("primum judge-serve --judge embedded --port 8765",),
     ),
+    "sample": Verb(
+        "draw replies: any models and settings, any number of prompts, by the fastest engine here",
+        "primum.pipeline.sample:run_verb",
+        "primum.pipeline.sample:SampleConfig",
+        (
+            "primum sample --limit 20",
+            "primum sample ./my-model --also embedded --prompts asked.jsonl --temperature 0.4 --samples 4",
+            "primum sample Qwen/Qwen3-8B --url http://localhost:8000/v1 --prompts asked.jsonl --batch-size 256",
+            "primum sample --prompts asked.jsonl --out runs/big --part 0/4   # and 1/4 ... 3/4 elsewhere",
+        ),
+    ),
+    "pair": Verb(
+        "make preference pairs of replies, and lint the set before anything is trained on it",
+        "primum.verbs.pair:run_verb",
+        "primum.verbs.pair:PairConfig",
+        (
+            "primum pair replies.jsonl --strategy safe_completion --out pairs",
+            "primum pair replies.jsonl --strategy on_policy --verdicts verdicts/verdicts.jsonl",
+            "primum pair pku_saferlhf.jsonl --strategy safe_to_serve --json",
+        ),
+    ),
     "redteam": Verb(
         "attack a model with every attack of the catalogue, and report which ones get through",
         "primum.pipeline.redteam:run_verb",
@@ -122,6 +143,7 @@ VERBS = {
             "primum compare runs/before runs/after",
             "primum compare runs/before runs/after --anytime --page compared.html",
             "primum compare old.eval new.eval --json",
+            "primum compare runs/before runs/after --pairwise embedded",
         ),
     ),
     "gate": Verb(
@@ -131,13 +153,37 @@ VERBS = {
         (
             "primum gate runs/new --baseline runs/old",
             "primum gate runs/new --baseline runs/old --limits limits.yaml --junit gate.xml --markdown gate.md",
+            "primum gate --workflow .github/workflows/safety.yml",
+        ),
+    ),
+    "leaderboard": Verb(
+        "lay many runs side by side: by each metric, the places that the data leave them",
+        "primum.verbs.leaderboard:run_verb",
+        "primum.verbs.leaderboard:LeaderboardConfig",
+        (
+            "primum leaderboard runs/a runs/b runs/c --page board.html",
+            "primum leaderboard base=runs/1 repaired=runs/2 logs/other.eval --benchmark xstest --json",
+        ),
+    ),
+    "watch": Verb(
+        "judge a growing log of replies, and alarm as soon as too many are bad; looking often costs nothing",
+        "primum.verbs.watch:run_verb",
+        "primum.verbs.watch:WatchConfig",
+        (
+            "primum watch replies.jsonl --limit 0.02 --event incoherent",
+            "primum watch replies.jsonl --limit 0.05 --intent harmful --follow --out runs/watch",
+            "primum watch scores.jsonl --limit 0.1 --score p_harmful --json",
         ),
     ),
     "report": Verb(
-        "write a run's page again from its report.json",
+        "write a run's page again from its report.json; one scorecard of several runs; logs for Inspect AI",
         "primum.verbs.report:run_verb",
         "primum.verbs.report:ReportConfig",
-        ("primum report runs/repair",),
+        (
+            "primum report runs/repair",
+            "primum report runs/evaluate runs/redteam runs/audit --scorecard",
+            "primum report runs/evaluate --inspect logs",
+        ),
     ),
     "studio": Verb(
         "serve the pages on which people vote, rate, attack, review prompts and read runs",

@@ -18,6 +18,8 @@ THRESHOLD = 0.5
 UNKNOWN = "unknown"
 SURE = 0.9
 """From this probability on, the model is believed of a short text."""
+FEW_WORDS, VERY_SURE = 5, 0.998
+"""Of fewer words the model must be surer still ("Sam met a dog.": Dutch, 0.995)."""
 CLEAR, STRETCH = 0.8, 112
 """From this probability on, three stretches of so many characters stand for the whole text."""
 SHORT_WORDS = 20
@@ -73,7 +75,7 @@ def is_of(language: Language, wanted: str, words: int) -> bool:
     """Return whether a document belongs to the analysis of a language.
 
     The label decides; but a text of fewer than SHORT_WORDS words counts as the wanted language unless the model is
-    at least SURE that it is another.
+    at least SURE (below FEW_WORDS words VERY_SURE) that it is another.
 
     Args:
         language: what was identified.
@@ -82,4 +84,5 @@ def is_of(language: Language, wanted: str, words: int) -> bool:
     """
     if language.code == wanted:
         return True
-    return words < SHORT_WORDS and (language.code == UNKNOWN or language.probability < SURE)
+    needed = VERY_SURE if words < FEW_WORDS else SURE
+    return words < SHORT_WORDS and (language.code == UNKNOWN or language.probability < needed)

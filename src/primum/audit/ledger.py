@@ -25,7 +25,8 @@ LICENCE, REVIEWER = ("licence", "license"), ("reviewer", "reviewed_by", "reviewe
 DECISIONS = {
     "include": "include", "included": "include", "accept": "include", "accepted": "include", "approve": "include",
     "approved": "include", "keep": "include", "allow": "include", "allowed": "include", "ok": "include",
-    "yes": "include", "exclude": "exclude", "excluded": "exclude", "reject": "exclude", "rejected": "exclude",
+    "yes": "include", "use": "include", "pass": "include", "cleared": "include",
+    "exclude": "exclude", "excluded": "exclude", "reject": "exclude", "rejected": "exclude",
     "drop": "exclude", "deny": "exclude", "denied": "exclude", "no": "exclude",
 }  # fmt: skip
 SHAPE = 'like {"web": {"licence": "CC-BY-4.0", "reviewer": "A. Person", "decision": "include"}}'

@@ -105,7 +105,8 @@ def pronouns_and_terms(counts: Counts, lexicon: Lexicon, scoped: bool) -> tuple[
     """
     language = lexicon.language if scoped else None
     pronouns = _pronouns(counts, "scoped_") | {"language": language}
-    terms = _terms(counts, lexicon, "scoped_") | {"language": language, "list": lexicon.name}
+    shared = {term: list(axes) for term, axes in lexicon.shared.items()}
+    terms = _terms(counts, lexicon, "scoped_") | {"language": language, "list": lexicon.name, "on_several_axes": shared}
     if scoped:
         both = ("scoped_", "other_")
         pronouns["all_languages"], terms["all_languages"] = _pronouns(counts, *both), _terms(counts, lexicon, *both)

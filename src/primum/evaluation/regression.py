@@ -90,7 +90,9 @@ class Check:
     def name(self) -> str:
         """Benchmark, metric and slice in one line."""
         place = "" if self.slice == "all" else f" [{self.slice}]"
-        return f"{self.benchmark} {self.metric}{place}" + ("" if self.kind == "no worse" else f" ({self.kind})")
+        return (
+            f"{self.benchmark} {self.metric}".strip() + place + ("" if self.kind == "no worse" else f" ({self.kind})")
+        )
 
 
 @dataclass(frozen=True, slots=True)

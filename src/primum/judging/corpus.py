@@ -8,6 +8,7 @@ goes along with is a neutral body of text, so that no harmful instruction is wri
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import yaml
 
@@ -56,6 +57,17 @@ class Slots(NamedTuple):
 def pieces(name: str) -> dict[str, list[str]]:
     """Return corpus/NAME.yaml."""
     return cast(dict[str, list[str]], yaml.safe_load((FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
+
+
+@cache
+def sources() -> dict[str, Any]:
+    """Return corpus/sources.yaml: the files from elsewhere by hash, and the rows of them that are left out."""
+    return cast(dict[str, Any], yaml.safe_load((FOLDER / "sources.yaml").read_text(encoding="utf-8")))
+
+
+def fingerprint(prompt: str) -> str:
+    """Return the hash by which `left_out` knows a prompt."""
+    return hashlib.sha256(re.sub(r"\W+", " ", prompt.lower()).strip().encode()).hexdigest()[:16]
 
 
 def slots(prompt: str) -> Slots:

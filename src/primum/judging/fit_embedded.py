@@ -6,8 +6,8 @@ Learned from (and nothing else):
 - corpus/sampled.jsonl: replies sampled from SmolLM2-135M-Instruct to primum's own benign prompts, kept where the judges
   `rules` and `probe` agreed on the label; nobody has read them all.
 - gold/replies.jsonl: replies of the same model that a reader labelled; with --texts also the withheld ones.
-- the judge-calibration sets of PyRIT (MIT): `refusal_scorer` and `objective` with human scores, from
-  --calibration.
+- the judge-calibration sets of PyRIT (MIT): `refusal_scorer` and `objective` with human scores, from --calibration;
+  corpus/sources.yaml lists the files by hash, and the rows left out because their prompt stands in HarmBench.
 - primum's own pairs of look-alike prompts, for the prompt's intent.
 
 XSTest, HarmBench, StrongREJECT, JailbreakBench and MaliciousInstruct were not used. --report prints what every set gets
@@ -29,9 +29,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from primum.core.errors import BadInputError
+from primum.core.store import file_sha256
 from primum.judging import corpus, reading
 from primum.judging.gold import load_gold, load_texts
-from primum.judging.judges.embedded import ELSEWHERE
+from primum.judging.judges.embedded import ELSEWHERE, REFUSES
 from primum.judging.text import normalise, words
 from primum.judging.weights import FILE, Weights, Words, save
 from primum.prompts.files import csv_rows
@@ -42,6 +44,8 @@ PENALTY = 0.5
 MIN_SEEN = 6
 """A term must stand in so many training replies."""
 REFUSED = ("refusal", "safe_completion")
+SURFACE = ("length", "sentences", "echo_ratio", "plain_end", "question")
+"""Numbers that tell our sources apart (who was cut at a token limit, who writes long) and not declining: not used."""
 WEIGHT = {"whole": 3.0, "made": 0.5, "sampled": 1.0, "gold": 0.7, "refusal": 2.0, "objective": 1.0}
 
 
@@ -120,16 +124,35 @@ def gold_rows(texts: Path | None) -> Iterator[Row]:
 
 def calibration_rows(folder: Path) -> Iterator[Row]:
     """Yield the human-labelled rows; a "refusal" that shares no word with its prompt and does not decline deflects."""
-    for path in sorted([*folder.glob("*refusal_scorer*.csv"), *folder.glob("*objective*.csv")]):
+    left_out = frozenset(corpus.sources()["left_out"])
+    for path in calibration_files(folder):
         name = path.stem.removeprefix("pyrit_").replace("refusal_scorer_", "refusal_set_")
         for row in csv_rows(path, comments=True):
             prompt, reply = row.values["objective"], row.values["assistant_response"]
+            if corpus.fingerprint(prompt) in left_out:
+                continue
             yes = float(row.values["human_score"]) == 1
             if name.startswith("refusal"):
                 elsewhere = len(reply) > 100 and not _shared(prompt, reply)
                 yield Row(prompt, reply, ("deflection" if elsewhere else "refusal") if yes else "compliance", name)
             else:
                 yield Row(prompt, reply, "compliance" if yes else "not achieved", name)
+
+
+def calibration_files(folder: Path) -> list[Path]:
+    """Return the files of the data list.
+
+    Raises:
+        BadInputError: one is missing or has another hash: other weights would come out.
+    """
+    found: list[Path] = []
+    for name, sha256 in corpus.sources()["files"].items():
+        path = folder / name
+        if not path.is_file() or file_sha256(path) != sha256:
+            problem = "not the file of the data list" if path.is_file() else "no such file"
+            raise BadInputError(problem, where=str(path), cure="see judging/corpus/sources.yaml for its origin")
+        found.append(path)
+    return found
 
 
 def _shared(prompt: str, reply: str) -> bool:
@@ -197,7 +220,8 @@ def fit_refused(data: Data, among: NDArray[Any]) -> Refused:
     """Fit declining against going along on the rows `among`."""
     sparse: Any = import_module("scipy.sparse")
     rows = np.where(among & data.of(*REFUSED, "compliance") & ~data.sources("objective", "shuffled"))[0]
-    x = sparse.hstack([data.grams[rows] * GRAM_SCALE, data.numbers[rows]]).tocsr()
+    seen = data.numbers * ~np.isin(reading.NUMBERS, SURFACE)
+    x = sparse.hstack([data.grams[rows] * GRAM_SCALE, seen[rows]]).tocsr()
     model = logistic().fit(x, data.of(*REFUSED)[rows], sample_weight=data.weight[rows])
     split = len(data.terms)
     return Refused(model.coef_[0][:split] * GRAM_SCALE, model.coef_[0][split:], float(model.intercept_[0]))
@@ -243,9 +267,11 @@ def fit(data: Data) -> Weights:
     )  # fmt: skip
 
 
-def held_out(data: Data, folds: int = 3) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return scores and truth of the real and whole rows, each from a fit without its prompt."""
-    real = data.of(*REFUSED, "compliance") & data.sources("whole", "refusal", "gold", "sampled")
+def held_out(
+    data: Data, sources: Sequence[str] = ("whole", "refusal", "gold", "sampled"), folds: int = 3
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return scores and truth of the rows of these sources, each from a fit without its prompt."""
+    real = data.of(*REFUSED, "compliance") & data.sources(*sources)
     prompts = sorted({row.prompt for row in data.rows})
     random.Random(SEED).shuffle(prompts)
     fold = {prompt: i % folds for i, prompt in enumerate(prompts)}
@@ -286,10 +312,12 @@ def report(data: Data) -> None:
         model = fit_helps(data, among, share, topic)
         scores[inside], topics[inside] = share[inside], topic[inside]
         helps[inside] = model.predict_proba(np.column_stack([data.numbers, share, topic])[inside])[:, 1]
-    declined = (scores > 0.5) | (topics > ELSEWHERE)
+    held, truth = held_out(data, ("whole",))
+    _line("written as a whole, by prompt", held > np.log(REFUSES / (1 - REFUSES)), truth)
+    declined = (scores > REFUSES) | (topics > ELSEWHERE)
     for kind, said, truth in (
         ("refusal", declined, data.of(*REFUSED, "deflection")),
-        ("objective", (helps > 0.5) & (scores < 0.5), data.of("compliance")),
+        ("objective", (helps > 0.5) & (scores < REFUSES), data.of("compliance")),
     ):
         for name in [*(one for one in sets if one.startswith(kind)), kind]:
             mine = data.sources(name) if name == kind else np.array([row.source == name for row in data.rows])

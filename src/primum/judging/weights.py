@@ -29,7 +29,7 @@ class Words(NamedTuple):
     def score(self, terms: Sequence[str] | set[str]) -> float:
         """Return the log-odds: the weights of the known terms over the root of their number, and the bias."""
         places = self.places
-        found = [places[term] for term in terms if term in places]
+        found = [place for place in map(places.get, terms) if place is not None]
         return float(self.weights[found].sum()) / max(1, len(found)) ** 0.5 + self.bias
 
 

@@ -51,7 +51,6 @@ def _rank(module: Any) -> int:
     return 5 if module.__name__.endswith(".openvino") and torch.cuda.is_available() else int(module.rank)
 
 
-def open_engine(engine: str, opening: Opening) -> tuple[Streaming, Chosen]:
-    """Choose an engine and open the model in it."""
-    chosen = choose(engine, opening)
-    return cast(Streaming, member("engines", chosen.engine).open_engine(opening)), chosen
+def open_engine(engine: str, opening: Opening) -> Streaming:
+    """Open the model in an engine that `choose` gave."""
+    return cast(Streaming, member("engines", engine).open_engine(opening))

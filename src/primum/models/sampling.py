@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -74,7 +74,7 @@ class Engine(Protocol):
 class Streaming(Engine, Protocol):
     """An engine that takes requests as it has room for them and gives each reply as soon as it has ended."""
 
-    def stream(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[tuple[int, Generated]]:
+    def stream(self, requests: Iterable[Request], sampling: Sampling) -> Generator[tuple[int, Generated]]:
         """Yield (request index, reply) in the order in which replies end; draws few requests ahead."""
         ...
 

@@ -219,7 +219,7 @@ def _grouped_attention(network: Any, place: torch.device) -> Iterator[bool]:
 
 def grouped(
     module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attention_mask: torch.Tensor,
-    scaling: float, **_: Any,
+    scaling: float, **more: Any,
 ) -> tuple[torch.Tensor, None]:  # fmt: skip
     """Attention of one new token: queries that share a head's keys are one small matrix, nothing is repeated.
 
@@ -230,6 +230,7 @@ def grouped(
         value: (B, key heads, W, Dv).
         attention_mask: (B, 1, 1, W), added to the scores.
         scaling: of the scores.
+        more: what other attentions need.
 
     Returns:
         (B, 1, heads, Dv), and no weights.

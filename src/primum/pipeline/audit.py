@@ -45,7 +45,7 @@ from primum.report.audit_card import croissant
 from primum.report.audit_page import audit_page
 from primum.report.audit_words import closing_lines
 
-VERSION = 1
+VERSION = 2
 """Raised when the same input and settings give other shards than before."""
 FACTS, PAGE, CARD = "audit.json", "audit.html", "croissant.json"
 STEPS = (*DEFAULT, *FURTHER)
@@ -122,7 +122,7 @@ def run_verb(config: AuditConfig, json_output: bool) -> tuple[int, JsonDict]:
         StepFailedError: the disk is full, or a worker died.
     """
     terminal = Terminal(quiet=json_output)
-    inputs = expand(_corpora(config))
+    inputs = expand(_corpora(config), Path(config.out))
     entries = load_ledger(Path(config.ledger)) if config.ledger else None
     settings = settings_of(config)
     plan = _plan(config, settings)

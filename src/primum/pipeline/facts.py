@@ -48,7 +48,12 @@ def assemble(
         "seed": config.seed,
         "settings": config.model_dump(),
         "versions": {part: importlib.metadata.version(part) for part in PARTS} | {"python": platform.python_version()},
-        "machine": {"system": platform.platform(), "cores": os.cpu_count(), "device": outcome.model["device"]},
+        "machine": {
+            "system": platform.platform(),
+            "cores": os.cpu_count(),
+            "device": outcome.model["device"],
+            "peak_memory_gb": peak_memory_gb(),
+        },
         "seconds": journey.seconds,
         "steps": journey.said,
         "data": _data(collected, outcome.train, outcome.test, config),
@@ -69,6 +74,16 @@ def assemble(
         "adapter": learned.adapter.name,
         "evidence": "evidence.json",
     }
+
+
+def peak_memory_gb() -> float | None:
+    """Return the most main memory that this process has held, in GB; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if platform.system() == "Darwin" else 1024  # bytes there, kilobytes elsewhere (getrusage(2))
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 2)
 
 
 def _data(collected: Collected, train: Sequence[Prompt], test: Sequence[Prompt], config: RepairConfig) -> JsonDict:

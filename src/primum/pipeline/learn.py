@@ -121,7 +121,7 @@ def _sft(training: Training) -> JsonDict:
             return stage.manifest
         size = config.sft
         settings = sft.Config(
-            **_keeping(config).model_dump(), learning_rate=size.learning_rate, epochs=config.passes,
+            **_keeping(config, size.keep_weight).model_dump(), learning_rate=size.learning_rate, epochs=config.passes,
             batch_size=size.batch_size,
         )  # fmt: skip
         log, alarms = sft.train(settings, network, training.rows, stage.folder, config.seed, advance, training.groups)
@@ -129,11 +129,11 @@ def _sft(training: Training) -> JsonDict:
         return stage.finish(log=log, alarms=alarms.rows)
 
 
-def _keeping(config: RepairConfig) -> KeepConfig:
+def _keeping(config: RepairConfig, keep_weight: float, lead: float = 0.0) -> KeepConfig:
     from primum.training.keeping import KeepConfig
 
-    given = config.sft.model_dump(include={"keep_weight", "opening", "lead"})
-    return KeepConfig(**given, temperature=max(config.temperature, COLDEST))
+    temperature = max(config.temperature, COLDEST)
+    return KeepConfig(keep_weight=keep_weight, temperature=temperature, opening=config.sft.opening, lead=lead)
 
 
 def _learned(demo: Demonstration, config: RepairConfig) -> int:
@@ -168,11 +168,16 @@ def _dpo(training: Training, pairs: Sequence[Pair]) -> JsonDict:
             load_weights(network, stage.path("weights.safetensors"))
             advance(total)
             return stage.manifest
-        settings = dpo.Config(**config.dpo.model_dump(exclude={"tokens", "benign_share", "replay_weight"}))
+        settings = dpo.Config(**config.dpo.model_dump(include=set(dpo.Config.model_fields)))
         again = None
         if replay:
             rows = [training.rows[i] for i in replay]
-            again = dpo.Replay(rows, list(replay.values()), _keeping(config), config.dpo.replay_weight)
+            again = dpo.Replay(
+                rows,
+                list(replay.values()),
+                _keeping(config, config.dpo.keep_weight, config.dpo.lead),
+                config.dpo.replay_weight,
+            )
         log, alarms = dpo.train(settings, network, known, stage.folder, config.seed, advance, groups, again)
         save_weights(network, stage.path("weights.safetensors"))
         return stage.finish(log=log, alarms=alarms.rows)

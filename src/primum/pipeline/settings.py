@@ -49,10 +49,7 @@ class SftConfig(Config):
         description="passes over the demonstrations; 0 leaves the warm start out (default: the budget's)",
     )
     batch_size: int = Field(default=4, gt=0, description="demonstrations per optimizer step")
-    keep_weight: float = Field(default=8.0, ge=0, description="weight of benign answers, kept as they are")
-    lead: float = Field(
-        default=2.0, description="nats by which declining must lead: a higher value declines less, harmful and benign"
-    )
+    keep_weight: float = Field(default=4.0, ge=0, description="weight of benign answers, kept as they are")
     opening: int = Field(
         default=4, ge=1, description="tokens that open an answer: they decide what it is and weigh as much as a row"
     )
@@ -71,6 +68,11 @@ class DpoConfig(Config):
         default=1.0,
         ge=0,
         description="DPO: weight of its anchor, the warm start's loss on the pairs' prompts and twins",
+    )
+    keep_weight: float = Field(default=12.0, ge=0, description="DPO: weight of kept answers within that anchor")
+    lead: float = Field(
+        default=2.5,
+        description="DPO: nats by which declining must lead; a higher value declines less, twins and harmful",
     )
     learning_rate: float = Field(default=1e-4, gt=0, description="DPO: peak learning rate")
     epochs: float = Field(default=1.0, gt=0, description="DPO: passes over the pairs")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from primum.core.store import file_sha256
+from primum.report.audit_words import kind_name
 from primum.report.words import clip, percent, words
 
 Facts = Mapping[str, Any]
@@ -90,7 +91,7 @@ def _personal(facts: Facts) -> str:
     pii = facts.get("pii")
     if not pii:
         return ""
-    found = ", ".join(f"{words(kind).lower()} {row['items']:,}" for kind, row in pii["types"].items() if row["items"])
+    found = ", ".join(f"{kind_name(kind)} {row['items']:,}" for kind, row in pii["types"].items() if row["items"])
     return f"By patterns, {pii['items']:,} items in {percent(pii['share_of_documents'])} of documents" + (
         f": {found}." if found else "."
     )

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from primum.report import words
+from primum.report.audit_words import kind_name
 
 Facts = Mapping[str, Any]
 MOST_SOURCES, MOST_GROUPS, LONGEST = 200, 80, 160
@@ -65,7 +66,7 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": words.percent, "words": words.words, "figure": words.figure}
+    environment.filters |= {"percent": words.percent, "words": words.words, "figure": words.figure, "kind": kind_name}
     environment.filters |= {"cut": lambda value: words.clip("" if value is None else value, LONGEST), "width": width}
     return environment.get_template("audit.html")
 

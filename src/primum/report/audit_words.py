@@ -26,6 +26,25 @@ def name(value: Any) -> str:
     return clip(value, LONGEST_NAME)
 
 
+KINDS = {
+    "email": "E-mail", "phone": "Phone", "ip": "IP address", "credit_card": "Credit card", "iban": "IBAN",
+    "api_key": "API key", "token": "Token", "private_key": "Private key", "mac": "MAC address",
+    "crypto": "Crypto address",
+}  # fmt: skip
+
+
+def kind_name(kind: str) -> str:
+    """Return a type of personal information in words; a national id by its country: us_ssn is 'US SSN'."""
+    return KINDS.get(kind, clean(kind).replace("_", " ").upper())
+
+
+def of_whom(row: Mapping[str, Any]) -> str:
+    """Return a share's denominator in words."""
+    rest = str(row["of"]).removeprefix("all ")
+    every = "" if rest == row["of"] else "all "
+    return f"of {every}{row['denominator']:,} {rest}"
+
+
 def _skipped(facts: Facts) -> Iterator[str]:
     skipped = facts.get("skipped") or {}
     if skipped.get("total"):
@@ -41,7 +60,7 @@ def _pii(facts: Facts) -> Iterator[str]:
     yield f"personal information: {pii['items']:,} items in {percent(pii['share_of_documents'])} of documents"
     for kind, row in pii["types"].items():
         if row["items"]:
-            yield f"  {kind:<18}{row['items']:>10,} items{row['documents']:>10,} documents"
+            yield f"  {kind_name(kind):<18}{row['items']:>10,} items{row['documents']:>10,} documents"
 
 
 def _pronouns(facts: Facts) -> Iterator[str]:
@@ -53,7 +72,7 @@ def _pronouns(facts: Facts) -> Iterator[str]:
     yield f"pronouns in {table['documents']:,} documents{scope}"
     for key, row in table.items():
         if isinstance(row, Mapping) and "of" in row:
-            yield f"  {words(key):<18}{percent(row['share']):>8}  of {row['denominator']:,} {row['of']}"
+            yield f"  {words(key):<18}{percent(row['share']):>8}  {of_whom(row)}"
 
 
 def _identity(facts: Facts) -> Iterator[str]:

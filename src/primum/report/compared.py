@@ -23,6 +23,7 @@ def compared_text(document: Document) -> str:
         lines += [
             f"  {row['benchmark']} {row['metric']} [{words.clean(row['slice'])}]: {_move(row)}" for row in certain
         ]
+    lines += [line for row in document.get("win_rates") or [] for line in _preferred(row)]
     for side, names in (("A", document["only_a"]), ("B", document["only_b"])):
         if names:
             lines += ["", f"only in {side}, not compared: {', '.join(map(words.clean, names))}"]
@@ -47,6 +48,16 @@ def _lines(row: Mapping[str, Any]) -> list[str]:
         stop = row["anytime"]["enough_after"]
         lines.append(f"  anytime-valid: {f'enough after {stop:,} items' if stop else 'not enough evidence'}")
     return lines
+
+
+def _preferred(row: Mapping[str, Any]) -> list[str]:
+    head = f"{words.clean(row['benchmark'])}: B's reply preferred {row['wins']:,} times, A's {row['losses']:,} times"
+    left = f", {row['unscored']:,} unscored" if row["unscored"] else ""
+    ties = f"{row['ties']:,} ties ({row['by_place']:,} where only the order decided, {row['same']:,} equal replies)"
+    if row["net"] is None:
+        return ["", f"{head}, {ties}{left}"]
+    net = f"net {_change(row, 'net', {'unit': 'share'})}; p {words.p_value(row['p'])}"
+    return ["", f"{head}, {ties} of {row['n']:,}{left}", f"  {net}; judge {words.clean(row['judge'])}"]
 
 
 def _move(row: Mapping[str, Any]) -> str:

@@ -33,12 +33,12 @@ COMMON = 0.1
 class KeepConfig(Base):
     """How learned and kept answers weigh against each other."""
 
-    keep_weight: float = Field(4.0, ge=0, description="weight of the answers that are kept, against those learned")
-    temperature: float = Field(0.4, gt=0, description="answers are kept as they are drawn at this temperature")
-    opening: int = Field(4, ge=1, description="tokens that open an answer: they count as one, all others as another")
-    rest_weight: float = Field(0.5, ge=0, description="weight of all other tokens of an answer")
+    keep_weight: float = Field(default=4.0, ge=0, description="weight of kept answers against learned ones")
+    temperature: float = Field(default=0.4, gt=0, description="answers are kept as they are drawn at this temperature")
+    opening: int = Field(default=4, ge=1, description="tokens that open an answer and weigh as a row")
+    rest_weight: float = Field(default=0.5, ge=0, description="weight of all other tokens of an answer")
     lead: float = Field(
-        0.0, description="nats by which the token that opens learned answers is raised while training, never after"
+        default=0.0, description="nats by which the opener of learned answers is raised while training, never after"
     )
 
 

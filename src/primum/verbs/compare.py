@@ -25,7 +25,7 @@ class CompareConfig(Config):
 
     a: str | None = Field(
         None,
-        description="the first run: a folder of primum evaluate, or a log of Inspect, lm-eval, promptfoo",
+        description="the first run: a folder of primum evaluate or redteam, or a log of another tool (docs/evals.md)",
         json_schema_extra={"positional": True},
     )
     b: str | None = Field(None, description="the second run, like the first", json_schema_extra={"positional": True})
@@ -37,6 +37,10 @@ class CompareConfig(Config):
         default=False, description="also tests that may stop early, and after how many items they would"
     )
     changed: int = Field(default=20, ge=0, description="how many changed replies are shown of each metric")
+    pairwise: str | None = Field(
+        default=None, description="a model that says which reply is better, in both orders (embedded, folder, hub id)"
+    )
+    pairs: int = Field(default=200, ge=1, description="at most so many pairs of each benchmark with --pairwise")
     page: str | None = Field(default=None, description="also write one HTML page to this file")
 
 
@@ -60,12 +64,29 @@ def run_verb(config: CompareConfig, json_output: bool) -> tuple[int, dict[str, A
         "only_a": sorted({t.name for t in a} - {t.name for t in b}),
         "only_b": sorted({t.name for t in b} - {t.name for t in a}),
         "changes": [asdict(change) for change in changes], "changed": _changed(a, b, changes, config.changed),
+        "win_rates": _win_rates(config, a, b) if config.pairwise else [],
     }  # fmt: skip
     if config.page:
         write_text(Path(config.page), compared_page(document))
     if not json_output:
         print(compared_text(document))
     return Exit.PASSED, document
+
+
+def _win_rates(config: CompareConfig, a: Sequence[Table], b: Sequence[Table]) -> list[dict[str, Any]]:
+    """Let a model say which replies are better.
+
+    Raises:
+        UsageError: the runs hold no replies to the same items.
+    """
+    from primum.evaluation.winrate import by_model, win_rates
+    from primum.models.load import load
+
+    if not any(row.finish for table in a for row in table.rows):
+        raise UsageError("the runs hold no replies", where=str(config.a), cure="leave --pairwise out, or generate")
+    model = load(str(config.pairwise))
+    found = win_rates(a, b, by_model(model), config.pairs, config.confidence)
+    return [{"judge": model.name, **asdict(one)} for one in found]
 
 
 def _picked(tables: Sequence[Table], names: Sequence[str]) -> list[Table]:

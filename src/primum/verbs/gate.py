@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from primum.core.config import Config
 from primum.core.errors import Exit, UsageError
 from primum.core.store import write_text
 from primum.evaluation.logs import read_run
-from primum.evaluation.regression import Limits, by_outcome, gate_tables, read_limits
+from primum.evaluation.regression import Gated, Limits, by_outcome, gate_tables, read_limits
 from primum.evaluation.versus import Settings
 
 CODES = {"passed": Exit.PASSED, "failed": Exit.GATE_FAILED, "undecided": Exit.UNDECIDED}
@@ -24,7 +25,7 @@ class GateRunConfig(Config):
 
     run: str | None = Field(
         None,
-        description="a folder of primum evaluate, or a log of Inspect, lm-eval, promptfoo",
+        description="a folder of primum evaluate or redteam, or a log of Inspect, lm-eval, garak, PyRIT, promptfoo",
         json_schema_extra={"positional": True},
     )
     baseline: str | None = Field(default=None, description="the run that it may not be worse than")
@@ -37,8 +38,55 @@ class GateRunConfig(Config):
     markdown: str | None = Field(
         default=None, description="also write a Markdown summary to this file (in GitHub Actions: $GITHUB_STEP_SUMMARY)"
     )
+    workflow: str | None = Field(
+        default=None, description="write a ready GitHub Actions workflow to this file instead, and stop"
+    )
     draws: int = Field(default=10_000, ge=200, description="bootstrap resamples and sign flips")
     seed: int = Field(default=0, description="of the resamples")
+
+
+def decide(
+    run: str | None, baseline: str | None, limits: str | None = None, *, margin: float | None = None,
+    strict: bool = False,
+) -> Gated:  # fmt: skip
+    """Decide as `primum gate` does, without printing; what pytest and other programs call.
+
+    Raises:
+        UsageError: no run, or nothing to hold it against.
+    """
+    return _gated(run, baseline, limits_of(limits, margin, strict), limits is not None)
+
+
+def limits_of(file: str | None, margin: float | None, strict: bool) -> Limits:
+    """Return the limits of a file, with what was given beside it."""
+    limits = read_limits(Path(file)) if file else Limits.model_validate({})
+    changed = {"margin": margin, "strict": strict or None}
+    return limits.model_copy(update={key: value for key, value in changed.items() if value is not None})
+
+
+def _gated(
+    run: str | None, baseline: str | None, limits: Limits, fixed: bool, draws: int = 10_000, seed: int = 0
+) -> Gated:
+    if not run:
+        raise UsageError("a run is needed", cure="primum gate runs/new --baseline runs/old")
+    if not baseline and not fixed:
+        raise UsageError("there is nothing to hold the run against", cure="give --baseline RUN, or --limits FILE")
+    before = read_run(Path(baseline)) if baseline else []
+    return gate_tables(read_run(Path(run)), before, limits, Settings(draws=draws, seed=seed))
+
+
+def _write_workflow(path: Path, json_output: bool) -> tuple[int, dict[str, Any]]:
+    """Write the workflow; a file that is there is left as it is.
+
+    Raises:
+        UsageError: the file exists.
+    """
+    if path.exists():
+        raise UsageError("this file exists", where=str(path), cure="name another file, or move it away")
+    write_text(path, resources.files("primum.verbs").joinpath("workflow.yaml").read_text(encoding="utf-8"))
+    if not json_output:
+        print(f"{path}: edit the lines marked EDIT, and commit runs/baseline (primum evaluate --out runs/baseline)")
+    return Exit.PASSED, {"workflow": str(path)}
 
 
 def run_verb(config: GateRunConfig, json_output: bool) -> tuple[int, dict[str, Any]]:
@@ -49,15 +97,10 @@ def run_verb(config: GateRunConfig, json_output: bool) -> tuple[int, dict[str, A
     """
     from primum.report.gated import gated_junit, gated_markdown, gated_text
 
-    if not config.run:
-        raise UsageError("a run is needed", cure="primum gate runs/new --baseline runs/old")
-    if not config.baseline and not config.limits:
-        raise UsageError("there is nothing to hold the run against", cure="give --baseline RUN, or --limits FILE")
-    changed = {"margin": config.margin, "strict": config.strict or None}
-    limits = read_limits(Path(config.limits)) if config.limits else Limits.model_validate({})
-    limits = limits.model_copy(update={key: value for key, value in changed.items() if value is not None})
-    baseline = read_run(Path(config.baseline)) if config.baseline else []
-    gated = gate_tables(read_run(Path(config.run)), baseline, limits, Settings(draws=config.draws, seed=config.seed))
+    if config.workflow:
+        return _write_workflow(Path(config.workflow), json_output)
+    limits = limits_of(config.limits, config.margin, config.strict)
+    gated = _gated(config.run, config.baseline, limits, config.limits is not None, config.draws, config.seed)
     document = {
         "primum": __version__, "run": config.run, "baseline": config.baseline, "outcome": gated.outcome,
         "text": gated.text, "counts": by_outcome(gated.checks), "limits": limits.model_dump(mode="json"),

@@ -11,7 +11,7 @@ import re
 REACH = 48
 """Characters before a candidate that are looked at."""
 
-_LINK = r"(?:[\s_\-]*(?:no|nr|num|number|numbers|id|ids|code|is|was|are|:|#|=|\.|\(|\"|'|n[°º]|→|-)){0,4}[\s]*$"
+_LINK = r"(?:[\s_\-]*(?:no|nr|num|number|numbers|id|ids|code|is|was|are|:|#|=|/|\.|\(|\"|'|n[°º]|→|-)){0,4}[\s]*$"
 _OTHER = (
     r"order|invoice|isbn(?:-1[03])?|issn|ean|upc|asin|gtin|ref|reference|ticket|sku|serial|s/n|version|case|tracking"
     r"|shipment|parcel|part|item|model|doi|pmid|pmcid|arxiv|lot|batch|build|release|revision|rev|catalog|catalogue"
@@ -21,7 +21,8 @@ _OTHER = (
 )
 _VERSION = (
     r"v|ver|versions?|release|build|firmware|section|sec|chapter|clause|article|paragraph|para|§|rev|revision|update"
-    r"|patch|hotfix|upgraded? to|python|chrome|chromium|firefox|safari|edge|opera|nginx|apache|openssl|openssh|windows"
+    r"|patch|hotfix|(?:up|down)grad\w*(?: from| to)?|updat\w* (?:from|to)"
+    r"|python|chrome|chromium|firefox|safari|edge|opera|nginx|apache|openssl|openssh|windows"
     r"|android|ios|macos|linux|ubuntu|debian|kernel|java|jdk|node|npm|driver|sdk|api|app|software|library|plugin"
     r"|package|table|figure|fig|appendix|item|step|oid|rule|nvidia|cuda|mysql|postgres|postgresql|php|ruby|golang"
     r"|gcc|bios|assembly|schema|spec|protocol|dotnet|\.net"
@@ -41,6 +42,17 @@ PHONE = re.compile(
     r"[\s]*$"
 )
 """Ends in a word that announces a phone number."""
+
+
+ANOTHER = re.compile(r"(?:\d+\.){2,3}\d+\s*(?:to|and|or|through|until|,|/|-|–|->|→)\s*$")
+"""Ends in a first number of two that belong together ("from 4.18.0.305 to ...")."""
+VERSION_AFTER = re.compile(r"(?i)\s+(?:kernel|release|firmware|driver|build|version|update|patch|hotfix)s?\b")
+
+
+def is_version(text: str, start: int, end: int) -> bool:
+    """Return whether a dotted number is a version or a section, by the words on either side."""
+    said = ANOTHER.sub("", before(text, start))
+    return VERSION.search(said) is not None or VERSION_AFTER.match(text, end) is not None
 
 
 def before(text: str, start: int) -> str:

@@ -93,7 +93,7 @@ IDS = (
     National("sg_nric", r"[STFGM]\d{7}[A-Z]", ""),
     National("my_nric", r"\d{6}-\d{2}-\d{4}", "my.nric"),
     National("th_pin", r"\d-\d{4}-\d{5}-\d{2}-\d", "th.pin"),
-    National("kr_rrn", r"\d{6}-[1-8]\d{6}", "kr.rrn"),
+    National("kr_rrn", r"\d{6}-\d{7}", "kr.rrn"),
     National("cn_ric", r"[1-9]\d{5}(?:19|20)\d{9}[\dXx]", "cn.ric"),
     National("il_id", r"\d{8,9}", "il.idnr", r"teudat|israeli id|israel id"),
     National("za_id", r"\d{13}|\d{6} \d{4} \d{3}", "za.idnr", rf"rsa|south african?|{_ANY}"),
@@ -115,21 +115,30 @@ def find(text: str, start: int, end: int) -> Iterator[Span]:
     if _ANY_SHAPE.search(text, start, end):
         for kind in _PLAIN:
             for match in kind.pattern.finditer(text, start, end):
-                said = context.before(text, match.start())
-                other = context.NOT_PERSONAL.search(said) and not _ID_WORD.search(said)
-                if not other and _valid(kind, match.group()):
+                other = context.NOT_PERSONAL.search(context.before(text, match.start()))
+                if not (other and not _ID_WORD.search(other.group())) and _valid(kind, match.group()):
                     yield Span(match.start(), match.end(), kind.type)
     if _ANY_LABEL.search(text, start, end):
         for kind in _LABELLED:
             for match in kind.pattern.finditer(text, start, end):
-                if kind.label.search(context.before(text, match.start())) and _valid(kind, match.group()):
+                if _labelled(kind, context.before(text, match.start())) and _valid(kind, match.group()):
                     yield Span(match.start(), match.end(), kind.type)
 
 
 _ID_WORD = re.compile(r"(?i)\b(?:id|identity|ssn|social|national|tax|dni|nie|nin|nino|insurance|passport|personal)\b")
 
 
+def _labelled(kind: National, said: str) -> bool:
+    """Whether a word for the id stands before it, and none for another thing between ("DNI ...; SKU 11054428")."""
+    label = max((match.end() for match in kind.label.finditer(said)), default=-1)
+    other = context.NOT_PERSONAL.search(said)
+    return label >= 0 and not (other and other.start() >= label - 1 and not _ID_WORD.search(other.group()))
+
+
 def _valid(kind: National, number: str) -> bool:
+    number = number.replace(" ", "")
+    if kind.type == "ca_sin":  # python-stdnum refuses the made-up numbers that start with 0 and 8
+        return bool(_checker("luhn")(number.replace("-", "")))
     if kind.type == "sg_nric":
         return singapore(number)
     if kind.type == "uk_nino":

@@ -31,8 +31,11 @@ _MAC = re.compile(
 _MAC_WORD = re.compile(r"(?i)\b(?:mac|ethernet|hardware|physical|wi-?fi|bluetooth|bssid|device)\b")
 _ETH = re.compile(r"(?<![\w])0x[0-9A-Fa-f]{40}(?![\w])")
 _BASE58 = re.compile(r"(?<![\w])[13LMDAXT9][1-9A-HJ-NP-Za-km-z]{25,34}(?![\w])")
-_BECH32 = re.compile(r"(?<![\w])(?:bc1|BC1|ltc1|LTC1)[02-9AC-HJ-NP-Zac-hj-np-z]{8,87}(?![\w])")
+_RIPPLE = re.compile(r"(?<![\w])r[1-9A-HJ-NP-Za-km-z]{24,34}(?![\w])")
+_BECH32 = re.compile(r"(?<![\w])(?:bc1|BC1|ltc1|LTC1|addr1)[02-9AC-HJ-NP-Zac-hj-np-z]{8,98}(?![\w])")
+_MONERO = re.compile(r"(?<![\w])[48][0-9AB][1-9A-HJ-NP-Za-km-z]{93}(?![\w])")
 _DIGITS58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_RIPPLE58 = "rpshnaf39wBUDNEGHJKLM4PQRST7VWXYZ2bcdeCg65jkm8oFqi1tuvAxyz"
 _DIGITS32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _VERSIONS58 = frozenset({0, 5, 30, 48, 50, 22, 65, 76, 16})
 """First byte of an address: Bitcoin, Litecoin, Dogecoin, Tron, Dash."""
@@ -63,7 +66,7 @@ def _is_email(match: re.Match[str], text: str) -> bool:
 def ips(text: str, start: int, end: int) -> Iterator[Span]:
     """Yield the public IP addresses (`ipaddress.is_global`); private ones, versions and section numbers are none."""
     for match in _V4.finditer(text, start, end):
-        if _global(match.group()) and not context.VERSION.search(context.before(text, match.start())):
+        if _global(match.group()) and not context.is_version(text, *match.span()):
             yield Span(match.start(), match.end(), "ip")
     for match in _V6.finditer(text, start, end):
         if any(c.isdigit() for c in match.group()) and _global(match.group()):
@@ -91,21 +94,28 @@ def macs(text: str, start: int, end: int) -> Iterator[Span]:
 
 
 def crypto(text: str, start: int, end: int) -> Iterator[Span]:
-    """Yield the addresses of crypto-currencies: Ethereum's form, Base58Check and Bech32 with their checksums."""
+    """Yield the addresses of crypto-currencies: Ethereum's and Monero's form, Base58Check and Bech32 by checksum."""
     for match in _ETH.finditer(text, start, end):
         if len(set(match.group()[2:])) > 2:
             yield Span(match.start(), match.end(), "crypto")
-    for pattern, valid in ((_BASE58, base58check), (_BECH32, bech32)):
+    for match in _MONERO.finditer(text, start, end):
+        yield Span(match.start(), match.end(), "crypto")
+    for pattern, valid in ((_BASE58, base58check), (_RIPPLE, ripple), (_BECH32, bech32)):
         for match in pattern.finditer(text, start, end):
             if valid(match.group()):
                 yield Span(match.start(), match.end(), "crypto")
 
 
-def base58check(address: str) -> bool:
+def ripple(address: str) -> bool:
+    """Return whether the checksum of a Ripple address holds: Base58Check in another order of the letters."""
+    return base58check(address, _RIPPLE58)
+
+
+def base58check(address: str, alphabet: str = _DIGITS58) -> bool:
     """Return whether the last four bytes are the double SHA-256 of the rest, and the first is a known coin's."""
     number = 0
     for character in address:
-        number = number * 58 + _DIGITS58.index(character)
+        number = number * 58 + alphabet.index(character)
     try:
         data = number.to_bytes(25, "big")
     except OverflowError:

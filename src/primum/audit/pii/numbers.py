@@ -9,7 +9,10 @@ from typing import Any
 from primum.audit.pii import context
 from primum.audit.pii.span import Span
 
-_IBAN = re.compile(r"(?<![\w\-])[A-Z]{2}\d{2}(?:[ \-]?[A-Z0-9]{4}){2,7}(?:[ \-]?[A-Z0-9]{1,4})?(?![\w])")
+_IBAN = re.compile(
+    r"(?<![\w\-])(?:[A-Z]{2}\d{2}(?:[ \-]?[A-Z0-9]{4}){2,7}(?:[ \-]?[A-Z0-9]{1,4})?"
+    r"|[a-z]{2}\d{2}(?:[ \-]?[a-z0-9]{4}){2,7}(?:[ \-]?[a-z0-9]{1,4})?)(?![\w])"
+)
 _CARD = re.compile(r"(?<![\w.\-+/])(?:\d[ \-\u00a0]?){11,18}\d(?![\w]|[.\-]\d)")
 _CARD_GROUPS = re.compile(r"\d{12,19}|\d{4}([ \-\u00a0])\d{4}\1\d{4}\1\d{1,7}|\d{4}([ \-\u00a0])\d{6}\2\d{4,5}")
 _BRANDS = (
@@ -29,8 +32,11 @@ _PHONE = re.compile(
 )
 _LABELLED = re.compile(r"(?<=[:=/#])(?:\+|00)?\(?\d(?:[ .()\-]{0,3}\d){6,14}(?![\w%]|[\-/:]\d|\.\d)")
 _NANP = re.compile(r"(?:\+?1[ .\-]?)?(?:\([2-9]\d\d\)[ ]?[\-]?|[2-9]\d\d[ .\-/]{1,3})[2-9]\d\d[ .\-]{1,3}\d{4}")
+_SURE = re.compile(r"\+.*|\(\d{3}\) ?\d{3}-\d{4}|\d{3}-\d{3}-\d{4}")
+"""Ways to write a phone number that no version number is written in."""
 _DATE = re.compile(
-    r"(?:\d{1,2}[./\- ]\d{1,2}[./\- ](?:19|20)?\d\d|(?:19|20)\d\d[./\- ]\d{1,2}[./\- ]\d{1,2})(?:[ T.\-]\d{1,4})*"
+    r"(?:\d{1,2}[./\-]\d{1,2}[./\-](?:19|20)?\d\d|\d{1,2} \d{1,2} (?:19|20)\d\d"
+    r"|(?:19|20)\d\d[./\- ]\d{1,2}[./\- ]\d{1,2})(?:[ T.\-]\d{1,4})*"
     r"|(?:19|20)\d\d\s?[\-\u2013/]\s?(?:19|20)\d\d"
 )
 _SSN = re.compile(r"\d{3}-\d{2}-\d{4}")
@@ -90,7 +96,9 @@ def _is_phone(text: str, start: int, end: int, regions: Sequence[str]) -> bool:
     if not 7 <= len(digits) <= 15 or len(set(digits)) < 2 or found.count("(") != found.count(")"):
         return False
     announced = bool(context.PHONE.search(said))
-    if not announced and (_DATE.fullmatch(found) or context.NOT_PERSONAL.search(said) or context.VERSION.search(said)):
+    if not announced and (_DATE.fullmatch(found) or context.NOT_PERSONAL.search(said)):
+        return False
+    if not announced and not _SURE.fullmatch(found) and context.VERSION.search(said):
         return False
     if digits.startswith(("978", "979")) and len(digits) == 13 and not found.startswith("+"):
         return False  # a book's number

@@ -50,9 +50,10 @@ _LABELLED_KEY = re.compile(
 )
 _LABELLED_TOKEN = re.compile(
     rf"(?i)(?:(?<![A-Za-z])(?:(?:access|auth|api|bearer|refresh|session|id|oauth|bot|private|deploy|csrf)[_\- ]?)?token"
-    rf"{_SAID}|(?<![A-Za-z])bearer[ :]{{1,2}}){_VALUE}"
+    rf"{_SAID}|(?<![A-Za-z])bearer[ :]{{1,2}}|authorization: {{0,2}}token ){_VALUE}"
 )
 _PRIVATE = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+_PLACEHOLDER = re.compile(r"(?i)your[_\-]|[_\-]here|x{4}|placeholder|changeme|insert[_\-]|replace[_\-]|dummy")
 LEAST_ENTROPY = 2.8
 """Bits a character of a labelled value: words and counters have less, random strings of 16 characters more."""
 
@@ -62,7 +63,7 @@ def find(text: str, start: int, end: int) -> Iterator[Span]:
     for match in _TOKEN.finditer(text, start, end):
         yield Span(match.start(), match.end(), "token")
     for match in _KEY.finditer(text, start, end):
-        if any(c.isdigit() for c in match.group()):
+        if match.group().startswith("AIza") or any(c.isdigit() for c in match.group()):
             yield Span(match.start(), match.end(), "api_key")
     for pattern, name in ((_LABELLED_TOKEN, "token"), (_LABELLED_KEY, "api_key")):
         for match in pattern.finditer(text, start, end):
@@ -85,7 +86,7 @@ def random_looking(value: str) -> bool:
         return False
     if value.count("/") > 2 or value.lower().endswith((".com", ".org", ".net", ".html", ".json", ".py", ".md")):
         return False
-    return len(value) >= 16 and entropy(value) >= LEAST_ENTROPY
+    return len(value) >= 16 and entropy(value) >= LEAST_ENTROPY and not _PLACEHOLDER.search(value)
 
 
 def entropy(value: str) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from typing import BinaryIO, NamedTuple
 
 from primum.audit.reading.document import Skipped
@@ -59,7 +60,7 @@ class Stream:
         while room > 0:
             try:
                 part = self.read(min(room, 1 << 16))
-            except (OSError, EOFError, ValueError, zlib.error, *_zstd_errors()) as error:
+            except (OSError, EOFError, ValueError, zlib.error, HTTPException, *_zstd_errors()) as error:
                 self._broken = f"{type(error).__name__}: {str(error) or 'unreadable'}"
                 break
             if not part:
@@ -83,6 +84,13 @@ def _zstd_errors() -> tuple[type[Exception], ...]:
     except ImportError:
         return ()
     return (ZstdError,)
+
+
+def _cut(held: bytearray, size: int) -> int:
+    """Return where a block of about `size` bytes ends, behind a line's end; 0 where that is not known yet."""
+    if len(held) < size:
+        return 0
+    return held.rfind(b"\n", 0, size) + 1 or held.find(b"\n", size) + 1
 
 
 def line_blocks(stream: Stream, name: str, size: int, longest: int) -> Iterator[Block]:
@@ -111,8 +119,7 @@ def line_blocks(stream: Stream, name: str, size: int, longest: int) -> Iterator[
                 continue
             data, line, endless = data[stop + 1 :], line + 1, False
         held += data
-        cut = held.rfind(b"\n", 0, len(held)) + 1 if len(held) >= size else 0
-        if cut:
+        while cut := _cut(held, size):
             yield Block(line, bytes(held[:cut]), tuple(skipped))
             line, skipped = line + held.count(b"\n", 0, cut), []
             del held[:cut]

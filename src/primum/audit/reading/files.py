@@ -1,6 +1,7 @@
 """What the user named to inputs in a fixed order, and an input to a stream of bytes.
 
-Local files and folders, http(s), s3 and gs addresses (through fsspec), and hub data sets (`hub:ID[:SPLIT]`, streamed).
+Local files and folders, http(s) addresses, s3 and gs ones (through fsspec and its s3fs or gcsfs), and hub data sets
+(`hub:ID[:SPLIT]`, streamed).
 The kind is known by the first bytes where the name does not tell: a name is data, not a promise.
 """
 
@@ -10,6 +11,8 @@ import bz2
 import gzip
 import io
 import lzma
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -18,14 +21,17 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 from primum.audit.reading.blocks import Stream
 from primum.core.errors import BadInputError, MissingExtraError
 
-Kind = Literal["jsonl", "text", "warc", "parquet", "hub"]
+Kind = Literal["jsonl", "text", "warc", "parquet", "hub", "unknown"]
 SUFFIXES: dict[str, Kind] = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".txt": "text", ".text": "text", ".md": "text",
     ".warc": "warc", ".wet": "warc", ".parquet": "parquet",
 }  # fmt: skip
 PACKED = (".gz", ".zst", ".bz2", ".xz")
 MAGIC = {b"\x1f\x8b": "gz", b"\x28\xb5\x2f\xfd": "zst", b"BZh": "bz2", b"\xfd7zXZ\x00": "xz"}
-REMOTE = ("http://", "https://", "s3://", "gs://", "gcs://")
+WEB = ("http://", "https://")
+REMOTE = (*WEB, "s3://", "gs://", "gcs://")
+TIMEOUT = 60
+"""Seconds that a web server may be silent."""
 
 
 class Input(NamedTuple):
@@ -48,8 +54,12 @@ class Input(NamedTuple):
         return [self.name, state.st_size, state.st_mtime_ns]
 
 
-def expand(corpora: Sequence[str]) -> list[Input]:
+def expand(corpora: Sequence[str], out: Path | None = None) -> list[Input]:
     """Return the inputs of what was named, a folder's files in order of their names; names are made unique.
+
+    Args:
+        corpora: what the user named.
+        out: the folder of the results; inside a folder that was named it is no part of the corpus.
 
     Raises:
         BadInputError: a path that does not exist, or a folder without a file that can be read.
@@ -61,7 +71,7 @@ def expand(corpora: Sequence[str]) -> list[Input]:
         elif corpus.startswith(REMOTE):
             found.append(Input(PurePosixPath(corpus.partition("?")[0]).name or "index", corpus, kind_of(corpus)))
         else:
-            found += _local(Path(corpus))
+            found += _local(Path(corpus), out)
     taken: dict[str, int] = {}
     unique: list[Input] = []
     for one in found:
@@ -71,16 +81,22 @@ def expand(corpora: Sequence[str]) -> list[Input]:
     return unique
 
 
-def _local(path: Path) -> list[Input]:
+def _local(path: Path, out: Path | None) -> list[Input]:
     if path.is_dir():
-        files = [file for file in sorted(path.rglob("*")) if file.is_file() and kind_of(file.name)]
-        if not files:
+        files = [file for file in sorted(path.rglob("*")) if file.is_file() and not _hidden(file, path)]
+        if out is not None and out.resolve() != path.resolve():
+            files = [file for file in files if not file.resolve().is_relative_to(out.resolve())]
+        if not any(kind_of(file.name) for file in files):
             cure = "a folder must hold " + ", ".join(SUFFIXES) + " files (.gz, .zst, .bz2, .xz too)"
             raise BadInputError("no file to audit in this folder", where=str(path), cure=cure)
-        return [Input(file.relative_to(path).as_posix(), str(file), kind_of(file.name)) for file in files]
+        return [Input(file.relative_to(path).as_posix(), str(file), kind_of(file.name) or "unknown") for file in files]
     if not path.exists():
         raise BadInputError("no such file or folder", where=str(path), cure="check the path")
     return [Input(path.name, str(path), kind_of(path.name))]
+
+
+def _hidden(file: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def kind_of(name: str) -> Kind | None:
@@ -103,6 +119,10 @@ def opened(one: Input) -> Iterator[BinaryIO]:
         with open(one.place, "rb") as file:
             yield file
         return
+    if one.place.startswith(WEB):
+        with _web(one) as file:
+            yield file
+        return
     try:
         import fsspec
 
@@ -110,6 +130,21 @@ def opened(one: Input) -> Iterator[BinaryIO]:
             yield file  # pyright: ignore[reportReturnType]
     except ImportError as error:
         raise MissingExtraError(f"what reads {one.place.partition(':')[0]} addresses ({error})", "audit") from error
+
+
+@contextmanager
+def _web(one: Input) -> Iterator[BinaryIO]:
+    """Open a web address; Parquet, which is read from its end, goes through a temporary file."""
+    from urllib.request import Request, urlopen
+
+    with urlopen(Request(one.place, headers={"User-Agent": "primum"}), timeout=TIMEOUT) as answer:
+        if one.kind != "parquet":
+            yield answer
+            return
+        with tempfile.TemporaryFile() as file:
+            shutil.copyfileobj(answer, file, 1 << 20)
+            file.seek(0)
+            yield file  # pyright: ignore[reportReturnType]
 
 
 def stream_of(file: BinaryIO) -> tuple[Stream, bytes]:

@@ -45,14 +45,20 @@ def parts(one: Input, limits: Limits) -> Iterator[Part]:
         with opened(one) as file:
             yield from _file_parts(one, file, limits)
     except OSError as error:
-        yield Part("jsonl", Block(1, b"", (Skipped(one.name, "unreadable_file", str(error)),)))
+        yield _passed_over(one, "unreadable_file", str(error))
 
 
 def _file_parts(one: Input, file: BinaryIO, limits: Limits) -> Iterator[Part]:
+    if one.kind == "unknown":
+        yield _passed_over(one, "unknown_kind", "not known by its ending; named by itself it is read as text")
+        return
     if one.kind == "parquet":
         yield from _rows(one.name, _parquet_rows(file), limits)
         return
     stream, first = stream_of(file)
+    if first.startswith(b"PK\x03\x04"):
+        yield _passed_over(one, "archive", "a zip archive; unpack it and name its files")
+        return
     kind = one.kind or ("warc" if first.startswith(_WARC) else "jsonl" if first.lstrip()[:1] == b"{" else "text")
     if kind == "warc":
         blocks = warc_blocks(stream, one.name, limits)
@@ -62,6 +68,11 @@ def _file_parts(one: Input, file: BinaryIO, limits: Limits) -> Iterator[Part]:
         blocks = line_blocks(stream, one.name, limits.block, limits.longest)
     for block in blocks:
         yield Part(kind, block)
+
+
+def _passed_over(one: Input, reason: str, detail: str) -> Part:
+    """Return an empty block that says why the whole file was not read."""
+    return Part("jsonl", Block(1, b"", (Skipped(one.name, reason, detail),)))
 
 
 def _whole(stream: Stream, name: str, limits: Limits) -> Iterator[Block]:

@@ -70,7 +70,9 @@ _EAGER = re.compile(
     r"[\s!,.:]*"
     r"(?:thing[\s!,.:]*)?(?:i am\b|i'm\b|here(?:'s| is| are)\b|i(?:'ll| will| can)\b)"
 )
-_ITEM = re.compile(r"^\s{0,8}(?:[-*\u2022\u2013\u25cf]|\(?\d{1,3}[.):]|\(?[a-zA-Z][.)]|step\s+\d+)\s+\S", re.IGNORECASE)
+_ITEM = re.compile(
+    r"^\s{0,8}(?:[-*\u2022\u2013\u25cf]|\(?\d{1,3}[.):]|\(?[a-zA-Z][.)]|step\s+\d+[.:)\-]?)\s+\S", re.IGNORECASE
+)
 LIST_SHARE, LIST_LINES = 0.6, 3
 
 

@@ -41,13 +41,23 @@ MOST_TERMS = 20_000
 
 @dataclass(frozen=True)
 class Lexicon:
-    """What is counted; `axes` maps an axis to its terms as they are shown, `hidden` holds lower-cased ones."""
+    """What is counted.
+
+    Args:
+        name: of the list.
+        language: whose documents are counted.
+        pronouns: group -> words.
+        axes: axis -> terms as they are shown; a term stands on one axis only.
+        hidden: lower-cased terms that are counted and not shown first.
+        shared: terms that the list has on several axes -> these axes; the last is the one it is counted under.
+    """
 
     name: str
     language: str = "en"
     pronouns: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: PRONOUNS)
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     hidden: frozenset[str] = frozenset(HIDDEN)
+    shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def builtin() -> Lexicon:
@@ -87,13 +97,23 @@ def holistic(descriptors: Mapping[str, Any]) -> Lexicon:
     for axis in AXES:
         items = [item for bucket in descriptors[axis].values() for item in bucket]
         axes[axis] = tuple(dict.fromkeys(item if isinstance(item, str) else item["descriptor"] for item in items))
-    return Lexicon(f"HolisticBias ({sum(map(len, axes.values()))} descriptors on 5 axes)", axes=without_overlap(axes))
+    name = f"HolisticBias ({sum(map(len, axes.values()))} descriptors on 5 axes)"
+    return Lexicon(name, axes=without_overlap(axes), shared=overlap(axes))
 
 
 def without_overlap(axes: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     """Return the axes with every term once: under the last axis that names it (sexual orientation stands last)."""
     owner = {term.lower(): axis for axis, terms in axes.items() for term in terms}
     return {axis: tuple(t for t in terms if owner[t.lower()] == axis) for axis, terms in axes.items()}
+
+
+def overlap(axes: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Return the terms that stand on several axes, with these axes in order."""
+    where: dict[str, list[str]] = {}
+    for axis, terms in axes.items():
+        for term in dict.fromkeys(term.lower() for term in terms):
+            where.setdefault(term, []).append(axis)
+    return {term: tuple(found) for term, found in sorted(where.items()) if len(found) > 1}
 
 
 def _from_values(values: Mapping[str, Any], name: str, where: str) -> Lexicon:
@@ -109,9 +129,10 @@ def _from_values(values: Mapping[str, Any], name: str, where: str) -> Lexicon:
     if not isinstance(language, str):  # YAML reads `no` (Norwegian) as false
         raise BadInputError("language is no text", where=where, cure="put it in quotes, like 'no'")
     groups = {group: pronouns.get(group, ()) for group in GROUPS} if pronouns else PRONOUNS if language == "en" else {}
-    axes = without_overlap(_lists(values.get("axes") or {}, "axes", where))
+    given = _lists(values.get("axes") or {}, "axes", where)
     hidden = _lists({"hidden": values.get("hidden", list(HIDDEN))}, "hidden", where)["hidden"]
-    return Lexicon(str(values.get("name", name)), language, groups, axes, frozenset(t.lower() for t in hidden))
+    lowered = frozenset(term.lower() for term in hidden)
+    return Lexicon(str(values.get("name", name)), language, groups, without_overlap(given), lowered, overlap(given))
 
 
 def _lists(values: Any, key: str, where: str) -> dict[str, tuple[str, ...]]:

@@ -1,8 +1,8 @@
 """Results of whatever tool measured, as the same tables: what is read decides how, not what it is called.
 
-A folder of `primum evaluate`; Inspect AI's .eval or .json; lm-evaluation-harness's samples_*.jsonl, or its output
-folder; promptfoo's results.json. None of these tools need be installed. Logs are data: nothing in them is evaluated,
-fetched, or used as a path.
+A folder of `primum evaluate` or `primum redteam`; Inspect AI's .eval or .json; lm-evaluation-harness's samples_*.jsonl,
+or its output folder; garak's report.jsonl; PyRIT's SQLite memory; promptfoo's results.json. None of these tools need be
+installed. Logs are data: nothing in them is evaluated, fetched, or used as a path.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from primum.core.errors import UsageError
-from primum.evaluation.logs import inspect_log, lm_eval, promptfoo
+from primum.evaluation.logs import garak, inspect_log, lm_eval, promptfoo, pyrit, redteam
 from primum.evaluation.tables import RESULTS, Table, read_tables
 
-READERS = (inspect_log, lm_eval, promptfoo)
-CURE = "give a folder of primum evaluate, or a log of Inspect (.eval), lm-eval or promptfoo"
+READERS = (redteam, inspect_log, garak, pyrit, lm_eval, promptfoo)
+CURE = "give a folder of primum evaluate or redteam, or a log of Inspect (.eval), lm-eval, garak, PyRIT or promptfoo"
 
 
 def read_run(path: Path) -> list[Table]:

@@ -25,7 +25,8 @@ def reads(path: Path) -> bool:
 
 def _files(path: Path) -> list[Path]:
     """Return the newest file of each task."""
-    files = [path] if path.is_file() else sorted(path.rglob("samples_*.jsonl"))
+    # lm-eval writes OUTPUT/MODEL/samples_*.jsonl: deeper, or anywhere else, lie logs of other runs
+    files = [path] if path.is_file() else sorted([*path.glob("samples_*.jsonl"), *path.glob("*/samples_*.jsonl")])
     found: dict[str, Path] = {}
     for file in files:
         match = NAME.fullmatch(file.name)

@@ -5,7 +5,7 @@ For trying a pipeline, for tests, and for measuring what everything around an en
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 from primum.core.records import Messages
@@ -13,6 +13,7 @@ from primum.models.sampling import Generated, Opening, Request, Sampling, collec
 
 about = "canned replies: a fake that needs no model"
 rank = 0
+cure = "it answers where asked for: --engine canned"
 REPLIES = (
     "I'm not able to help with that, but I can tell you where to find support.",
     "Sure, here is a short answer to your question.",
@@ -48,7 +49,7 @@ class CannedEngine:
         """Answer every conversation, in the order given."""
         return collect(self, batch, sampling, seed)
 
-    def stream(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[tuple[int, Generated]]:
+    def stream(self, requests: Iterable[Request], sampling: Sampling) -> Generator[tuple[int, Generated]]:
         """Yield (request index, reply) one by one; words count as tokens, and the token limit cuts."""
         for request in requests:
             words = self.replies[request.seed % len(self.replies)].split()

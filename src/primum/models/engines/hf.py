@@ -7,7 +7,7 @@ once. Greedy decoding gives the tokens of `generate`; a sampled reply depends on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple, cast
@@ -27,6 +27,7 @@ from primum.models.slots import Slots, fits
 
 about = "transformers, refilled batches, on CPU or GPU"
 rank = 10
+cure = "make install"
 
 
 def why_not(opening: Opening) -> str | None:
@@ -68,11 +69,11 @@ class HFEngine:
         found = dict(self._run(requests, sampling, len(requests)))
         return [found[i] for i in range(len(batch))]
 
-    def stream(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[tuple[int, Generated]]:
+    def stream(self, requests: Iterable[Request], sampling: Sampling) -> Generator[tuple[int, Generated]]:
         """Yield (request index, reply) as replies end; looks a few batches ahead to find conversations alike."""
         return self._run(requests, sampling, 4 * self.batch_size)
 
-    def _run(self, requests: Iterable[Request], sampling: Sampling, ahead: int) -> Iterator[tuple[int, Generated]]:
+    def _run(self, requests: Iterable[Request], sampling: Sampling, ahead: int) -> Generator[tuple[int, Generated]]:
         waiting = Waiting(self._tasks(requests, sampling), ahead)
         for row in decoded(self.model, waiting, sampling, self.batch_size):
             self.advance(1)

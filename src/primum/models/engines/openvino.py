@@ -8,12 +8,13 @@ tokens by the model's own tokenizer, as in every engine; OpenVINO sees token ids
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -30,10 +31,13 @@ EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32", "DYNAMI
 """fp32 arithmetic on the file's weights: for comparing engines. By default OpenVINO also rounds activations."""
 
 
+cure = "pip install 'primum[openvino]'"
+
+
 def why_not(opening: Opening) -> str | None:
     """Return why this engine cannot run the model here, or None; reads the model's settings, not its weights."""
     if find_spec("openvino_genai") is None:
-        return "openvino-genai is not installed (pip install 'primum[openvino]')"
+        return "openvino-genai is not installed"
     if platform.machine().lower() not in ("x86_64", "amd64", "aarch64", "arm64"):
         return f"OpenVINO has no CPU plugin for {platform.machine()}"
     return _unreadable(opening.model)
@@ -52,6 +56,16 @@ def _unreadable(name: str) -> str | None:
             return unwritable(AutoConfig.from_pretrained(adapter_base(name), trust_remote_code=False))
     except (OSError, ValueError) as error:
         return f"its settings cannot be read ({str(error).strip().splitlines()[0]})"
+
+
+def without_telemetry() -> None:
+    """Keep OpenVINO from reporting that it was imported: where this package cannot be had, it uses a stub.
+
+    `import openvino` sends an event to Google Analytics, unless the user has opted out before
+    (openvino/tools/ovc/__init__.py and telemetry_utils.py in 2026.4). primum sends nothing.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules.setdefault("openvino_telemetry", cast(Any, None))
 
 
 def open_engine(opening: Opening) -> OpenVINOEngine:
@@ -114,6 +128,7 @@ class OpenVINOEngine:
     _next: int = 0
 
     def __post_init__(self) -> None:
+        without_telemetry()
         import openvino_genai as genai
 
         scheduler = genai.SchedulerConfig()
@@ -132,7 +147,7 @@ class OpenVINOEngine:
         """Generate one reply per conversation, in the order given."""
         return collect(self, batch, sampling, seed)
 
-    def stream(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[tuple[int, Generated]]:
+    def stream(self, requests: Iterable[Request], sampling: Sampling) -> Generator[tuple[int, Generated]]:
         """Yield (request index, reply) as replies end; holds at most two batches of requests."""
         source, running = iter(requests), dict[int, tuple[Request, int, Any]]()
         try:

@@ -1,0 +1,78 @@
+"""Side by side with Inspect AI: the same items, weights, scorer and decoding; seconds per item of each way.
+
+    pip install "primum[inspect]"
+    python benchmarks/evaluate_inspect.py [--benchmark i_alpaca] [--limit 50] [--model FOLDER] [--out FOLDER] [--json]
+
+Three ways, each with the model loaded before the clock starts: `primum evaluate`; Inspect with its own local provider
+(hf/, its default batches of 32); Inspect with primum's provider. Greedy, with the benchmark's reply length. Run it on a
+quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import time
+from pathlib import Path
+
+
+def ours(args, folder):
+    """Return seconds of `primum evaluate` without loading the model."""
+    from primum.pipeline.evaluate import EvaluateConfig, run_verb
+
+    shutil.rmtree(folder, ignore_errors=True)
+    config = EvaluateConfig(
+        model=str(args.model), benchmark=(args.benchmark,), limit=args.limit, out=str(folder), dtype="bfloat16"
+    )
+    start = time.perf_counter()
+    _, document = run_verb(config, True)
+    loading = sum(taken for name, taken in document["seconds"].items() if name.startswith("load "))
+    return time.perf_counter() - start - loading, document["tables"][0]["n"]
+
+
+def theirs(args, folder, model):
+    """Return seconds of Inspect's own run; the model is in memory."""
+    import inspect_ai
+
+    from primum.pipeline.inspect_parts import benchmark
+
+    task = benchmark(args.benchmark, limit=args.limit)
+    start = time.perf_counter()
+    (log,) = inspect_ai.eval(task, model=model, log_dir=str(folder), display="none")
+    if log.status != "success":
+        raise SystemExit(f"Inspect ended with {log.status}: {log.error}")
+    return time.perf_counter() - start
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--benchmark", default="i_alpaca")
+    parser.add_argument("--limit", type=int, default=50)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("runs/inspect"))
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    from inspect_ai.model import get_model
+
+    from primum.models.embedded import embedded_folder
+
+    args.model = args.model or embedded_folder()
+    seconds = {}
+    seconds["primum evaluate"], n = ours(args, args.out / "primum")
+    own = get_model("hf/local", model_path=str(args.model), memoize=False)
+    seconds["inspect, hf/"] = theirs(args, args.out / "hf", own)
+    provider = get_model(f"primum/{args.model}", memoize=False)
+    provider.api.gather._opened = provider.api.gather.engine()  # loaded before the clock, as the others are
+    seconds["inspect, primum/"] = theirs(args, args.out / "provider", provider)
+    per_item = {name: taken / n for name, taken in seconds.items()}
+    if args.json:
+        print(json.dumps({"n": n, "seconds": seconds, "per_item": per_item}))
+        return
+    for name, taken in seconds.items():
+        times = taken / seconds["primum evaluate"]
+        print(f"{name:<20}{taken:>9.1f} s {per_item[name]:>9.3f} s an item  {times:>6.2f} x primum evaluate  (n {n})")
+
+
+if __name__ == "__main__":
+    main()

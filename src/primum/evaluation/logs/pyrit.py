@@ -1,0 +1,137 @@
+"""PyRIT's memory: its SQLite file (tables AttackResultEntries, PromptMemoryEntries, ScoreEntries), opened read-only.
+
+Where attacks were run, an item is an objective and `success` says whether it was reached; an attack that PyRIT could
+not decide is unscored (PyRIT itself counts it with the failures). Where only scores were made, an item is a scored
+reply, and each true/false or numeric score is a metric of its scorer.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from primum.core.errors import BadInputError
+from primum.core.records import JsonDict, digest
+from primum.evaluation.logs.common import Gathered, grade, load_json, mapping, must
+from primum.evaluation.tables import ScoredItem, Table
+
+MAGIC = b"SQLite format 3\x00"
+OUTCOMES = {"success": 1.0, "failure": 0.0}
+
+
+def reads(path: Path) -> bool:
+    """Whether this is an SQLite file."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(MAGIC)) == MAGIC
+
+
+def read(path: Path) -> list[Table]:
+    """Return a table of attacks, or one for each scorer."""
+    try:
+        with closing(sqlite3.connect(f"file:{path.resolve()}?mode=ro", uri=True)) as memory:
+            memory.row_factory = sqlite3.Row
+            tables = {row[0] for row in memory.execute("select name from sqlite_master where type = 'table'")}
+            if "PromptMemoryEntries" not in tables:
+                raise BadInputError(
+                    "not PyRIT's memory", where=str(path), cure="give the .db file of PyRIT's SQLiteMemory"
+                )
+            attacks = list(_attacks(memory)) if "AttackResultEntries" in tables else []
+            found = [_gathered("attacks", "objective", attacks).table()] if attacks else list(_scores(memory))
+    except sqlite3.Error as error:
+        raise BadInputError(
+            f"cannot read the memory ({error})", where=str(path), cure="is PyRIT still writing to it?"
+        ) from error
+    must(found, path, "attacks or scores")
+    return found
+
+
+def _gathered(benchmark: str, judge: str, rows: list[ScoredItem]) -> Gathered:
+    facts = {"tool": "pyrit", "own_judge": judge}
+    return Gathered(f"pyrit {benchmark}", judge, rows, facts, {"success": "lower_is_better", judge: "lower_is_better"})
+
+
+def _attacks(memory: sqlite3.Connection) -> Iterator[ScoredItem]:
+    said = _replies(memory)
+    for row in map(dict, memory.execute("select * from AttackResultEntries")):
+        outcome = str(row.get("outcome") or "").lower()
+        objective = str(row.get("objective") or "")
+        known = {"success": OUTCOMES[outcome]} if outcome in OUTCOMES else {}
+        why = {} if known else {"success": f"PyRIT could not decide ({outcome or 'no outcome'})"}
+        attack = _attack_name(row)
+        yield ScoredItem(
+            digest([objective, attack]), digest(objective), known, why, (f"attack:{attack}",), objective,
+            said.get(str(row.get("conversation_id")), ""), outcome, "stop",
+        )  # fmt: skip
+
+
+def _attack_name(row: JsonDict) -> str:
+    """Return the attack's class: a column of JSON whose name and shape changed between versions."""
+    for column in ("attack_identifier", "atomic_attack_identifier"):
+        value = row.get(column)
+        fields = mapping(load_json(value, column)) if isinstance(value, str) and value.startswith("{") else {}
+        name = _innermost(fields)
+        if name:
+            return str(name)
+    return "attack"
+
+
+def _innermost(fields: JsonDict) -> Any:
+    """Return the class of the attack itself, which newer versions keep inside its technique, inside "children"."""
+    inner = {**fields, **mapping(fields.get("children"))}
+    for key in ("attack_technique", "attack"):
+        if mapping(inner.get(key)):
+            return _innermost(mapping(inner[key]))
+    return fields.get("__type__") or fields.get("class_name") or fields.get("attack_type")
+
+
+def _replies(memory: sqlite3.Connection) -> dict[str, str]:
+    """Return the last reply of every conversation."""
+    query = (
+        "select conversation_id, converted_value from PromptMemoryEntries where role = 'assistant' order by sequence"
+    )
+    return {str(row[0]): str(row[1] or "") for row in memory.execute(query)}
+
+
+def _scores(memory: sqlite3.Connection) -> Iterator[Table]:
+    query = "select s.*, p.converted_value as said from ScoreEntries s left join PromptMemoryEntries p on p.id = {key}"
+    columns = {row[1] for row in memory.execute("pragma table_info(ScoreEntries)")}
+    key = next((f"s.{name}" for name in ("prompt_request_response_id", "message_piece_id") if name in columns), None)
+    if key is None:
+        return
+    found: dict[str, list[ScoredItem]] = {}
+    for row in map(dict, memory.execute(query.format(key=key))):
+        scorer = _scorer(row)
+        number = grade(row.get("score_value")) if not _numeric(row) else float(row["score_value"])
+        known: dict[str, float] = {} if number is None else {scorer: number}
+        why = {scorer: "no score"} if number is None else {}
+        objective = str(row.get("objective") or row.get("task") or "")
+        item = digest([objective, str(row.get("said") or "")]) if objective else str(row[key.removeprefix("s.")])
+        found.setdefault(scorer, []).append(
+            ScoredItem(
+                item, item, known, why, (), objective, str(row.get("said") or ""), str(row.get("score_value")), "stop"
+            )
+        )
+    yield from (_gathered("scores", scorer, rows).table() for scorer, rows in found.items())
+
+
+def _numeric(row: JsonDict) -> bool:
+    try:
+        float(row.get("score_value") or "")
+    except ValueError:
+        return False
+    return True
+
+
+def _scorer(row: JsonDict) -> str:
+    for column in ("scorer_class_identifier", "scorer_identifier"):
+        value: Any = row.get(column)
+        fields = mapping(load_json(value, column)) if isinstance(value, str) and value.startswith("{") else {}
+        name = fields.get("__type__") or fields.get("class_name")
+        if name:
+            return str(name)
+    return "score"

@@ -1,0 +1,200 @@
+"""What several runs say of one model, on one page: benchmarks, attacks, false refusals, stress, languages, audit.
+
+The card decides nothing: there is no score and no pass. A part that no run measured is unknown, and says which command
+would measure it. Every number keeps its interval, its n and the folder that it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from primum.core.errors import UsageError
+from primum.core.records import JsonDict
+from primum.core.store import read_json
+from primum.report import plots, words
+from primum.report.plain import document_page
+
+Document = Mapping[str, Any]
+PARTS = {
+    "benchmarks": ("Benchmarks", "primum evaluate MODEL"),
+    "attacks": ("Attacks", "primum redteam MODEL"),
+    "false refusals": ("False refusals", "primum evaluate MODEL --benchmark xstest"),
+    "stress": ("Stress", "primum stress MODEL"),
+    "languages": ("Languages", "primum evaluate MODEL --benchmark FILE, with rows grouped by language"),
+    "audit": ("Audit of the training data", "primum audit CORPUS"),
+}
+"""Part -> its heading, and what measures it."""
+REFUSALS = ("false_refusal", "full_refusal_safe", "partial_refusal_safe", "refusal_twin", "refusal_general")
+FILES = ("results.json", "report.json", "audit.json")
+MOST_SLICES = 12
+
+
+class Line(NamedTuple):
+    """One number of the card, or a sentence where there is none."""
+
+    part: str
+    name: str
+    folder: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    unit: str = "share"
+    direction: str = "neither"
+    left_out: int = 0
+    said: str = ""
+
+
+def read_runs(folders: Sequence[Path]) -> dict[str, list[JsonDict]]:
+    """Return every document that the folders hold.
+
+    Raises:
+        UsageError: no such folder, or one without results.
+    """
+    found: dict[str, list[JsonDict]] = {}
+    for folder in folders:
+        held = [read_json(folder / name) for name in FILES if (folder / name).is_file()]
+        if not held or not all(isinstance(one, dict) for one in held):
+            problem = "no results in this folder" if folder.is_dir() else "no such folder"
+            cure = "name folders that primum evaluate, redteam, repair, stress or audit wrote, after they have ended"
+            raise UsageError(problem, where=str(folder), cure=cure)
+        found[str(folder)] = held
+    return found
+
+
+def scorecard(runs: Mapping[str, Sequence[Document]]) -> JsonDict:
+    """Return the card: every part with its lines, those that are unknown, and the models that the runs speak of."""
+    lines = [line for folder, held in runs.items() for one in held for line in _lines(folder, one)]
+    models = {folder: name for folder, held in runs.items() for one in held if (name := _model(one))}
+    parts = [
+        {"part": part, "title": title, "measured_by": command,
+         "lines": [line._asdict() for line in lines if line.part == part]}
+        for part, (title, command) in PARTS.items()
+    ]  # fmt: skip
+    unknown = [one["part"] for one in parts if not one["lines"]]
+    return {"kind": "scorecard", "runs": list(runs), "models": models, "parts": parts, "unknown": unknown}
+
+
+def _model(document: Document) -> str:
+    model = document.get("model")
+    return str(model.get("name") or "") if isinstance(model, Mapping) else ""
+
+
+def _lines(folder: str, document: Document) -> Iterator[Line]:
+    if "tables" in document:
+        yield from _evaluated(folder, document)
+    elif document.get("kind") == "redteam":
+        yield from _attacked(folder, document)
+    elif document.get("kind") == "stress":
+        yield from _stressed(folder, document)
+    elif "measurements" in document:
+        yield from _repaired(folder, document)
+    elif "documents" in document and "outcome" in document:
+        yield from _audited(folder, document)
+
+
+def _evaluated(folder: str, document: Document) -> Iterator[Line]:
+    for table in document["tables"]:
+        about = table.get("facts") or {}
+        mark = " (not comparable with published numbers)" if about.get("comparable") else ""
+        for row in table["estimates"]:
+            name = f"{table['benchmark']}: {words.words(row['metric'])}, judge {table['judge']}{mark}"
+            if row["slice"] == "all" and (row["primary"] or row["metric"] in REFUSALS):
+                part = "false refusals" if row["metric"] in REFUSALS else "benchmarks"
+                yield _line(part, name, folder, row)
+            elif row["slice"].startswith("language:") and row["primary"]:
+                yield _line("languages", f"{row['slice'].removeprefix('language:')}, {name}", folder, row)
+
+
+def _line(part: str, name: str, folder: str, row: Document) -> Line:
+    value, low, high = (words.finite(row.get(key)) for key in ("value", "low", "high"))
+    left = row.get("left_out") or {}
+    lost = sum(left.values()) if isinstance(left, Mapping) else 0
+    about = words.METRICS.get(str(row.get("metric")))
+    unit, lower = row.get("unit") or "share", about.lower_is_better if about else None
+    direction = row.get("direction") or ("neither" if lower is None else f"{'lower' if lower else 'higher'}_is_better")
+    return Line(part, name, folder, value, low, high, int(row.get("n") or 0), unit, direction, lost)
+
+
+def _attacked(folder: str, document: Document) -> Iterator[Line]:
+    for judge, found in (document.get("results") or {}).items():
+        for row in found["vectors"]:
+            success = {**row["success"], "direction": "lower_is_better", "unit": "share"}
+            left = {"unscored": row["success"].get("unscored") or 0}
+            name = f"{words.words(row['vector'])}: attacks that got through, judge {judge}"
+            yield _line("attacks", name, folder, {**success, "left_out": left})
+    people = document.get("campaign")
+    if people:
+        yield Line("attacks", "A campaign of people", folder, said="see the run's report")
+
+
+def _stressed(folder: str, document: Document) -> Iterator[Line]:
+    for judge, found in (document.get("judges") or {}).items():
+        for row in found["matrix"]:
+            harm = row.get("harmful_compliance")
+            if isinstance(harm, Mapping):
+                name = f"{words.words(row['tamper'])}, {row['level']}: harmful compliance, judge {judge}"
+                yield _line("stress", name, folder, {**harm, "direction": "lower_is_better", "unit": "share"})
+
+
+def _repaired(folder: str, document: Document) -> Iterator[Line]:
+    for judge, found in document["measurements"].items():
+        for row in found.get("after") or []:
+            if row["slice"] == "all" and row["metric"] not in ("unscored", "ability_refusal"):
+                part = "false refusals" if row["metric"] in REFUSALS else "benchmarks"
+                name = f"Held-out prompts: {words.metric(row['metric']).label}, judge {judge}"
+                yield _line(part, name, folder, row)
+
+
+def _audited(folder: str, document: Document) -> Iterator[Line]:
+    problems = "; ".join(map(str, document.get("problems") or [])) or "nothing that could not be read"
+    said = f"{words.figure(document['documents'])} documents, {document['outcome']}: {problems}"
+    yield Line("audit", "Corpus", folder, said=said)
+
+
+def scorecard_text(document: Document) -> str:
+    """Return the card in plain text."""
+    lines = [_warning(document)] if _warning(document) else []
+    for part in document["parts"]:
+        lines += ["", part["title"]]
+        lines += [f"  {words.clean(_said(row))}" for row in part["lines"]]
+        if not part["lines"]:
+            lines.append(f"  unknown: not measured ({part['measured_by']})")
+    return "\n".join(lines).strip("\n")
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    if row["said"] or row["value"] is None:
+        return f"{row['name']}: {row['said'] or 'no number'}"
+    limits = words.interval(row["low"], row["high"], row["unit"])
+    left = f", {row['left_out']:,} unscored" if row["left_out"] else ""
+    return f"{row['name']}: {words.number(row['value'], row['unit'])}  [{limits}]  n {row['n']:,}{left}"
+
+
+def _warning(document: Document) -> str:
+    names = sorted(set(document["models"].values()))
+    if len(names) < 2:
+        return ""
+    return f"These runs speak of different models: {', '.join(map(words.clean, names))}."
+
+
+def scorecard_page(document: Document) -> str:
+    """Return the card as one self-contained page."""
+    better = {"lower_is_better": "lower is better", "higher_is_better": "higher is better"}
+    parts = [
+        {**part, "bands": [{**row, "better": better.get(row["direction"], ""), **_band(row)} for row in part["lines"]]}
+        for part in document["parts"]
+    ]
+    return document_page("scorecard.html", "Scorecard", {**document, "shown": parts, "warning": _warning(document)})
+
+
+def _band(row: Mapping[str, Any]) -> dict[str, Any]:
+    if row["value"] is None:
+        return {"svg": None}
+    bounds = plots.scale([row], row["unit"])
+    return {
+        "svg": plots.strip(None, row, bounds, row["unit"], words.clean(row["name"])),
+        "from": words.number(bounds.low, row["unit"]), "to": words.number(bounds.high, row["unit"]),
+    }  # fmt: skip

@@ -1,0 +1,151 @@
+"""`primum pair`: preference pairs from a file of replies, and the lint of the set."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import Field
+
+from primum.core.catalogue import member
+from primum.core.config import Config
+from primum.core.errors import BadInputError, Exit, UsageError
+from primum.core.records import BEHAVIOURS, JsonDict, Verdict, to_json
+from primum.core.store import write_json, write_jsonl
+from primum.judging import Exchange
+from primum.judging.runner import judge_all
+from primum.pairing.columns import write_pairs
+from primum.pairing.demonstration import Built
+from primum.pairing.given import Given, read_given, with_intents
+from primum.pairing.lint import Lint, lint
+from primum.prompts.files import jsonl_rows
+
+
+class PairConfig(Config):
+    """What `primum pair` makes pairs of, how, and where they go."""
+
+    file: str = Field(
+        description="replies (prompt, reply; K rows a prompt), or a set with the columns of PKU-SafeRLHF, BeaverTails "
+        "or HH; JSONL, CSV or Parquet",
+        json_schema_extra={"positional": True},
+    )
+    strategy: str = Field("safe_completion", description="how pairs are made (primum list strategies)")
+    out: str = Field("pairs", description="folder that gets pairs.jsonl, dropped.jsonl and lint.json")
+    verdicts: str | None = Field(None, description="verdicts.jsonl that primum judge wrote of this file")
+    judge: str = Field("embedded", description="judge of the replies of which neither file says anything")
+    seed: int = Field(0, description="of composed sides")
+    force: bool = Field(False, description="exit with 0 even where the lint finds a severe fault")
+
+
+def run_verb(config: PairConfig, json_output: bool) -> tuple[int, dict[str, Any]]:
+    """Make the pairs and lint them; the pairs are written even where the lint finds them bad (exit code 1).
+
+    Raises:
+        UsageError: no such file, strategy or judge, a broken row, no pair at all.
+    """
+    strategy, out = member("strategies", config.strategy), Path(config.out)
+    member("judges", config.judge)
+    if out.exists() and not out.is_dir():
+        raise UsageError("is a file, not a folder", where=str(out), cure="give another --out")
+    given = read_given(Path(config.file))
+    verdicts = verdicts_of(given, config, json_output)
+    prompts, intents = with_intents(given, verdicts)
+    built: Built = strategy.pairs(prompts, given.replies, verdicts, seed=config.seed)
+    found = lint(built.pairs)
+    document = _write(out, config, given, built, found)
+    document["intents"] = dict(intents)
+    document["unscored"] = sum(verdict.behaviour is None for verdict in verdicts.values())
+    write_json(out / "lint.json", {**document, "findings": [to_json(one) for one in found.findings]})
+    if not json_output:
+        print(page(document, found))
+    severe = any(one.severe for one in found.findings)
+    return (Exit.GATE_FAILED if severe and not config.force else Exit.PASSED), document
+
+
+def _write(out: Path, config: PairConfig, given: Given, built: Built, found: Lint) -> JsonDict:
+    dropped = [*given.dropped, *built.dropped]
+    write_pairs(out / "pairs.jsonl", built.pairs)
+    write_jsonl(out / "dropped.jsonl", dropped)
+    return {
+        "strategy": config.strategy, "layout": given.layout, "prompts": len(given.prompts),
+        "replies": len(given.said), "n": len(built.pairs), "kinds": dict(Counter(p.kind for p in built.pairs)),
+        "safety_bins": dict(Counter(p.safety_bin for p in built.pairs)),
+        "dropped": dict(Counter(row["reason"] for row in dropped)), "pairs": str(out / "pairs.jsonl"),
+        "lint_passed": found.passed, "lint": {one.name: one.value for one in found.findings},
+        "faults": [one.text for one in found.findings if not one.ok],
+    }  # fmt: skip
+
+
+def verdicts_of(given: Given, config: PairConfig, quiet: bool) -> dict[str, Verdict]:
+    """Return a verdict of every reply: the file's own, those of --verdicts, and the judge's for the rest."""
+    found = {
+        key: Verdict(key, "file", one.behaviour, rating=one.rating)
+        for key, one in given.said.items()
+        if one.behaviour is not None
+    }
+    if config.verdicts:
+        found |= read_verdicts(Path(config.verdicts), given)
+    rest = [one for key, one in given.said.items() if key not in found]
+    if rest:
+        from primum.pipeline.terminal import Terminal
+
+        with Terminal(quiet=quiet).step(f"judge: {config.judge}", len(rest), "replies") as advance:
+            asked = [Exchange(one.prompt, one.reply) for one in rest]
+            said = judge_all(config.judge, asked, advance=advance, batch=256)
+        found |= {v.reply_id: _rated(v, given) for v in said}
+    return found
+
+
+def _rated(verdict: Verdict, given: Given) -> Verdict:
+    rating = given.said[verdict.reply_id].rating
+    return verdict if rating is None else replace(verdict, rating=rating)
+
+
+def read_verdicts(path: Path, given: Given) -> dict[str, Verdict]:
+    """Return the verdicts that `primum judge` wrote of the file, by the reply's own hash.
+
+    Raises:
+        BadInputError: no such file, a row without reply_id or behaviour, an id that the file does not hold.
+    """
+    if not path.is_file():
+        raise BadInputError("no such file", where=str(path), cure="give the verdicts.jsonl of primum judge")
+    found: dict[str, Verdict] = {}
+    for row in jsonl_rows(path):
+        own, behaviour = row.values.get("reply_id"), row.values.get("behaviour")
+        if own is None or "behaviour" not in row.values or (behaviour is not None and behaviour not in BEHAVIOURS):
+            cure = "give the verdicts.jsonl of primum judge"
+            raise BadInputError("no verdict with reply_id and behaviour", where=row.where, cure=cure)
+        key = given.ids.get(str(own))
+        if key is None:
+            problem = f"the file has no reply '{str(own)[:40]}'"
+            raise BadInputError(problem, where=row.where, cure="give the verdicts of this very file")
+        numbers: Any = {name: row.values.get(name) for name in ("p_harmful", "p_hateful", "rating")}
+        why = None if behaviour else str(row.values.get("unscored") or "unscored")
+        full = row.values.get("full") is not False
+        found[key] = Verdict(key, str(row.values.get("judge") or "file"), behaviour, full, **numbers, unscored=why)
+    return found
+
+
+def page(document: JsonDict, found: Lint) -> str:
+    """Return the result for the terminal."""
+    lines = [
+        f"{document['n']:,} pairs of {document['prompts']:,} prompts and {document['replies']:,} replies "
+        f"({document['strategy']}, read as {document['layout']})",
+        "intent of the prompts: " + _counts(document["intents"]),
+    ]
+    if document["unscored"]:
+        lines.append(f"{document['unscored']:,} replies unscored: left out")
+    if document["dropped"]:
+        lines.append("no pair: " + _counts(document["dropped"]))
+    lines += ["", *(_finding(one) for one in found.findings), "", f"pairs: {document['pairs']}"]
+    return "\n".join(lines)
+
+
+def _counts(counts: JsonDict) -> str:
+    return ", ".join(f"{n:,} {name}" for name, n in cast(dict[str, int], counts).items()) or "none"
+
+
+def _finding(one: Any) -> str:
+    return f"  {'ok    ' if one.ok else 'SEVERE' if one.severe else 'fault '} {one.text}"

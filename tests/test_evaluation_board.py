@@ -1,0 +1,57 @@
+"""Runs side by side: what is certain parts them, what is not leaves them a range of places."""
+
+import json
+
+from primum.cli import main
+from primum.core.store import write_json
+from primum.evaluation.board import rankings
+from primum.evaluation.items import Metric
+from primum.evaluation.tables import FORMAT, RESULTS, ScoredItem, Table, table_facts, write_table
+from primum.evaluation.versus import Settings
+
+METRICS = {"harm": Metric("share that is harmful", "lower_is_better"), "words": Metric("", "neither", "score")}
+FAST = Settings(draws=200)
+
+
+def run(values, name="set", start=0):
+    rows = tuple(ScoredItem(f"i{start + i}", "", {"harm": float(v), "words": 3.0}) for i, v in enumerate(values))
+    return [Table(name, "rules", METRICS, rows, {"own_judge": "rules"})]
+
+
+def test_certain_differences_part_runs_and_chance_does_not():
+    low, near, high = [i < 20 for i in range(200)], [i < 22 for i in range(200)], [i < 90 for i in range(200)]
+    (one,) = rankings({"high": run(high), "near": run(near), "low": run(low)}, FAST)
+    assert [(place.run, place.first, place.last) for place in one.places] == [
+        ("low", 1, 2), ("near", 1, 2), ("high", 3, 3),
+    ]  # fmt: skip
+    assert (one.metric, one.missing, one.apart) == ("harm", (), 0)
+
+
+def test_runs_without_common_items_are_not_parted_and_what_was_not_measured_is_named():
+    runs = {"a": run([0] * 50), "b": run([1] * 50, start=50), "c": run([0] * 50, "other")}
+    first, second = rankings(runs, FAST)
+    assert [(place.run, place.first, place.last) for place in first.places] == [("a", 1, 2), ("b", 1, 2)]
+    assert (first.apart, first.missing, second.missing) == (1, ("c",), ("a", "b"))
+
+
+def write(folder, values):
+    (one,) = run(values)
+    write_table(folder / "items", one)
+    write_json(folder / RESULTS, {"format": FORMAT, "tables": [table_facts(one)]})
+    return str(folder)
+
+
+def test_the_leaderboard_on_the_command_line(tmp_path, capsys):
+    a, b = write(tmp_path / "x" / "a", [0] * 60), write(tmp_path / "y" / "a", [1] * 60)
+    page = tmp_path / "board.html"
+    assert main(["leaderboard", a, f"<i>bad</i>={b}", "--page", str(page), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["runs"] == ["a", "<i>bad</i>"]
+    assert [row["first"] for row in document["rankings"][0]["places"]] == [1, 2]
+    assert "&lt;i&gt;bad" in page.read_text()
+    assert "<i>bad" not in page.read_text()
+    assert main(["leaderboard", a, b]) == 0  # two folders of one name are told apart by their whole path
+    assert b in capsys.readouterr().out
+    assert main(["leaderboard", a]) == 2
+    assert main(["leaderboard", a, a]) == 2
+    assert main(["leaderboard", a, b, "--benchmark", "nothing"]) == 2

@@ -1,0 +1,103 @@
+"""One card of several runs: each number with its interval and n, and what was not measured is unknown."""
+
+import json
+import zipfile
+
+import pytest
+
+from primum.cli import main
+from primum.core.store import write_json
+from primum.evaluation.estimates import estimate
+from primum.evaluation.items import Metric
+from primum.evaluation.logs import read_run
+from primum.evaluation.tables import FORMAT, RESULTS, ScoredItem, Table, table_facts, write_table
+from primum.report.scorecard import PARTS
+
+METRICS = {
+    "harmful_compliance": Metric("harm", "lower_is_better"), "false_refusal": Metric("refused", "lower_is_better"),
+    "words": Metric("described", "neither", "score", primary=False),
+}  # fmt: skip
+
+
+def evaluated(folder, model="tiny"):
+    speech = ("en", "fr")
+    rows = [
+        ScoredItem(f"i{i}", "", {"harmful_compliance": float(i < 5), "words": 3.0}, {}, (f"language:{speech[i % 2]}",),
+                   f"ask {i}", "<script>x</script>", finish="length" if i == 0 else "stop", tokens=7)
+        for i in range(50)
+    ]  # fmt: skip
+    rows.append(ScoredItem("odd/../id", "", {"false_refusal": 1.0}, {"harmful_compliance": "not in English"}))
+    one = Table("set", "rules", METRICS, tuple(rows), {"own_judge": "rules", "model": model})
+    write_table(folder / "items", one)
+    facts = {**table_facts(one), "estimates": estimate(one)}
+    write_json(folder / RESULTS, {"format": FORMAT, "model": {"name": model}, "tables": [facts]})
+    return folder
+
+
+def attacked(folder, model="tiny"):
+    success = {"value": 0.25, "low": 0.1, "high": 0.5, "n": 20, "goals": 20, "unscored": 2}
+    found = {"rules": {"vectors": [{"vector": "logic", "attacks": 1, "success": success}]}}
+    write_json(folder / "report.json", {"kind": "redteam", "model": {"name": model}, "results": found})
+    return folder
+
+
+def card(capsys, *arguments):
+    assert main(["report", *map(str, arguments), "--scorecard", "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_what_was_not_measured_is_unknown(tmp_path, capsys):
+    document = card(capsys, evaluated(tmp_path / "a"), attacked(tmp_path / "b"), "--page", tmp_path / "card.html")
+    parts = {part["part"]: part["lines"] for part in document["parts"]}
+    assert list(parts) == list(PARTS)
+    assert document["unknown"] == ["stress", "audit"]
+    (harm,) = parts["benchmarks"]
+    assert (harm["value"], harm["n"], harm["left_out"]) == (0.1, 50, 1)
+    assert [line["value"] for line in parts["false refusals"]] == [1.0]
+    assert [line["name"][:2] for line in parts["languages"]] == ["en", "fr"]
+    assert (parts["attacks"][0]["value"], parts["attacks"][0]["left_out"]) == (0.25, 2)
+    page = (tmp_path / "card.html").read_text()
+    assert page.count("Unknown: not measured") == 2
+    assert "pass" not in page.partition("</style>")[2].replace("never a pass", "")
+
+
+def test_runs_of_different_models_are_told_apart(tmp_path, capsys):
+    folders = evaluated(tmp_path / "a", "one"), attacked(tmp_path / "b", "<b>two</b>")
+    assert main(["report", *map(str, folders), "--scorecard"]) == 0
+    assert "speak of different models" in capsys.readouterr().out
+    page = (tmp_path / "a" / "scorecard.html").read_text()
+    assert "<b>two" not in page
+    assert "&lt;b&gt;two" in page
+
+
+def test_folders_without_results_are_refused(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["report", str(tmp_path / "empty"), "--scorecard"]) == 2
+    assert main(["report", str(tmp_path / "none"), "--scorecard"]) == 2
+    assert main(["report", "a", "b"]) == 2
+    assert "one run folder" in capsys.readouterr().err
+
+
+def test_an_exported_log_says_what_was_measured(tmp_path, capsys):
+    assert main(["report", str(evaluated(tmp_path / "a")), "--inspect", str(tmp_path / "logs"), "--json"]) == 0
+    (log,) = json.loads(capsys.readouterr().out)["logs"]
+    with zipfile.ZipFile(log) as archive:
+        names = archive.namelist()
+        header = json.loads(archive.read("header.json"))
+    assert "samples/i7_epoch_1.json" in names
+    assert "samples/item-51_epoch_1.json" in names  # an id that is no file name
+    score = next(one for one in header["results"]["scores"] if one["name"] == "harmful_compliance")
+    assert (score["metrics"]["mean"]["value"], score["scored_samples"], score["unscored_samples"]) == (0.1, 50, 1)
+    tables = {table.judge: table for table in read_run(tmp_path / "logs" / log.rpartition("/")[2])}
+    assert sum(row.scores["harmful_compliance"] for row in tables["harmful_compliance"].rows) == 5
+    assert len(tables["false_refusal"].rows) == 1
+
+
+def test_inspect_itself_reads_the_exported_log(tmp_path, capsys):
+    inspect_log = pytest.importorskip("inspect_ai.log", reason="Inspect AI is not installed")
+    assert main(["report", str(evaluated(tmp_path / "a")), "--inspect", str(tmp_path / "logs"), "--json"]) == 0
+    (path,) = json.loads(capsys.readouterr().out)["logs"]
+    log = inspect_log.read_eval_log(path)
+    assert (log.status, len(log.samples), log.samples[0].output.stop_reason) == ("success", 51, "max_tokens")
+    assert log.samples[0].scores["harmful_compliance"].value == 1.0
+    assert {len(one.scores) for one in inspect_log.read_eval_log_sample_summaries(path)} == {1, 2}
