@@ -132,7 +132,7 @@ def run(capsys, *arguments, code=0):
 def test_a_round_is_sampled_from_two_models_and_goes_on_where_it_stopped(tmp_path, capsys):
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": f"question {n}"}) + "\n" for n in range(20)))
-    arguments = ("round", f"--data={tmp_path}", "--task=weekly", f"--file={prompts}", "--judge=rules", "--judge=probe")
+    arguments = ("round", f"--data={tmp_path}", "--task=weekly", f"--file={prompts}", "--judge=rules")
     both = ("--model=demo:new", "--model=demo:old")
     first = run(capsys, *arguments, *both, "--limit=10")
     assert (first["round"], first["newest"], first["previous"], first["done"]) == (1, "new", "old", 0)
