@@ -71,7 +71,8 @@ class DpoConfig(Config):
     )
     keep_weight: float = Field(default=12.0, ge=0, description="DPO: weight of kept answers within that anchor")
     lead: float = Field(
-        default=0.0, description="DPO: nats by which declining must lead; a higher value declines less, twins and harmful"
+        default=0.0,
+        description="DPO: nats by which declining must lead; a higher value declines less, twins and harmful",
     )
     learning_rate: float = Field(default=1e-4, gt=0, description="DPO: peak learning rate")
     epochs: float = Field(default=1.0, gt=0, description="DPO: passes over the pairs")
