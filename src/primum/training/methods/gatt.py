@@ -16,11 +16,10 @@ from pydantic import Field
 from primum.core.config import Config as Base
 from primum.core.progress import Advance, silent
 from primum.core.records import JsonDict, Message, Messages, assistant, user
-from primum.training import losses
 from primum.training.alarms import Alarms
+from primum.training.answers import learn_answers
 from primum.training.examples import Example
-from primum.training.loop import LoopConfig, MicroLoss, Run
-from primum.training.score import score
+from primum.training.loop import LoopConfig
 
 about = "ghost attention: an instruction of the first turn holds in later ones (arXiv:2307.09288, section 3.3)"
 
@@ -78,12 +77,5 @@ def train(
     config: Config, network: Any, rows: Sequence[Example], folder: Path, seed: int = 0, advance: Advance = silent
 ) -> tuple[list[JsonDict], Alarms]:
     """Train on the last answers of dialogues (all that stands before is the row's prompt and carries no loss)."""
-
-    def loss(network: Any, micro: Sequence[Example], scale: float) -> MicroLoss:
-        logps, lengths = score(network, micro)
-        each = losses.nll(logps, lengths)
-        return MicroLoss(each.sum() / scale, {"nll": each.sum()})
-
     loop = LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
-    run = Run(network, rows, loss, len, loop, folder, advance=advance)
-    return run.train(), run.alarms
+    return learn_answers(loop, network, rows, folder, advance)

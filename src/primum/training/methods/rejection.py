@@ -17,11 +17,10 @@ from pydantic import Field
 from primum.core.config import Config as Base
 from primum.core.progress import Advance, silent
 from primum.core.records import JsonDict
-from primum.training import losses
 from primum.training.alarms import Alarms
+from primum.training.answers import learn_answers
 from primum.training.examples import Example
-from primum.training.loop import LoopConfig, MicroLoss, Run
-from primum.training.score import score
+from primum.training.loop import LoopConfig
 
 about = "rejection sampling: the best of K replies is learned, with the best of earlier rounds (arXiv:2307.09288)"
 
@@ -121,12 +120,5 @@ def train(
     config: Config, network: Any, rows: Sequence[Example], folder: Path, seed: int = 0, advance: Advance = silent
 ) -> tuple[list[JsonDict], Alarms]:
     """Fine-tune on what was kept: the mean NLL of an answer's tokens, each answer weighing the same."""
-
-    def loss(network: Any, micro: Sequence[Example], scale: float) -> MicroLoss:
-        logps, lengths = score(network, micro)
-        each = losses.nll(logps, lengths)
-        return MicroLoss(each.sum() / scale, {"nll": each.sum()})
-
     loop = LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
-    run = Run(network, rows, loss, len, loop, folder, advance=advance)
-    return run.train(), run.alarms
+    return learn_answers(loop, network, rows, folder, advance)
