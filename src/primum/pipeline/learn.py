@@ -1,4 +1,4 @@
-"""The training steps of a repair: warm start, preferences, adapter and merged checkpoint; each resumable.
+"""The training steps of a repair: warm start, preferences, the line, adapter and merged checkpoint; each resumable.
 
 torch is imported inside functions: a dry run and a finished run need none.
 """
@@ -12,13 +12,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from primum.core.records import JsonDict, Pair, digest, to_json
-from primum.pairing.demonstration import Demonstration
+from primum.core.records import JsonDict, Pair, Prompt, Split, digest, to_json
+from primum.pairing.demonstration import Built, Demonstration
 from primum.pipeline.settings import RepairConfig
 from primum.pipeline.steps import Journey
 
 if TYPE_CHECKING:
     from primum.models.load import Model
+    from primum.training.examples import Example
     from primum.training.keeping import KeepConfig, Kept
 
 
@@ -38,29 +39,36 @@ class Learned:
     key: str
 
 
-def learn(
-    journey: Journey, config: RepairConfig, model: Model, pairs: Sequence[Pair], demos: Sequence[Demonstration]
-) -> Learned:
-    """Train the adapter on demonstrations, then on pairs, and save adapter and merged checkpoint.
+def learn(journey: Journey, config: RepairConfig, model: Model, built: Built, prompts: Sequence[Prompt]) -> Learned:
+    """Train the adapter on demonstrations, then on pairs, draw the line, and save adapter and merged checkpoint.
 
     The network inside `model` is changed; load the checkpoint to go on.
+
+    Args:
+        journey: the run folder.
+        config: all settings.
+        model: what is to be repaired.
+        built: demonstrations and pairs.
+        prompts: all prompts: those of the training split are what the linear start reads, those of the development
+            split are what the line is drawn on.
     """
     adapter, checkpoint = journey.folder / "adapter", journey.folder / "checkpoint"
     shared = {"model": model.key, "rank": config.lora_rank, "start": config.lora_start, "seed": config.seed}
     shared["temperature"] = config.temperature
-    data = digest([[to_json(p) for p in pairs], [to_json(d) for d in demos]])
+    seen = [[p.id, p.intent] for p in prompts if p.split != "test"]
     facts = {
         **shared,
-        "data": data,
+        "data": digest([[to_json(p) for p in built.pairs], [to_json(d) for d in built.demonstrations], seen]),
         "sft": config.sft.model_dump(),
         "passes": config.passes,
         "dpo": config.dpo.model_dump(),
     }
-    stage = journey.stage("08-checkpoint", **facts)
+    stage = journey.stage("08-checkpoint", **facts, line=config.line.model_dump())
     if not stage.manifest:
-        training = Training(journey, config, model, _network(model, config), demos, facts)
+        training = Training(journey, config, model, _network(model, config), built.demonstrations, prompts, facts)
         sft = _sft(training)
-        dpo = _dpo(training, pairs)
+        dpo = _dpo(training, built.pairs)
+        _draw_line(training)
         with journey.step("save adapter and merged model"):
             _save(model, training.network, adapter, checkpoint)
         stage.finish(sft=sft["log"], dpo=dpo["log"], alarms=[*sft["alarms"], *dpo["alarms"]])
@@ -77,6 +85,7 @@ class Training:
     model: Model
     network: Any
     demos: Sequence[Demonstration]
+    prompts: Sequence[Prompt]
     facts: JsonDict
 
     @cached_property
@@ -91,6 +100,30 @@ class Training:
             own = [e for e, d in zip(examples, self.demos, strict=True) if d.kind != "harmful"]
             kept = iter(keep(self.network, own))
         return [Kept(e) if d.kind == "harmful" else next(kept) for e, d in zip(examples, self.demos, strict=True)]
+
+    @cached_property
+    def openers(self) -> list[int]:
+        """The tokens with which most of the learned answers begin."""
+        from primum.training.keeping import openers
+
+        return openers(self.rows)
+
+    def asked(self, part: Split, twins_only: bool = False) -> tuple[list[Example], list[Example]]:
+        """Return the harmful and the benign prompts of a split, each with one token of answer.
+
+        Args:
+            part: the split.
+            twins_only: of the benign ones, those that are twins, where there are some.
+        """
+        from primum.training.examples import Answered, Limits, answered
+
+        here = [p for p in self.prompts if p.split == part]
+        if twins_only and any(p.intent == "benign" and p.twin for p in here):
+            here = [p for p in here if p.intent != "benign" or p.twin]
+        sides = [[p for p in here if (p.intent == "benign") is benign] for benign in (False, True)]
+        one = [[Answered(p.messages, "I", Limits(answer=1), ends=False) for p in side] for side in sides]
+        harmful, benign = (answered(side, self.model.tokenizer) if side else [] for side in one)
+        return harmful, benign
 
     @property
     def groups(self) -> list[str]:
@@ -119,6 +152,7 @@ def _sft(training: Training) -> JsonDict:
             load_weights(network, stage.path("weights.safetensors"))
             advance(total)
             return stage.manifest
+        _linear_start(training)
         size = config.sft
         settings = sft.Config(
             **_keeping(config, size.keep_weight).model_dump(), learning_rate=size.learning_rate, epochs=config.passes,
@@ -127,6 +161,57 @@ def _sft(training: Training) -> JsonDict:
         log, alarms = sft.train(settings, network, training.rows, stage.folder, config.seed, advance, training.groups)
         save_weights(network, stage.path("weights.safetensors"))
         return stage.finish(log=log, alarms=alarms.rows)
+
+
+def _linear_start(training: Training) -> None:
+    """Write what a linear reading tells into the fresh adapter, or load what was written."""
+    from primum.training.adapter import load_weights, save_weights
+    from primum.training.linear_start import StartConfig, start
+
+    config, network = training.config, training.network
+    if not config.sft.linear_start:
+        return
+    facts = {k: v for k, v in training.facts.items() if k not in ("dpo", "passes", "sft")}
+    stage = training.journey.stage("06-linear-start", **facts)
+    if not stage.manifest:
+        harmful, benign = training.asked("train")
+        with training.journey.step("linear start", len(harmful) + len(benign), "prompts") as advance:
+            found = start(StartConfig(), network, harmful, benign, training.openers, config.seed, advance)
+            save_weights(network, stage.path("weights.safetensors"))
+        stage.finish(found=found and found._asdict())
+    load_weights(network, stage.path("weights.safetensors"))
+    if found := (stage.manifest or {})["found"]:
+        training.journey.tell(
+            "linear start",
+            f"read off {found['blocks']} blocks; log-odds of declining a harmful prompt "
+            f"{found['before']:.1f} -> {found['after']:.1f}",
+        )
+
+
+def _draw_line(training: Training) -> None:
+    """Draw the line between answering and declining on the development prompts."""
+    from primum.training.adapter import load_weights, save_weights
+    from primum.training.linear_start import draw_line
+
+    config, network = training.config, training.network
+    if not (config.line.draw and training.demos and config.passes):
+        return
+    stage = training.journey.stage("07-line", **training.facts, line=config.line.model_dump())
+    with training.journey.step("draw the line"):
+        if not stage.manifest:
+            harmful, benign = training.asked("dev", twins_only=True)
+            temperature = max(config.temperature, COLDEST)
+            found = draw_line(network, harmful, benign, training.openers, config.line.share, temperature, config.seed)
+            save_weights(network, stage.path("weights.safetensors"))
+            stage.finish(found=found and found._asdict())
+        load_weights(network, stage.path("weights.safetensors"))
+    if found := (stage.manifest or {})["found"]:
+        before, after = (" and ".join(f"{100 * x:.0f}%" for x in found[when]) for when in ("before", "after"))
+        training.journey.tell(
+            "line",
+            f"openings that decline, expected on development prompts (harmful and twins): {before} -> {after}, "
+            f"moved by {found['nats']:+.1f} nats",
+        )
 
 
 def _keeping(config: RepairConfig, keep_weight: float, lead: float = 0.0) -> KeepConfig:

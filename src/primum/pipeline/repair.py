@@ -103,7 +103,7 @@ def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
     described = describe(model)
     before = _measure(journey, config, "before", test, loader, config.model)
     built, found = _pairs(journey, config, train, loader)
-    learned = learn(journey, config, model, built.pairs, built.demonstrations)
+    learned = learn(journey, config, model, built, collected.prompts)
     del model  # training changed it
     loader.held = None
     after = _measure(journey, config, "after", test, loader, str(learned.checkpoint))

@@ -42,6 +42,10 @@ BUDGETS = {
 class SftConfig(Config):
     """The supervised warm start."""
 
+    linear_start: bool = Field(
+        default=True,
+        description="begin from a linear reading of the model's own hidden units, written into the adapter",
+    )
     learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate of the supervised warm start")
     epochs: float | None = Field(
         default=None,
@@ -79,6 +83,15 @@ class DpoConfig(Config):
     batch_size: int = Field(default=4, gt=0, description="DPO: pairs and replayed rows per optimizer step")
     tokens: int = Field(default=40, ge=8, description="DPO: tokens learned of each answer; a cut answer gets no end")
     benign_share: float = Field(default=1.5, gt=0, description="DPO: benign pairs for each harmful one, at most")
+
+
+class LineConfig(Config):
+    """Where the line between answering and declining is drawn once training has ended."""
+
+    draw: bool = Field(default=True, description="draw the line on prompts of development, none of them trained on")
+    share: float = Field(
+        default=0.15, gt=0, lt=1, description="of their benign twins, how many may be declined: less is bolder"
+    )
 
 
 class RepairConfig(Config):
@@ -135,6 +148,7 @@ class RepairConfig(Config):
     reply_tokens: int | None = Field(default=None, ge=1, description="longest reply, in tokens (default: the budget's)")
     sft: SftConfig = Field(default_factory=SftConfig, description="the supervised warm start")
     dpo: DpoConfig = Field(default_factory=DpoConfig, description="direct preference optimisation")
+    line: LineConfig = Field(default_factory=LineConfig, description="the line between answering and declining")
     gate: GateConfig = Field(default_factory=GateConfig, description="limits of the gate")
 
     @property

@@ -161,6 +161,24 @@ def _separate(network: Any, examples: Sequence[Example], packed: Packed) -> Tens
     return _forward(network, input_ids=rows.ids)[:, :-1][rows.targets[:, 1:]]
 
 
+def shares_prompts(network: Any, examples: Sequence[Example]) -> bool:
+    """Whether rows like these are laid into one tree (`packed`) for this network."""
+    packed = pack(examples, next(network.parameters()).device)
+    return _within_window(network, packed) and way(network, examples) != "separate"
+
+
+def plain_way(network: Any, examples: Sequence[Example], packed: Packed) -> Tensor:
+    """Return the states of a tree as `answer_states` does, every layer called as a module: hooks on layers are heard.
+
+    Raises:
+        ValueError: rows of this network do not share a tree (`shares_prompts`).
+    """
+    name = way(network, examples, _learns(network))
+    if name == "separate":
+        raise ValueError("rows of this network do not share a tree")
+    return _WAYS["paths" if name == "blocks" else name](network, examples, packed)
+
+
 def _within_window(network: Any, packed: Packed) -> bool:
     """Whether no row is longer than the window of a model with sliding attention; a tree knows no window."""
     window = getattr(causal(network).config.get_text_config(), "sliding_window", None)

@@ -1,0 +1,372 @@
+"""A warm start in closed form: what the network already knows of a prompt is read off, and written into the adapter.
+
+Before the first token of an answer the hidden units of a network tell harmful prompts from their benign twins almost
+as well as long fine-tuning does (a linear reading of them is refusal's direction, arXiv:2406.11717), but nothing makes
+it decline. Here a ridge regression over the hidden units of many blocks gives one where a harmful prompt is about to
+be answered, and nought before benign answers and everywhere else. Each block's adapter gets one rank-one update: what
+it reads is the block's part of that regression, what it writes is the direction in which the openers of the learned
+answers become likelier (their gradient), as in editing a memory (arXiv:2210.07229). Fine-tuning then starts from a
+network that declines already, and need not find out what to look at.
+
+`draw_line` uses the same two ends after training: it moves the openers' likelihood before every answer by one constant,
+so that the network declines as often as is wanted.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from primum.core.config import Config as Base
+from primum.core.progress import Advance, silent
+from primum.training.batches import micro_batches
+from primum.training.examples import Example
+from primum.training.packed import pack
+from primum.training.score import answer_states, causal, logits, plain_way, shares_prompts
+
+log = logging.getLogger(__name__)
+ELSEWHERE = 2
+"""Tokens per row where nothing is to be declined, to one where an answer begins."""
+DIRECTIONS = 160
+"""Rows over which the openers' gradient is averaged: it hardly differs between prompts."""
+LEAST = 32
+"""Fewer rows of a kind than this say nothing about others."""
+PROBED = 96
+"""Harmful rows on which the strength is measured; the regression does not see them."""
+
+
+class StartConfig(Base):
+    """How the warm start in closed form is fitted and written."""
+
+    ridge: float = Field(default=0.1, gt=0, description="penalty of the regression, against a mean kernel of one")
+    odds: float = Field(
+        default=-0.5, description="log-odds of declining that a typical harmful prompt of training is brought to"
+    )
+
+
+class Fitted(NamedTuple):
+    """What was written.
+
+    blocks: how many were touched. strength: nats per unit of the regression. before, after: log-odds of declining a
+    typical harmful row that the regression did not see.
+    """
+
+    blocks: int
+    strength: float
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Site:
+    """The adapter of one block's last product, which writes hidden units (F) into the residual stream (D)."""
+
+    layer: Any
+
+    @property
+    def a(self) -> Tensor:
+        """What the adapter reads, (r, F)."""
+        return self.layer.lora_A["default"].weight
+
+    @property
+    def b(self) -> Tensor:
+        """What it writes, (D, r)."""
+        return self.layer.lora_B["default"].weight
+
+    @property
+    def scale(self) -> float:
+        """The adapter's factor."""
+        return self.layer.scaling["default"]
+
+
+def sites(network: Any) -> list[Site]:
+    """Return the adapted products from hidden units to the residual stream, block by block; none: not that kind."""
+    width = causal(network).config.get_text_config().hidden_size
+    found = [m for m in network.modules() if hasattr(m, "lora_A") and "default" in m.lora_A]
+    return [Site(m) for m in found if getattr(m, "out_features", 0) == width != getattr(m, "in_features", width)]
+
+
+def start(
+    config: StartConfig,
+    network: Any,
+    harmful: Sequence[Example],
+    benign: Sequence[Example],
+    openers: Sequence[int],
+    seed: int = 0,
+    advance: Advance = silent,
+) -> Fitted | None:
+    """Write a first warm start into a fresh adapter; None where the network has no such products.
+
+    Args:
+        config: penalty and strength.
+        network: with a fresh adapter.
+        harmful: rows whose prompts are to be declined; what counts is where their answers begin.
+        benign: rows whose answers are to stay as they are.
+        openers: tokens that open the answers to be learned.
+        seed: of the tokens that stand for "elsewhere".
+        advance: told of every row.
+    """
+    places = sites(network)
+    if not (places and len(harmful) >= LEAST and benign and openers and shares_prompts(network, harmful[:4])):
+        return None
+    network.eval()
+    rng = random.Random(seed)
+    probed = rng.sample(list(harmful), min(PROBED, len(harmful) // 4))
+    unseen = {id(row) for row in probed}
+    fitted = [row for row in harmful if id(row) not in unseen]
+    read = [_units(network, places, rows, rng, advance) for rows in (fitted, benign)]
+    begins, elsewhere = zip(*read, strict=True)
+    rows = torch.cat([*begins, *elsewhere])
+    wanted = torch.zeros(len(rows))
+    wanted[: len(begins[0])] = 1.0
+    weights = ridge(rows, wanted, config.ridge)
+    some = [*harmful, *benign]
+    ways = directions(network, places, rng.sample(some, min(DIRECTIONS, len(some))), openers)
+    reading = [
+        (w / norm, way * norm)
+        for w, way in zip(weights.chunk(len(places)), ways, strict=True)
+        if (norm := _root(w, way))
+    ]
+    before = odds(network, probed, openers).median().item()
+    base = [(site.a[0].clone(), site.b[:, 0].clone()) for site in places]
+
+    def put(strength: float) -> float:
+        with torch.no_grad():
+            for site, (w, way) in zip(places, reading, strict=True):
+                root = abs(strength) ** 0.5
+                site.a[0] = w * root
+                site.b[:, 0] = way * root / site.scale
+        return odds(network, probed, openers).median().item()
+
+    strength, after = _search(put, before, config.odds)
+    if after <= before:
+        with torch.no_grad():
+            for site, (a, b) in zip(places, base, strict=True):
+                site.a[0], site.b[:, 0] = a, b
+        return None
+    return Fitted(len(places), strength, before, after)
+
+
+def _root(w: Tensor, way: Tensor) -> float:
+    """Return what shares the length of a rank-one product equally between its two ends."""
+    return float((w.norm() / way.norm()).sqrt())
+
+
+def _search(put: Callable[[float], float], before: float, wanted: float) -> tuple[float, float]:
+    """Find the strength that brings the log-odds to what is wanted: at first as a straight line would, then by halves.
+
+    The odds rise less than linearly, and fall again where far too much is added.
+    """
+    low, strength = 0.0, max(wanted - before, 1.0)
+    best = (0.0, before)
+    high = float("inf")
+    for _ in range(5):
+        found = put(strength)
+        if abs(found - wanted) < abs(best[1] - wanted):
+            best = (strength, found)
+        if abs(found - wanted) < 0.5:
+            break
+        if found < wanted:
+            low = strength
+        else:
+            high = strength
+        strength = strength * 1.5 if high == float("inf") else (low + high) / 2
+    return best[0], put(best[0]) if best[0] else before
+
+
+def ridge(rows: Tensor, wanted: Tensor, penalty: float) -> Tensor:
+    """Return the weights (F,) of a ridge regression without constant of wanted (N,) on rows (N, F).
+
+    Columns are in units of their spread. It is solved by rows (the dual form, Saunders et al. 1998), so wide rows cost
+    little.
+
+    Args:
+        rows: fp16 or fp32.
+        wanted: what the rows are to give.
+        penalty: against a kernel whose diagonal is about one.
+    """
+    spread = rows.float().std(0) + 1e-3
+    scaled = rows.float() / spread
+    kernel = scaled @ scaled.T / scaled.shape[1]
+    kernel.diagonal().add_(penalty)
+    solved = torch.linalg.solve(kernel, wanted)
+    return scaled.T @ solved / scaled.shape[1] / spread
+
+
+@contextmanager
+def _hooks(made: list[Any]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for hook in made:
+            hook.remove()
+
+
+@torch.no_grad()
+def _units(
+    network: Any, places: Sequence[Site], rows: Sequence[Example], rng: random.Random, advance: Advance
+) -> tuple[Tensor, Tensor]:
+    """Return the hidden units of all sites side by side, fp16: where answers begin (N, F), and elsewhere (M, F)."""
+    begins, elsewhere = list[Tensor](), list[Tensor]()
+    heard: dict[int, Tensor] = {}
+
+    def listen(at: int) -> Callable[[Any, Any], None]:
+        def hook(_module: Any, inputs: Any) -> None:
+            heard[at] = inputs[0].reshape(-1, inputs[0].shape[-1])
+
+        return hook
+
+    with _hooks([site.layer.register_forward_pre_hook(listen(i)) for i, site in enumerate(places)]):
+        for group in micro_batches(rows, 1536):
+            packed = pack(group, next(network.parameters()).device)
+            plain_way(network, group, packed)
+            starts = packed.before[packed.lengths.cumsum(0) - packed.lengths]
+            others = sorted(set(range(1, packed.ids.shape[1])) - set(starts.tolist()))
+            some = torch.tensor(rng.sample(others, min(len(others), ELSEWHERE * len(group))))
+            units = [heard[i] for i in range(len(places))]
+            begins.append(torch.cat([u[starts] for u in units], 1).half().cpu())
+            elsewhere.append(torch.cat([u[some] for u in units], 1).half().cpu())
+            advance(len(group))
+    return torch.cat(begins), torch.cat(elsewhere)
+
+
+@torch.enable_grad()
+def directions(network: Any, places: Sequence[Site], rows: Sequence[Example], openers: Sequence[int]) -> list[Tensor]:
+    """Return for each site what to add to its output (D,) for one nat more of the openers where an answer begins.
+
+    It is the mean gradient of their log-odds over its squared length: right to first order.
+    """
+    total = [torch.zeros(site.b.shape[0]) for site in places]
+    heard: dict[int, Tensor] = {}
+
+    def listen(at: int) -> Callable[[Any, Any, Tensor], None]:
+        def hook(_module: Any, _inputs: Any, output: Tensor) -> None:
+            if output.requires_grad:
+                output.retain_grad()
+                heard[at] = output
+
+        return hook
+
+    with _hooks([site.layer.register_forward_hook(listen(i)) for i, site in enumerate(places)]):
+        for group in micro_batches([_opened(row, openers) for row in rows], 1024):
+            packed = pack(group, next(network.parameters()).device)
+            states = plain_way(network, group, packed)
+            _log_odds(logits(network, states), openers).sum().backward()  # type: ignore[no-untyped-call]
+            for i, sum_ in enumerate(total):
+                grad = heard[i].grad
+                if grad is not None:
+                    sum_ += grad.reshape(-1, grad.shape[-1])[packed.before].float().sum(0).cpu()
+    network.zero_grad(set_to_none=True)
+    mean = [each / len(rows) for each in total]
+    return [(each / each.square().sum().clamp(min=1e-12)).to(places[0].b.device) for each in mean]
+
+
+@torch.no_grad()
+def odds(network: Any, rows: Sequence[Example], openers: Sequence[int], temperature: float = 1.0) -> Tensor:
+    """Return the log-odds (N,) that an answer begins with one of the openers, as drawn at a temperature."""
+    found, opened = torch.zeros(len(rows)), [_opened(row, openers) for row in rows]
+    order = {id(row): i for i, row in enumerate(opened)}
+    for group in micro_batches(opened, 1536):
+        value = _log_odds(logits(network, answer_states(network, group).hidden) / temperature, openers)
+        found[[order[id(row)] for row in group]] = value.cpu()
+    return found
+
+
+def _opened(row: Example, openers: Sequence[int]) -> Example:
+    """Return the prompt with one token of answer: only where answers begin is looked at."""
+    return Example(row.prompt, (openers[0],))
+
+
+def _log_odds(logits: Tensor, openers: Sequence[int]) -> Tensor:
+    logp = torch.log_softmax(logits, -1)[:, list(openers)].logsumexp(-1)
+    return logp - torch.log1p(-logp.exp().clamp(max=1 - 1e-6))
+
+
+class Line(NamedTuple):
+    """Where the line was drawn.
+
+    nats: added to the openers before every answer. before, after: the shares of harmful and of benign rows whose
+    answers are expected to be declined.
+    """
+
+    nats: float
+    before: tuple[float, float]
+    after: tuple[float, float]
+
+
+def draw_line(
+    network: Any,
+    harmful: Sequence[Example],
+    benign: Sequence[Example],
+    openers: Sequence[int],
+    share: float,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> Line | None:
+    """Move the openers' log-odds before every answer by one constant, until a given share of benign rows is declined.
+
+    The order of prompts stays as it was learned; what moves is where the line between them is drawn (logit adjustment,
+    arXiv:2007.07314). It is written into what the adapters read already, so their rank stays the same.
+
+    Args:
+        network: with a trained adapter.
+        harmful: rows that were not trained on; what counts is where their answers begin.
+        benign: their benign twins.
+        openers: tokens that open the answers that decline.
+        share: of the benign rows that may be declined when drawn at `temperature`.
+        temperature: of drawing.
+        seed: of the tokens that stand for "elsewhere".
+    """
+    places = sites(network)
+    enough = min(len(harmful), len(benign)) >= LEAST
+    if not (places and enough and openers and shares_prompts(network, harmful[:4])):
+        return None
+    network.eval()
+    rows = [*harmful, *benign]
+    begins, elsewhere = _units(network, places, rows, random.Random(seed), silent)
+    sizes = [site.a.shape[1] for site in places]
+
+    def inner(units: Tensor) -> Tensor:
+        parts = units.float().split(sizes, 1)
+        return torch.cat([part @ site.a.detach().float().cpu().T for part, site in zip(parts, places, strict=True)], 1)
+
+    read = torch.cat([inner(begins), inner(elsewhere)])
+    wanted = torch.zeros(len(read))
+    wanted[: len(begins)] = 1.0
+    weights = ridge(read, wanted, 0.01).split([site.a.shape[0] for site in places])
+    ways = directions(network, places, rows[:: max(1, len(rows) // DIRECTIONS)], openers)
+    base = [site.b.detach().clone() for site in places]
+
+    def put(nats: float) -> tuple[float, float]:
+        with torch.no_grad():
+            for site, held, w, way in zip(places, base, weights, ways, strict=True):
+                site.b.copy_(held + nats / len(places) / site.scale * torch.outer(way, w.to(way)))
+        share_of = [odds(network, part, openers, temperature).sigmoid().mean().item() for part in (harmful, benign)]
+        return share_of[0], share_of[1]
+
+    before = put(0.0)
+    nats, after = _bisect(put, before, share)
+    return Line(nats, before, after)
+
+
+def _bisect(
+    put: Callable[[float], tuple[float, float]], before: tuple[float, float], share: float
+) -> tuple[float, tuple[float, float]]:
+    """Find the nats at which the second share is what is wanted; it grows with them."""
+    way = 1.0 if before[1] < share else -1.0
+    near, far, found = 0.0, way * 2.0, before
+    while (found := put(far))[1] * way < share * way and abs(far) < 12:
+        near, far = far, far * 2
+    for _ in range(5):
+        middle = (near + far) / 2
+        found = put(middle)
+        near, far = (middle, far) if found[1] * way < share * way else (near, middle)
+    return far, put(far)
