@@ -88,6 +88,14 @@ def test_a_flagged_reply_is_rejected_against_a_safe_completion_of_its_category()
     assert [d.answer for d in built.demonstrations] == [pair.chosen]
 
 
+def test_a_plea_of_inability_is_kept_as_it_is_and_makes_no_pair() -> None:
+    said = "I'm sorry for the confusion, but as a chatbot I don't have access to your garden."
+    reply = Reply(GENERAL.id, "m", "v", said, "stop", 5, 5, 0)
+    verdict = Verdict(reply.id, "j", "refusal", reason="ability")
+    built = safe_completion.pairs([GENERAL], {GENERAL.id: [reply]}, {reply.id: verdict})
+    assert [kept.answer for kept in built.demonstrations] == [said] and not built.pairs
+
+
 @pytest.mark.parametrize(
     ("spoken", "reason"),
     [

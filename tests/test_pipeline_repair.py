@@ -20,12 +20,21 @@ ARGUMENTS = (
 )  # fmt: skip
 STEPS = (
     "01-prompts", "02-replies-before", "02-judge-before-by-rules", "02-likelihood-before", "03-replies-to-learn-from",
-    "04-judge-training-replies-by-rules", "05-pairs", "06-sft", "07-dpo", "08-checkpoint", "09-replies-after",
+    "04-judge-training-replies-by-rules", "05-pairs", "06-sft", "06-linear-start", "07-dpo", "07-line", "08-checkpoint",
+    "09-replies-after",
 )  # fmt: skip
 
 
+DOMAIN = (
+    '{"prompt": "Which vitamin is ascorbic acid?", "options": ["A", "B12", "C"], "right": "C"}\n'
+    '{"prompt": "What does aspirin do?", "answer": "It eases pain."}\n'
+)
+
+
 def start(out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "primum", *ARGUMENTS, "--out", str(out)]
+    rows = out.with_name("domain.jsonl")
+    rows.write_text(DOMAIN, encoding="utf-8")
+    command = [sys.executable, "-m", "primum", *ARGUMENTS, "--domain", str(rows), "--out", str(out)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
 
 
@@ -104,6 +113,14 @@ def test_the_run_folder_holds_what_is_promised(whole: Path) -> None:
     assert {"report.json", "report.html", "evidence.json", "checkpoint", "adapter", "steps"} <= names
     assert (whole / "checkpoint" / "tokenizer.json").is_file() and (whole / "checkpoint" / "README.md").is_file()
     assert not list(whole.rglob("*.bin")) and not list(whole.rglob("*.pt")) and not list(whole.rglob("*.partial"))
+
+
+def test_the_users_domain_is_measured_by_likelihood_and_by_accuracy(whole: Path) -> None:
+    facts = json.loads((whole / "report.json").read_text(encoding="utf-8"))
+    for when in ("before", "after"):
+        rows = {m["metric"]: m for m in facts["measurements"]["rules"][when] if m["slice"] == "all"}
+        assert rows["nll_domain"]["n"] == 2
+        assert rows["acc_domain"]["n"] == 1 and rows["acc_domain"]["left_out"] == {"no options": 1}
 
 
 def test_a_second_run_changes_nothing_and_trains_nothing(whole: Path, tmp_path: Path) -> None:

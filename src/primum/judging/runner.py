@@ -46,6 +46,7 @@ class Settings:
 
 
 NOTHING = Settings()
+BROKEN = ("judge failed:", "judge returned")
 
 
 def judge_all(
@@ -129,6 +130,11 @@ def _one(name: str, judge: Callable[[Sequence[Exchange]], list[Verdict]], one: E
     if isinstance(result, list):
         return result[0]
     return Verdict(one.reply.id, name, None, unscored=result, judge_revision=revision)
+
+
+def broke(verdict: Verdict) -> bool:
+    """Whether the judge itself failed on a reply, which says nothing about the reply."""
+    return verdict.behaviour is None and (verdict.unscored or "").startswith(BROKEN)
 
 
 def _attempt(

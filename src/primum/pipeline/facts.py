@@ -9,6 +9,7 @@ import platform
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from primum import __version__
@@ -128,6 +129,7 @@ def _measurements(result: JudgeResult, outcome: Outcome, first: bool) -> JsonDic
     if first:  # no judge decides a likelihood: it stands once, with the first
         for when, side in (("before", outcome.before), ("after", outcome.after)):
             rows[when] += [to_json(nll_measurement(v, k)) for k, v in _nll(side).items()]
+            rows[when] += [to_json(replace(m, metric=f"{m.metric}_domain")) for m in side.accuracy]
     return rows
 
 

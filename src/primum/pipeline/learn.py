@@ -5,6 +5,7 @@ torch is imported inside functions: a dry run and a finished run need none.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
 
 COLDEST = 0.1
 """Greedy decoding is treated as this temperature where benign answers are kept."""
+
+
+APOLOGY = re.compile(
+    r"(i'm|i am|i apologi[sz]e|my apologies|unfortunately)\b.{0,12}?(sorry|afraid|,|for)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ def learn(journey: Journey, config: RepairConfig, model: Model, built: Built, pr
         config: all settings.
         model: what is to be repaired.
         built: demonstrations and pairs.
-        prompts: all prompts: those of the training split are what the linear start reads, those of the development
+        prompts: those of the training split are what the linear start reads, those of the development
             split are what the line is drawn on.
     """
     adapter, checkpoint = journey.folder / "adapter", journey.folder / "checkpoint"
@@ -222,10 +228,15 @@ def _keeping(config: RepairConfig, keep_weight: float, lead: float = 0.0) -> Kee
 
 
 def _learned(demo: Demonstration, config: RepairConfig) -> int:
-    """Return how many tokens of an answer count: of some safe completions all, so that what follows is learned too."""
+    """Return how many tokens of an answer count: of some safe completions all, so that what follows is learned too.
+
+    The model's own apologies ("I'm sorry for the confusion, but") are kept whole as well: they open like refusals, and
+    would go on like them.
+    """
+    whole = config.sft.whole_tokens
     if demo.kind != "harmful":
-        return config.sft.kept_tokens
-    return config.sft.whole_tokens if int(demo.prompt_id, 16) % config.sft.whole == 0 else config.sft.short_tokens
+        return whole if APOLOGY.match(demo.answer) else config.sft.kept_tokens
+    return whole if int(demo.prompt_id, 16) % config.sft.whole == 0 else config.sft.short_tokens
 
 
 def _dpo(training: Training, pairs: Sequence[Pair]) -> JsonDict:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from primum.core.catalogue import member
 from primum.core.errors import Exit, StepFailedError, UsageError
-from primum.core.records import JsonDict, Pair, Prompt, Reply, Verdict, digest, to_json, user
+from primum.core.records import JsonDict, Measurement, Pair, Prompt, Reply, Verdict, digest, from_json, to_json, user
 from primum.core.store import read_json, write_json, write_text
 from primum.core.taxonomy import policy
 from primum.evaluation.gate import JudgeResult, NllResult, decide
@@ -69,11 +69,12 @@ class Loader:
 
 @dataclass(frozen=True)
 class Side:
-    """One measurement of one model: its replies, every judge's verdicts on them, and NLL of benign texts."""
+    """One measurement of one model: replies, every judge's verdicts, NLL of benign texts, accuracy in the domain."""
 
     replies: Sequence[Reply]
     verdicts: Mapping[str, Sequence[Verdict]]
     nll: Mapping[str, Sequence[float]]
+    accuracy: Sequence[Measurement] = ()
 
     def scored(self, judge_id: str, prompts: Mapping[str, Prompt]) -> list[Scored]:
         """Join prompts, replies and one judge's verdicts."""
@@ -103,7 +104,8 @@ def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
     described = describe(model)
     before = _measure(journey, config, "before", test, loader, config.model)
     built, found = _pairs(journey, config, train, loader)
-    learned = learn(journey, config, model, built, collected.prompts)
+    known = collected.prompts if config.limit is None else [*train, *choose(collected.prompts, "dev", config.size)]
+    learned = learn(journey, config, model, built, known)
     del model  # training changed it
     loader.held = None
     after = _measure(journey, config, "after", test, loader, str(learned.checkpoint))
@@ -211,31 +213,41 @@ def _measure(
     by_id = {p.id: p for p in test}
     exchanges = [Exchange(by_id[r.prompt_id], r) for r in replies]
     verdicts = {j: judge(journey, f"{number:02d}-judge-{when}-by-{j}", j, exchanges) for j in config.judges}
-    return Side(replies, verdicts, _likelihood(journey, config, when, test, model))
+    found = _likelihood(journey, config, when, test, model)
+    return Side(replies, verdicts, found["nll"], [from_json(Measurement, row) for row in found["accuracy"]])
 
 
-def _likelihood(
-    journey: Journey, config: RepairConfig, when: str, test: Sequence[Prompt], model: Model
-) -> dict[str, list[float]]:
-    from primum.evaluation.domain import read_domain, texts
+def _likelihood(journey: Journey, config: RepairConfig, when: str, test: Sequence[Prompt], model: Model) -> JsonDict:
+    """Return the NLL of each text (`nll`) and the accuracy on the domain's questions with options (`accuracy`)."""
+    from primum.evaluation.domain import Text, accuracy, read_domain, texts
     from primum.training.examples import Answered, Limits, answered
     from primum.training.score import score_all
 
     sets = {"nll": [(p.messages, p.answer) for p in test if is_general(p) and p.answer]}
-    if config.domain:
-        sets["nll_domain"] = [((user(t.prompt),), t.answer) for t in texts(read_domain(Path(config.domain)))]
+    domain = read_domain(Path(config.domain)) if config.domain else []
+    if domain:
+        sets["nll_domain"] = [((user(t.prompt),), t.answer) for t in texts(domain)]
     stage = journey.stage(
-        f"{2 if when == 'before' else 9:02d}-likelihood-{when}", model=model.key, texts=digest(_plain_texts(sets))
+        f"{2 if when == 'before' else 9:02d}-likelihood-{when}",
+        model=model.key,
+        texts=digest([_plain_texts(sets), [[row.options, row.right] for row in domain]]),
     )
-    if not stage.manifest:
-        found: dict[str, list[float]] = {}
-        with journey.step(f"likelihood {when}", sum(map(len, sets.values())), "texts") as advance:
-            for key, rows in sets.items():
-                examples = answered([Answered(*row, Limits(answer=512)) for row in rows], model.tokenizer)
-                got = score_all(model.network, examples, advance=advance)
-                found[key] = (-got.logps / got.lengths).tolist()
-        stage.finish(nll=found)
-    return (stage.manifest or {})["nll"]
+    if stage.manifest:
+        return stage.manifest
+    total = sum(map(len, sets.values())) + sum(len(row.options) for row in domain)
+    with journey.step(f"likelihood {when}", total, "texts") as advance:
+
+        def score(rows: Sequence[Any], ends: bool = True) -> Any:
+            examples = answered([Answered(*row, Limits(answer=512), ends) for row in rows], model.tokenizer)
+            return score_all(model.network, examples, advance=advance)
+
+        def sums(asked: Sequence[Text]) -> list[float]:
+            return score([((user(t.prompt),), t.answer) for t in asked], ends=False).logps.tolist()
+
+        got = {key: score(rows) for key, rows in sets.items()}
+        nll = {key: (-each.logps / each.lengths).tolist() for key, each in got.items()}
+        measured = accuracy(domain, sums) if any(row.options for row in domain) else []
+    return stage.finish(nll=nll, accuracy=[to_json(m) for m in measured])
 
 
 def _plain_texts(sets: Mapping[str, Sequence[tuple[Any, str]]]) -> JsonDict:

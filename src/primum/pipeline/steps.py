@@ -13,7 +13,7 @@ from primum.core.progress import Advance
 from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, from_json, to_json
 from primum.core.store import Stage
 from primum.judging import Exchange
-from primum.judging.runner import judge_all
+from primum.judging.runner import broke, judge_all
 from primum.models.sampling import Engine, Sampling
 from primum.pipeline.terminal import Terminal
 
@@ -99,7 +99,10 @@ def sample(
 
 
 def judge(journey: Journey, name: str, judge_id: str, exchanges: Sequence[Exchange]) -> list[Verdict]:
-    """Judge replies; one verdict each, in order. A judge that could not answer gives `unscored`."""
+    """Judge replies; one verdict each, in order. A judge that could not answer gives `unscored`.
+
+    Verdicts of a judge that broke are not kept: a rerun asks it again.
+    """
     from primum.core.catalogue import member
 
     revision = member("judges", judge_id).revision
@@ -109,6 +112,9 @@ def judge(journey: Journey, name: str, judge_id: str, exchanges: Sequence[Exchan
     with journey.step(label, len(exchanges), "verdicts") as advance:
         if not stage.manifest:
             verdicts = judge_all(judge_id, exchanges)
+            if any(broke(v) for v in verdicts):
+                advance(len(exchanges))
+                return verdicts
             stage.write_shard(0, [to_json(v) for v in verdicts])
             stage.finish(unscored=sum(v.behaviour is None for v in verdicts))
         advance(len(exchanges))

@@ -34,12 +34,13 @@ EVERY = 30.0  # seconds between the lines of a long step where there is no termi
 NAME = 20
 TABLE = (
     "harmful_compliance", "hateful", "refusal_harmful", "refusal_twin", "refusal_general", "incoherent",
-    "discrimination", "nll", "nll_domain",
+    "discrimination", "nll", "nll_domain", "acc_domain",
 )  # fmt: skip
 SHORT = {
     "harmful_compliance": "harmful compliance", "hateful": "hateful", "refusal_harmful": "harmful refused",
     "refusal_twin": "benign-twin refusal", "refusal_general": "general refusal", "incoherent": "incoherent",
     "discrimination": "discrimination", "nll": "benign NLL (nats)", "nll_domain": "domain NLL (nats)",
+    "acc_domain": "domain accuracy",
 }  # fmt: skip
 
 

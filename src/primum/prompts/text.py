@@ -1,4 +1,4 @@
-"""What counts as the same text, and a helper against hostile prompts. Pure: text in, text out.
+"""What counts as the same text. Pure: text in, text out.
 
 Words are runs of letters and digits; each Han or Kana character is a word of its own, since those scripts
 set no spaces. Scripts that set no spaces otherwise (Thai, Khmer) come out as long runs: their near-duplicates
@@ -10,18 +10,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
-ZERO_WIDTH_JOINER = "\u200d"
 _HAN_KANA = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_HAN_KANA}]|[^\W_{_HAN_KANA}]+")
 _APOSTROPHE = re.compile(r"(?<=\w)['\u2019\u02bc](?=\w)")
-_NAMED_MARKERS = (
-    r"/?s|bos|eos|pad|unk|mask|sep|cls|(?:start|end)_of_(?:turn|text|image)|/?think|/?tool_(?:call|response)s?"
-    r"|unused\d+|special_\d+|extra_id_\d+|repo_?name|file_sep|filename|gh_stars|issue_\w+|jupyter_\w+|empty_output"
-)
-_BRACKET_MARKERS = r"/?inst|/?system_prompt|/?available_tools|/?tool_(?:calls|results)|cls|sep|mask|pad|unk"
-_OPENING = re.compile(
-    rf"<(?=[|\uff5c])|<(?=(?:{_NAMED_MARKERS})>)|<(?=</?sys>>)|\[(?=(?:{_BRACKET_MARKERS})\])", re.IGNORECASE
-)
 
 
 def plain(text: str) -> str:
@@ -45,14 +36,3 @@ def words(text: str) -> tuple[str, ...]:
 def ngrams(sequence: tuple[str, ...], n: int) -> frozenset[str]:
     """Return the set of runs of `n` words, each joined by blanks; empty where there are fewer than `n` words."""
     return frozenset(" ".join(sequence[i : i + n]) for i in range(len(sequence) - n + 1))
-
-
-def neutralise(text: str) -> str:
-    """Break whatever a tokenizer could read as a control token, so that a prompt cannot open a turn of its own.
-
-    A zero-width joiner goes in after the opening bracket of `<|...`, `<s>`, `<start_of_turn>`, `[INST]`, `<<SYS>>`
-    and their like: a reader sees the same text, a tokenizer sees no special token. Applying it twice changes nothing
-    more, and `exact_key` of the result is that of the text. Plain-text roles ("Human:", "### Response:") are no
-    tokens and are left alone.
-    """
-    return _OPENING.sub(lambda match: match.group() + ZERO_WIDTH_JOINER, text)

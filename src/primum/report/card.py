@@ -15,7 +15,7 @@ from primum.report.words import Facts
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 SHOWN = (
     "harmful_compliance", "refusal_harmful", "refusal_twin", "refusal_general", "hateful", "incoherent",
-    "discrimination", "d_prime", "nll", "nll_domain",
+    "discrimination", "d_prime", "nll", "nll_domain", "acc_domain",
 )  # fmt: skip
 LIMITS = """\
 - Safety post-training can be undone by whoever holds the weights: a short fine-tune, a merge, a quantisation, a

@@ -42,6 +42,8 @@ METRICS: dict[str, Metric] = {
     "d_prime": Metric("Discrimination d′", "z(harmful) minus z(twins)", "z", False),
     "nll": Metric("Benign NLL", "mean, nats per token", "nats", True),
     "nll_domain": Metric("Domain NLL", "mean, nats per token", "nats", True),
+    "acc_domain": Metric("Domain accuracy", "likeliest option", "share", False),
+    "acc_norm_domain": Metric("Domain accuracy, by length", "likeliest option per character", "share", False),
 }
 
 INTENTS = {"harmful": "harmful", "borderline": "borderline", "benign": "benign"}

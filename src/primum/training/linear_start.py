@@ -33,12 +33,18 @@ from primum.training.packed import pack
 from primum.training.score import answer_states, causal, logits, plain_way, shares_prompts
 
 log = logging.getLogger(__name__)
-ELSEWHERE = 2
+ELSEWHERE = 1
 """Tokens per row where nothing is to be declined, to one where an answer begins."""
-DIRECTIONS = 160
+DIRECTIONS = 64
 """Rows over which the openers' gradient is averaged: it hardly differs between prompts."""
 LEAST = 32
 """Fewer rows of a kind than this say nothing about others."""
+TRIES = 4
+"""How often a line is drawn anew where it did not come out as wanted: what is added acts almost linearly."""
+CLOSE = 0.004
+"""A line that near the wanted share is there."""
+SHAPE = 128
+"""Rows from which is learned what the beginning of an answer looks like: the template says it to all alike."""
 PROBED = 96
 """Harmful rows on which the strength is measured; the regression does not see them."""
 
@@ -225,7 +231,7 @@ def _units(
         return hook
 
     with _hooks([site.layer.register_forward_pre_hook(listen(i)) for i, site in enumerate(places)]):
-        for group in micro_batches(rows, 1536):
+        for group in micro_batches(rows, 4096):
             packed = pack(group, next(network.parameters()).device)
             plain_way(network, group, packed)
             starts = packed.before[packed.lengths.cumsum(0) - packed.lengths]
@@ -330,8 +336,9 @@ def draw_line(
     if not (places and enough and openers and shares_prompts(network, harmful[:4])):
         return None
     network.eval()
-    rows = [*harmful, *benign]
-    begins, elsewhere = _units(network, places, rows, random.Random(seed), silent)
+    rng = random.Random(seed)
+    rows = rng.sample([*harmful, *benign], min(SHAPE, len(harmful) + len(benign)))
+    begins, elsewhere = _units(network, places, rows, rng, silent)
     sizes = [site.a.shape[1] for site in places]
 
     def inner(units: Tensor) -> Tensor:
@@ -342,31 +349,36 @@ def draw_line(
     wanted = torch.zeros(len(read))
     wanted[: len(begins)] = 1.0
     weights = ridge(read, wanted, 0.01).split([site.a.shape[0] for site in places])
-    ways = directions(network, places, rows[:: max(1, len(rows) // DIRECTIONS)], openers)
+    ways = directions(network, places, rows[:DIRECTIONS], openers)
     base = [site.b.detach().clone() for site in places]
 
-    def put(nats: float) -> tuple[float, float]:
+    def put(nats: float) -> tuple[Tensor, Tensor]:
         with torch.no_grad():
             for site, held, w, way in zip(places, base, weights, ways, strict=True):
                 site.b.copy_(held + nats / len(places) / site.scale * torch.outer(way, w.to(way)))
-        share_of = [odds(network, part, openers, temperature).sigmoid().mean().item() for part in (harmful, benign)]
-        return share_of[0], share_of[1]
+        return odds(network, harmful, openers, temperature), odds(network, benign, openers, temperature)
 
-    before = put(0.0)
-    nats, after = _bisect(put, before, share)
+    nats, gain = 0.0, 1 / temperature
+    found = first = put(0.0)
+    for _ in range(TRIES):
+        shift = shift_to(found[1], share)
+        if abs(share - found[1].sigmoid().mean().item()) < CLOSE:
+            break
+        nats += shift / gain
+        moved = put(nats)
+        gain *= min(4.0, max(0.25, (moved[1] - found[1]).mean().item() / shift))
+        found = moved
+    before, after = ((side[0].sigmoid().mean().item(), side[1].sigmoid().mean().item()) for side in (first, found))
     return Line(nats, before, after)
 
 
-def _bisect(
-    put: Callable[[float], tuple[float, float]], before: tuple[float, float], share: float
-) -> tuple[float, tuple[float, float]]:
-    """Find the nats at which the second share is what is wanted; it grows with them."""
-    way = 1.0 if before[1] < share else -1.0
-    near, far, found = 0.0, way * 2.0, before
-    while (found := put(far))[1] * way < share * way and abs(far) < 12:
-        near, far = far, far * 2
-    for _ in range(5):
-        middle = (near + far) / 2
-        found = put(middle)
-        near, far = (middle, far) if found[1] * way < share * way else (near, middle)
-    return far, put(far)
+def shift_to(log_odds: Tensor, share: float) -> float:
+    """Return what to add to log-odds (N,) for a mean probability of `share`, by halving."""
+    low, high = -60.0, 60.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        if (log_odds + middle).sigmoid().mean().item() < share:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2

@@ -160,12 +160,13 @@ def _opening(prompt: Prompt, replies: Sequence[Reply], verdicts: Mapping[str, Ve
     """Return how the model begins to answer where no answer is whole: not to be preferred, but to be kept as it is.
 
     Without these every third harmful prompt would be learned without its twin, and the twins that the model answers
-    at length would be missing.
+    at length would be missing. A reply that pleads a lack of ability is kept, too: what follows such an apology must
+    not become a refusal.
     """
     for item in judged(replies, verdicts):
         text = before_loop(item.reply.text.strip())
-        begun = item.verdict.behaviour in ("compliance", "deflection") and not hateful(item.verdict)
-        if begun and count_words(text) >= MIN_WORDS and not echoes(prompt.messages, text):
+        begun = item.verdict.behaviour in ("compliance", "deflection") or item.verdict.reason == "ability"
+        if begun and not hateful(item.verdict) and count_words(text) >= MIN_WORDS and not echoes(prompt.messages, text):
             return Side(text, f"reply:{item.reply.id}", ends=False)
     return Side("", "", "no answer begun")
 
