@@ -102,9 +102,9 @@ class Training:
 
         answers = [Answered(d.prompt, d.answer, Limits(answer=_learned(d, self.config)), d.ends) for d in self.demos]
         examples = answered(answers, self.model.tokenizer)
-        with self.network.disable_adapter():
-            own = [e for e, d in zip(examples, self.demos, strict=True) if d.kind != "harmful"]
-            kept = iter(keep(self.network, own))
+        own = [e for e, d in zip(examples, self.demos, strict=True) if d.kind != "harmful"]
+        with self.network.disable_adapter(), self.journey.step("note own answers", len(own), "answers") as advance:
+            kept = iter(keep(self.network, own, advance))
         return [Kept(e) if d.kind == "harmful" else next(kept) for e, d in zip(examples, self.demos, strict=True)]
 
     @cached_property
@@ -153,18 +153,20 @@ def _sft(training: Training) -> JsonDict:
     if config.passes == 0 or not training.demos:
         return stage.manifest or stage.finish(log=[], alarms=[])
     total = planned(len(training.demos), config.passes)
+    if not stage.manifest:
+        _linear_start(training)
+        rows = training.rows
     with training.journey.step("supervised warm start", total, "examples") as advance:
         if stage.manifest:
             load_weights(network, stage.path("weights.safetensors"))
             advance(total)
             return stage.manifest
-        _linear_start(training)
         size = config.sft
         settings = sft.Config(
             **_keeping(config, size.keep_weight).model_dump(), learning_rate=size.learning_rate, epochs=config.passes,
             batch_size=size.batch_size,
         )  # fmt: skip
-        log, alarms = sft.train(settings, network, training.rows, stage.folder, config.seed, advance, training.groups)
+        log, alarms = sft.train(settings, network, rows, stage.folder, config.seed, advance, training.groups)
         save_weights(network, stage.path("weights.safetensors"))
         return stage.finish(log=log, alarms=alarms.rows)
 
@@ -180,9 +182,9 @@ def _linear_start(training: Training) -> None:
     facts = {k: v for k, v in training.facts.items() if k not in ("dpo", "passes", "sft")}
     stage = training.journey.stage("06-linear-start", **facts)
     if not stage.manifest:
-        harmful, benign = training.asked("train")
+        (harmful, benign), openers = training.asked("train"), training.openers
         with training.journey.step("linear start", len(harmful) + len(benign), "prompts") as advance:
-            found = start(StartConfig(), network, harmful, benign, training.openers, config.seed, advance)
+            found = start(StartConfig(), network, harmful, benign, openers, config.seed, advance)
             save_weights(network, stage.path("weights.safetensors"))
         stage.finish(found=found and found._asdict())
     load_weights(network, stage.path("weights.safetensors"))
@@ -203,11 +205,12 @@ def _draw_line(training: Training) -> None:
     if not (config.line.draw and training.demos and config.passes):
         return
     stage = training.journey.stage("07-line", **training.facts, line=config.line.model_dump())
+    openers = [] if stage.manifest else training.openers
     with training.journey.step("draw the line"):
         if not stage.manifest:
             harmful, benign = training.asked("dev", twins_only=True)
             temperature = max(config.temperature, COLDEST)
-            found = draw_line(network, harmful, benign, training.openers, config.line.share, temperature, config.seed)
+            found = draw_line(network, harmful, benign, openers, config.line.share, temperature, config.seed)
             save_weights(network, stage.path("weights.safetensors"))
             stage.finish(found=found and found._asdict())
         load_weights(network, stage.path("weights.safetensors"))
@@ -258,6 +261,7 @@ def _dpo(training: Training, pairs: Sequence[Pair]) -> JsonDict:
             known = dpo.reference(network, examples, advance)
             write_json(held, [[k.ref_chosen, k.ref_rejected] for k in known])
     groups, replay = _replayed(training, pairs)
+    rows = [training.rows[i] for i in replay] if not stage.manifest else []
     total = planned(len(known) + len(replay), config.dpo.epochs)
     with journey.step("preference optimisation", total, "pairs and anchors") as advance:
         if stage.manifest:
@@ -267,7 +271,6 @@ def _dpo(training: Training, pairs: Sequence[Pair]) -> JsonDict:
         settings = dpo.Config(**config.dpo.model_dump(include=set(dpo.Config.model_fields)))
         again = None
         if replay:
-            rows = [training.rows[i] for i in replay]
             again = dpo.Replay(
                 rows,
                 list(replay.values()),

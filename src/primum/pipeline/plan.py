@@ -25,6 +25,7 @@ def estimate(config: RepairConfig, train: Sequence[Prompt], test: Sequence[Promp
     tokens = {
         "replies before": len(test) * size.test_tokens,
         "replies to learn from": (len(asked(train, size)) + (size.samples - 1) * questioned) * size.train_tokens,
+        "linear start": len(train) * MEAN_PROMPT // 2 if config.sft.linear_start else 0,
         "warm start": round(len(train) * (MEAN_PROMPT / 2 + config.sft.kept_tokens) * config.passes),
         "preferences": round(
             questioned

@@ -33,7 +33,7 @@ class Budget:
 
 
 BUDGETS = {
-    "quick": Budget(700, None, 160, 150, 200, 1, 32, 64, 1.1),
+    "quick": Budget(700, None, 160, 150, 200, 1, 32, 64, 1.0),
     "standard": Budget(None, None, 320, None, None, 1, 32, 64, 2.0),
     "full": Budget(None, None, None, None, None, 4, 128, 256, 3.0),
 }
@@ -57,9 +57,9 @@ class SftConfig(Config):
     opening: int = Field(
         default=4, ge=1, description="tokens that open an answer: they decide what it is and weigh as much as a row"
     )
-    short_tokens: int = Field(default=10, ge=1, description="tokens learned of most safe completions")
+    short_tokens: int = Field(default=16, ge=1, description="tokens learned of most safe completions")
     kept_tokens: int = Field(default=12, ge=1, description="tokens kept of a benign answer")
-    whole: int = Field(default=3, ge=1, description="of so many safe completions, one is learned whole")
+    whole: int = Field(default=2, ge=1, description="of so many safe completions, one is learned whole")
     whole_tokens: int = Field(default=48, ge=8, description="longest safe completion that is learned whole")
 
 
@@ -90,7 +90,7 @@ class LineConfig(Config):
 
     draw: bool = Field(default=True, description="draw the line on prompts of development, none of them trained on")
     share: float = Field(
-        default=0.07, gt=0, lt=1, description="of their benign twins, how many may be declined: less is bolder"
+        default=0.08, gt=0, lt=1, description="of their benign twins, how many may be declined: less is bolder"
     )
 
 
