@@ -238,7 +238,7 @@ def _likelihood(journey: Journey, config: RepairConfig, when: str, test: Sequenc
     with journey.step(f"likelihood {when}", total, "texts") as advance:
 
         def score(rows: Sequence[Any], ends: bool = True) -> Any:
-            examples = answered([Answered(*row, Limits(answer=512), ends) for row in rows], model.tokenizer)
+            examples = answered([Answered(p, a, Limits(answer=512), ends) for p, a in rows], model.tokenizer)
             return score_all(model.network, examples, advance=advance)
 
         def sums(asked: Sequence[Text]) -> list[float]:
