@@ -66,7 +66,7 @@ def keep(network: Any, examples: Sequence[Example], advance: Advance = silent) -
         raise ValueError("answers can be kept only where the output matrix is frozen (LoRA does that)")
     found: dict[int, Kept] = {}
     order = {id(e): i for i, e in enumerate(examples)}
-    for group in micro_batches(examples, 1024):
+    for group in micro_batches(examples, 2048):
         states = answer_states(network, group)
         for example, hidden in zip(group, states.hidden.split(states.lengths.tolist()), strict=True):
             found[order[id(example)]] = Kept(example, hidden.clone())

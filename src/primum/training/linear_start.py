@@ -39,7 +39,7 @@ DIRECTIONS = 64
 """Rows over which the openers' gradient is averaged: it hardly differs between prompts."""
 LEAST = 32
 """Fewer rows of a kind than this say nothing about others."""
-TRIES = 4
+TRIES = 3
 """How often a line is drawn anew where it did not come out as wanted: what is added acts almost linearly."""
 CLOSE = 0.004
 """A line that near the wanted share is there."""
@@ -280,7 +280,7 @@ def odds(network: Any, rows: Sequence[Example], openers: Sequence[int], temperat
     """Return the log-odds (N,) that an answer begins with one of the openers, as drawn at a temperature."""
     found, opened = torch.zeros(len(rows)), [_opened(row, openers) for row in rows]
     order = {id(row): i for i, row in enumerate(opened)}
-    for group in micro_batches(opened, 1536):
+    for group in micro_batches(opened, 4096):
         value = _log_odds(logits(network, answer_states(network, group).hidden) / temperature, openers)
         found[[order[id(row)] for row in group]] = value.cpu()
     return found
