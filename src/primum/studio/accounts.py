@@ -13,7 +13,7 @@ import threading
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from primum.core.errors import UsageError
@@ -51,7 +51,12 @@ def may(account: Account | None, right: str) -> bool:
 
 def has_accounts(session: Session) -> bool:
     """Return whether anybody can sign in: from then on everybody must."""
-    return bool(session.scalar(select(func.count()).select_from(Account).where(Account.password != "")))
+    return bool(session.scalar(select(func.count()).select_from(Account).where(signs_in())))
+
+
+def signs_in() -> ColumnElement[bool]:
+    """Return the condition that somebody can sign in as an account: by a password, or by a provider's word."""
+    return or_(Account.password != "", Account.subject.is_not(None))
 
 
 def local_account(session: Session) -> Account:
@@ -170,6 +175,47 @@ def join(session: Session, token: str, name: str, password: str) -> Account:
     found.used_by = account.id
     audit.record(session, name, "join", name, role=found.role, invited_by=found.by)
     return account
+
+
+def vouched(session: Session, subject: str, name: str, role: str | None, key: str | None) -> Account:
+    """Return the account of somebody that a provider of identities vouches for; made the first time.
+
+    Args:
+        session: a writing session.
+        subject: the provider and its lasting name for the person. Nothing else identifies them: a name or an address
+            that equals an account's gives no way into it.
+        name: what to call a newcomer, changed where it is taken.
+        role: of a newcomer without an invitation; None: nobody comes without one.
+        key: hash of the invitation's token.
+
+    Raises:
+        AccountError: the account is closed, or there is none and nothing lets one be made.
+    """
+    account = session.scalar(select(Account).where(Account.subject == subject))
+    if account is not None:
+        if not account.active:
+            raise AccountError("this account is closed")
+        return account
+    found = session.get(Invitation, key) if key else None
+    usable = found is not None and found.used_by is None and found.expires > now() and found.account_id is None
+    if key and not usable:
+        raise AccountError("this invitation has been used or is too old: ask for another")
+    given = found.role if found else role
+    if given is None:
+        raise AccountError("you have no account here yet: ask an admin for an invitation and open its link")
+    account = Account(name=_free_name(session, name), role=given, subject=subject)
+    session.add(account)
+    session.flush()
+    if found:
+        found.used_by = account.id
+    audit.record(session, account.name, "join", account.name, role=given, invited_by=found.by if found else "provider")
+    return account
+
+
+def _free_name(session: Session, name: str) -> str:
+    taken = set(session.scalars(select(Account.name).where(Account.name.startswith(name[:36], autoescape=True))))
+    numbered = (f"{name[:36]}-{number}" for number in range(2, len(taken) + 3))
+    return check_name(next(one for one in (name, *numbered) if one not in taken))
 
 
 def _set_anew(session: Session, found: Invitation, password: str) -> Account:

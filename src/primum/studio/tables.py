@@ -43,12 +43,17 @@ def _id() -> Mapped[int]:
 
 
 class Account(Base):
-    """A person. Without a password nobody can sign in as them (the one person of a studio without accounts)."""
+    """A person, who signs in by a password or by what a provider of identities calls them (`subject`).
+
+    With neither nobody can sign in as them (the one person of a studio without accounts).
+    """
 
     __tablename__ = "account"
+    __table_args__ = (Index("account_subject", "subject", unique=True),)
     id: Mapped[int] = _id()
     name: Mapped[str] = mapped_column(String(80), unique=True)
     password: Mapped[str] = mapped_column(Text, default="")
+    subject: Mapped[str | None] = mapped_column(String(600))
     role: Mapped[str] = mapped_column(String(20))
     active: Mapped[bool] = mapped_column(Boolean, default=True)
     expertise: Mapped[str] = mapped_column(String(200), default="")
@@ -65,6 +70,18 @@ class SignIn(Base):
     csrf: Mapped[str] = mapped_column(String(64))
     at: Mapped[str] = mapped_column(String(40), default=now)
     seen: Mapped[str] = mapped_column(String(40), default=now)
+
+
+class Flow(Base):
+    """A sign-in by a provider of identities that a browser has begun: the hash of its state, and what answers it."""
+
+    __tablename__ = "flow"
+    state: Mapped[str] = mapped_column(String(64), primary_key=True)
+    sign_in: Mapped[str] = mapped_column(String(64))
+    nonce: Mapped[str] = mapped_column(String(64))
+    verifier: Mapped[str] = mapped_column(String(128))
+    invitation: Mapped[str | None] = mapped_column(String(64))
+    at: Mapped[str] = mapped_column(String(40), default=now)
 
 
 class Invitation(Base):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from primum.studio.database import Database
+    from primum.studio.oidc import Provider
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 NEEDED = ("starlette", "uvicorn", "sqlalchemy", "alembic", "argon2", "python_multipart")
@@ -44,6 +46,17 @@ class StudioConfig(Config):
     )
     url: str | None = Field(None, description="address under which browsers reach it, like https://studio.example.org")
     accounts: bool = Field(False, description="everybody must sign in, also on loopback and before the first account")
+    oidc_issuer: str | None = Field(
+        None,
+        description="address of an OpenID Connect provider by which people sign in, like https://login.example.org; "
+        "its client secret is read from PRIMUM_OIDC_SECRET",
+    )
+    oidc_client: str | None = Field(None, description="this studio's client id at the provider")
+    oidc_role: Literal["viewer", "annotator", "editor", "reviewer", "admin"] | None = Field(
+        None, description="role of whoever signs in by the provider for the first time; without it they need an "
+        "invitation"
+    )  # fmt: skip
+    oidc_label: str | None = Field(None, description="what the button calls the provider; its host name without it")
     idle_minutes: int = Field(30, ge=1, le=720, description="after how long without a request a person is signed out")
     role: str = Field("annotator", description="invite: role of the new account (the first must be admin)")
     user: str | None = Field(None, description="invite: a person who has an account and needs a new password")
@@ -126,9 +139,11 @@ def _serve(config: StudioConfig, folder: Path, database: Database, json_output: 
     listening = _listen(config.host, config.port)
     port = listening.getsockname()[1]
     url = config.url or f"http://{'127.0.0.1' if config.host in LOOPBACK else config.host}:{port}"
+    provider = _provider(config, url)
     studio = Studio(
         database, Talkers(config.model), Path(config.runs), folder / "policy.yaml", secure=url.startswith("https://"),
-        with_accounts=config.accounts or config.host not in LOOPBACK, idle_minutes=config.idle_minutes,
+        with_accounts=config.accounts or provider is not None or config.host not in LOOPBACK,
+        idle_minutes=config.idle_minutes, provider=provider,
     )  # fmt: skip
     app = build(studio, _hosts(config, url))
     print(f"primum studio: {url}  (Ctrl-C stops it)\n  data: {database.shown}", file=sys.stderr, flush=True)
@@ -141,6 +156,17 @@ def _serve(config: StudioConfig, folder: Path, database: Database, json_output: 
     return Exit.PASSED, {"url": url, "database": database.shown}
 
 
+def _provider(config: StudioConfig, url: str) -> Provider | None:
+    if not config.oidc_issuer:
+        return None
+    if importlib.util.find_spec("authlib") is None:
+        raise MissingExtraError("signing in by a provider (authlib)", "studio")
+    from primum.studio import oidc
+
+    secret = os.environ.get(oidc.SECRET, "")
+    return oidc.provider(config.oidc_issuer, config.oidc_client, url, secret, config.oidc_role, config.oidc_label)
+
+
 def _check_address(config: StudioConfig, database: Database) -> None:
     from primum.studio import accounts
 
@@ -149,6 +175,8 @@ def _check_address(config: StudioConfig, database: Database) -> None:
     with database.reading() as db:
         if accounts.has_accounts(db):
             return
+    if config.oidc_issuer:  # everybody must sign in, so that nobody is let in before the first account
+        return
     cure = (
         f"make an admin first: primum studio invite --role admin --data {config.data}, then serve on loopback and join"
     )

@@ -65,6 +65,7 @@ class Studio:
         secure: whether browsers come by HTTPS.
         with_accounts: whether everybody must sign in, also where there is no account yet.
         idle_minutes: after how long without a request a person is signed out.
+        provider: who vouches for people, where the organisation's accounts are used (oidc.Provider).
     """
 
     database: Database
@@ -74,6 +75,7 @@ class Studio:
     secure: bool = False
     with_accounts: bool = False
     idle_minutes: int = 30
+    provider: Any = None
     requests: Rate = field(default_factory=lambda: Rate(per_second=20, burst=120))
     tries: Rate = field(default_factory=lambda: Rate(per_second=1 / 30, burst=8))
 
@@ -196,6 +198,7 @@ class Visit:
         shared = {
             "person": self.account, "may": self.may, "csrf": self.sign_in.csrf, "path": self.request.url.path,
             "alone": self.account is not None and self.account.name == accounts.LOCAL,
+            "provider": self.studio.provider.label if self.studio.provider else "",
             "said": self.request.query_params.get("said", "")[:300],
         }  # fmt: skip
         made = self.studio.pages.get_template(file).render(shared | values)

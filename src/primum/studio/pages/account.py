@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from sqlalchemy import delete
-from starlette.responses import Response
+from sqlalchemy.orm import Session
+from starlette.responses import RedirectResponse, Response
 
 from primum.studio import accounts, audit
 from primum.studio.accounts import AccountError
@@ -31,9 +32,57 @@ def sign_in(visit: Visit) -> Response:
     return _signed_in(visit, found)
 
 
-def _signed_in(visit: Visit, account: Account) -> Response:
-    visit.db.execute(delete(SignIn).where(SignIn.key == visit.sign_in.key))
-    secret, _ = accounts.begin(visit.db, account.id)
+def sign_in_elsewhere(visit: Visit) -> Response:
+    """Send the browser to the organisation's provider, with or without an invitation."""
+    token = str(visit.request.path_params.get("token", ""))
+    provider, where = visit.studio.provider, visit.request.client.host if visit.request.client else ""
+    if provider is None:
+        raise Refused(404, "This studio knows no provider of accounts.", "Sign in with name and password.")
+    if visit.account:
+        return visit.go("/")
+    if not visit.studio.tries.take(f"from {where}"):
+        return visit.page("sign_in.html", 429, problem="Too many tries: wait half a minute and try again.")
+    from primum.studio import oidc
+
+    try:
+        with visit.studio.database.writing() as db:
+            values = oidc.begin(db, visit.sign_in, token or None)
+        return RedirectResponse(provider.address(*values), 303)
+    except oidc.OidcError as error:
+        return visit.page("sign_in.html", 502, problem=f"Nobody can sign in by {provider.label} now: {error}.")
+
+
+def back_from_elsewhere(visit: Visit) -> Response:
+    """Take what the provider says, check it, and sign the person in."""
+    provider, given = visit.studio.provider, visit.request.query_params
+    if provider is None:
+        raise Refused(404, "This studio knows no provider of accounts.", "Sign in with name and password.")
+    from primum.studio import oidc
+
+    try:
+        with visit.studio.database.writing() as db:
+            flow = oidc.take(db, visit.sign_in, given.get("state", ""))
+        if flow is None:
+            raise oidc.OidcError("it was not begun in this browser, or more than ten minutes ago")
+        if given.get("iss", provider.issuer) != provider.issuer:
+            raise oidc.OidcError("the answer is another provider's")
+        if given.get("error") or not given.get("code"):
+            raise oidc.OidcError("the provider says: " + given.get("error", "no code")[:100])
+        person = provider.person(given["code"], flow.nonce, flow.verifier)
+        with visit.studio.database.writing() as db:
+            account = accounts.vouched(db, person.subject, person.name, provider.role, flow.invitation)
+            audit.record(db, account.name, "sign-in", account.name, by=provider.issuer)
+            return _signed_in(visit, account, db)
+    except (oidc.OidcError, AccountError) as error:
+        with visit.studio.database.writing() as db:
+            audit.record(db, "nobody", "sign-in failed", provider.issuer, why=str(error)[:200])
+        return visit.page("sign_in.html", 401, problem=f"The sign-in did not come about: {error}.")
+
+
+def _signed_in(visit: Visit, account: Account, db: Session | None = None) -> Response:
+    db = db or visit.db
+    db.execute(delete(SignIn).where(SignIn.key == visit.sign_in.key))
+    secret, _ = accounts.begin(db, account.id)
     response = visit.go("/")
     give_cookie(visit.studio, response, secret)
     return response
@@ -130,6 +179,9 @@ routes = [
     route("/sign-in", sign_in_page, None),
     route("/sign-in", sign_in, None, post=True),
     route("/sign-out", sign_out, None, post=True),
+    route("/sign-in/oidc", sign_in_elsewhere, None, slow=True),
+    route("/sign-in/oidc/back", back_from_elsewhere, None, slow=True),
+    route("/join/{token:str}/oidc", sign_in_elsewhere, None, slow=True),
     route("/join/{token:str}", join_page, None),
     route("/join/{token:str}", join, None, post=True),
     route("/profile", profile),

@@ -73,7 +73,7 @@ def _keep_an_admin(visit: Visit, account: Account, role: str, active: bool) -> N
     others = (
         select(func.count())
         .select_from(Account)
-        .where(Account.role == "admin", Account.active, Account.password != "", Account.id != account.id)
+        .where(Account.role == "admin", Account.active, accounts.signs_in(), Account.id != account.id)
     )
     if not visit.db.scalar(others):
         raise Refused(400, "This is the last admin.", "Make somebody else an admin first.")
