@@ -28,6 +28,7 @@ from primum.core.store import disk_error, write_json, write_jsonl
 from primum.training.adapter import trainable, write_tensors
 from primum.training.alarms import Alarms
 from primum.training.batches import Sized, micro_batches, steps
+from primum.training.team import Team
 
 logger = logging.getLogger(__name__)
 X = TypeVar("X", bound=Sized)
@@ -80,6 +81,7 @@ class Run(Generic[X]):
         groups: a key per example; those of one key are learned one after another. None: each stands alone.
         before_step: called with the network and the examples of a step before they are learned.
         follow: told of every finished step's row.
+        team: the processes that learn together; only the leading one writes.
         means: the average of the weights so far, where one is kept.
         token_budget: tokens of a micro-batch now; it was halved where memory was too short.
     """
@@ -96,6 +98,7 @@ class Run(Generic[X]):
     groups: Sequence[Hashable] | None = None
     before_step: Callable[[Any, Sequence[X]], None] = nothing
     follow: Callable[[JsonDict], None] = lambda _: None
+    team: Team = field(default_factory=Team)
     token_budget: int = field(init=False)
     means: dict[str, Tensor] = field(init=False, default_factory=dict[str, Tensor])
 
@@ -118,7 +121,8 @@ class Run(Generic[X]):
         )  # fmt: skip
         accelerator = _accelerator(next(self.network.parameters()).device)
         log = self._resume(weights, optimizer)
-        write_jsonl(self.folder / "log.jsonl", log)  # a killed run wrote steps there that it did not save
+        if self.team.leads:
+            write_jsonl(self.folder / "log.jsonl", log)  # a killed run wrote steps there that it did not save
         self.network.train()
         saved = time.monotonic()
         for done in range(len(log)):
@@ -128,6 +132,8 @@ class Run(Generic[X]):
             part = [self.examples[i] for i in plan[number]]
             row = self._step(number, part, optimizer, weights, rate, accelerator)
             log.append(row)
+            if not self.team.leads:
+                continue
             append_jsonl(self.folder / "log.jsonl", row)
             self.follow(row)
             self.advance(len(plan[number]))
@@ -146,13 +152,13 @@ class Run(Generic[X]):
         for group in optimizer.param_groups:
             group["lr"] = rate
         self.before_step(self.network, examples)
-        while (found := self._gradients(examples, accelerator)) is None:
+        while not all(self.team.gathered((found := self._gradients(examples, accelerator)) is not None)):
             optimizer.zero_grad(set_to_none=True)
             self._halve(number, examples)
-        sums, counts = found
+        sums, counts = self._summed(found, weights)
         norm = accelerator.clip_grad_norm_(list(weights.values()), self.config.max_grad_norm)
         row: JsonDict = {"step": number, "lr": rate, "grad_norm": float(norm)}
-        row |= {k: float(v) / (1 if k == "loss" else counts[k]) for k, v in sums.items() if counts[k]}
+        row |= {k: v / (1 if k == "loss" else counts[k]) for k, v in sums.items() if counts[k]}
         if number == 0:
             self.check_first(row)
         if not (math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])):
@@ -174,11 +180,19 @@ class Run(Generic[X]):
             mean = self.means.setdefault(name, p.detach().clone())
             mean.lerp_(p.detach(), 1 - decay)
 
+    def _summed(
+        self, found: tuple[dict[str, Tensor], Counter[str]] | None, weights: dict[str, Any]
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Add up gradients, metrics and counts over the processes."""
+        assert found is not None  # every process has some
+        self.team.add_gradients(weights.values())
+        return self.team.summed({k: float(v) for k, v in found[0].items()}), self.team.summed(found[1])
+
     def _gradients(self, examples: Sequence[X], accelerator: Any) -> tuple[dict[str, Tensor], Counter[str]] | None:
-        """Add up gradients and metrics over the micro-batches of a step; None where memory was too short."""
+        """Add up gradients and metrics over this process's micro-batches of a step; None where memory was too short."""
         scale, sums, counts = self.scale(examples), dict[str, Tensor](), Counter[str]()
         try:
-            for micro in micro_batches(examples, self.token_budget):
+            for micro in self.team.share(micro_batches(examples, self.token_budget)):
                 loss, metrics, some = self.loss(self.network, micro, scale)
                 counts.update({key: some.get(key, len(micro)) for key in metrics} | {"loss": 1})
                 accelerator.backward(loss)

@@ -24,7 +24,9 @@ from primum.models.load import Model
 from primum.training.batches import indexed_batches
 from primum.training.examples import Example
 from primum.training.score import score
+from primum.training.team import Team
 
+ALONE = Team()
 WAIT = 60.0
 """Seconds to wait for another process that writes."""
 
@@ -50,7 +52,12 @@ class References:
 
     @torch.no_grad()
     def scores(
-        self, network: Any, examples: Sequence[Example], token_budget: int = 1024, advance: Advance = silent
+        self,
+        network: Any,
+        examples: Sequence[Example],
+        token_budget: int = 1024,
+        advance: Advance = silent,
+        team: Team = ALONE,
     ) -> list[float]:
         """Return the log-probability of each example's answer (nats, summed), from the file where it is there.
 
@@ -59,11 +66,12 @@ class References:
             examples: what to score.
             token_budget: tokens of a forward pass.
             advance: told the examples done.
+            team: the processes that share the work; all get all numbers.
         """
         rows = [row_key(e) for e in examples]
         found: dict[int, float] = {}
         with closing(self._open()) as file:
-            for group in indexed_batches(examples, token_budget):
+            for group in team.share(indexed_batches(examples, token_budget)):
                 known = {g.index: self._known(file, rows[g.index]) for g in group}
                 if None in known.values():
                     logps = score(network, [g.example for g in group]).logps.float().tolist()
@@ -74,7 +82,8 @@ class References:
                     known |= new
                 found |= {i: value for i, value in known.items() if value is not None}
                 advance(len(group))
-        return [found[i] for i in range(len(examples))]
+        everywhere = dict(pair for part in team.gathered(list(found.items())) for pair in part)
+        return [everywhere[i] for i in range(len(examples))]
 
     def _known(self, file: sqlite3.Connection, row: bytes) -> float | None:
         found = file.execute("select logp from logps where key = ? and row = ?", (self.key, row)).fetchone()
