@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from primum.training.team import Team, team
+from tiny_models import tiny
 
 WORKER = Path(__file__).with_name("team_worker.py")
 
@@ -98,3 +100,32 @@ def test_memory_that_is_short_in_one_process_halves_the_budget_in_both(tmp_path:
     assert start(tmp_path / "short", 2, SHORT_ON="1") == [0, 0]
     one, short = weights(tmp_path / "one"), weights(tmp_path / "short")
     assert all(torch.allclose(one[name], short[name], rtol=0, atol=1e-12) for name in one)
+
+
+def test_accelerate_launch_trains_one_model_in_two_processes(tmp_path: Path) -> None:
+    tiny(tmp_path / "model", seed=0)
+    rows = [{"prompt": f"Say {n} in a word", "chosen": f"Here: {n}", "rejected": f"No, {n * n}"} for n in range(12)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no"]
+    found: list[dict[str, torch.Tensor]] = []
+    for size in (1, 2):
+        out = tmp_path / str(size)
+        own = ["train", "dpo", str(tmp_path / "rows.jsonl"), "--model", str(tmp_path / "model"), "--out", str(out)]
+        more = ["--full", "--batch-size", "6", "--learning-rate", "1e-2", "--token-budget", "64", "--json"]
+        start = [*launch, "--num_processes", "2", "--dynamo_backend", "no"] if size == 2 else []
+        shared = {**os.environ, "PRIMUM_CACHE": str(tmp_path / f"cache{size}"), "OMP_NUM_THREADS": "1"}
+        if size == 2:
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                start += ["--main_process_port", str(free.getsockname()[1])]
+        ended = subprocess.run(
+            [sys.executable, *start, "-m", "primum", *own, *more], env=shared, capture_output=True, text=True,
+            timeout=300,
+        )  # fmt: skip
+        assert ended.returncode == 0, ended.stderr
+        assert json.loads(ended.stdout)["steps"] == 2  # one of them speaks
+        found.append(load_file(out / "checkpoint/model.safetensors"))
+    moved = load_file(tmp_path / "model/model.safetensors")
+    assert any(not torch.allclose(moved[name].float(), value.float(), atol=1e-3) for name, value in found[0].items())
+    # Adam's first steps are nearly signs: a gradient that is rounding alone may go either way by the rate
+    differences = torch.cat([(found[0][k] - found[1][k]).float().abs().flatten() for k in found[0]])
+    assert float(differences.quantile(0.99)) < 1e-4

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import resource
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,7 +25,7 @@ from primum import __version__
 from primum.core.config import Config
 from primum.core.errors import BadInputError, Exit, UsageError, did_you_mean
 from primum.core.records import JsonDict
-from primum.core.store import write_json, write_jsonl
+from primum.core.store import Stage, write_json, write_jsonl
 from primum.pipeline import train_reward
 from primum.pipeline.preventing import with_replay
 from primum.pipeline.steps import Journey
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from primum.training.dataset import Count
     from primum.training.examples import Example
     from primum.training.loop import LoopConfig, MicroLoss
+    from primum.training.team import Team
 
 METHODS = ("dpo", "sft", "kto", "reward")
 RATES = {"dpo": 5e-5, "sft": 2e-4, "kto": 5e-5, "reward": 1e-3}
@@ -142,7 +145,8 @@ def run_verb(config: TrainConfig, json_output: bool) -> tuple[int, JsonDict]:
         StepFailedError: training diverged, or memory is too short for one row.
     """
     _check(config)
-    journey = Journey(Path(config.out), Terminal(quiet=json_output))
+    own = _joined(config)
+    journey = Journey(Path(config.out), Terminal(quiet=json_output or not own.leads))
     with journey.step(f"load {Path(config.model).name}"):
         model = _load(config)
     with journey.step("read and tokenise rows"):
@@ -160,7 +164,7 @@ def run_verb(config: TrainConfig, json_output: bool) -> tuple[int, JsonDict]:
         with journey.step("time a few steps"):
             document["estimate"] = estimate(config, model, job)
     else:
-        document |= train(journey, config, model, job)
+        document |= train(journey, config, model, job, own)
     document["seconds"] = journey.seconds
     if not json_output:
         print(summary(document))
@@ -190,6 +194,18 @@ def _check(config: TrainConfig) -> None:
         raise UsageError("a reward model is one folder, an adapter merged", cure="leave --full and --no-merged out")
     if config.full and not config.merged:
         raise UsageError("--full --no-merged would write no weights", cure="leave --no-merged out")
+
+
+def _joined(config: TrainConfig) -> Team:
+    """Join the processes that were started together; all but the first say nothing."""
+    from primum.training.team import team
+
+    own = team()
+    if own.size > 1 and config.keep_safe:
+        raise UsageError("--keep-safe trains in one process", cure="start it without accelerate launch")
+    if not own.leads:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+    return own
 
 
 def _load(config: TrainConfig) -> Model:
@@ -369,49 +385,64 @@ OUTPUTS = ("out", "dry_run", "merged", "save_every", "reference_cache", "file", 
 """Settings on which the weights do not depend."""
 
 
-def train(journey: Journey, config: TrainConfig, model: Model, job: Job) -> JsonDict:
-    """Train and write everything; a finished run is only read again."""
+def train(journey: Journey, config: TrainConfig, model: Model, job: Job, own: Team) -> JsonDict:
+    """Train and write everything; a finished run is only read again. Of several processes the first one writes."""
     settings = config.model_dump(mode="json", exclude=set(OUTPUTS))
+    if not own.leads:
+        own.wait()  # until the folder is there: a stale one is cleared once
     stage = journey.stage("train", model=model.key, dtype=str(model.network.dtype), data=job.key, settings=settings)
+    if own.leads:
+        own.wait()
     folder = journey.folder
-    if not stage.manifest or not _written(config, folder):
-        write_jsonl(folder / "dropped.jsonl", job.count.dropped)
+    if own.first(not stage.manifest or not _written(config, folder)):
         network = _network(config, model, job)
-        learned = _learn(journey, config, model, job, network, stage.folder)
-        shutil.copyfile(stage.path("log.jsonl"), folder / "log.jsonl")
-        held = train_reward.measured(network, job.held, learned) if config.method == "reward" else {}
-        with journey.step("write the weights"):
-            _save(config, model, network, folder)
-        stage.finish(log=learned.log, alarms=learned.alarms, **held)
+        learned = _learn(journey, config, model, job, network, stage.folder, own)
+        if own.leads:
+            _write(journey, config, model, job, network, stage, learned)
+        own.wait()
     manifest = stage.manifest or {}
     found: JsonDict = {"steps": len(manifest["log"]), "first": manifest["log"][0], "last": manifest["log"][-1]}
     found |= {"accuracy": manifest["accuracy"]} if config.method == "reward" else {}
     document = {**found, "alarms": manifest["alarms"], "settings": settings, "outputs": _outputs(config, folder)}
-    write_json(
-        folder / "train.json",
-        {"method": config.method, "file": config.file, "data": facts(job, config.token_budget), **document},
-    )
+    if own.leads:
+        said = {"method": config.method, "file": config.file, "data": facts(job, config.token_budget)}
+        write_json(folder / "train.json", {**said, **document})
     return document
 
 
-def _learn(journey: Journey, config: TrainConfig, model: Model, job: Job, network: Any, folder: Path) -> Learned:
+def _write(
+    journey: Journey, config: TrainConfig, model: Model, job: Job, network: Any, stage: Stage, learned: Learned
+) -> None:
+    """Write what was left out, the log, the weights, and that all of it is done."""
+    write_jsonl(journey.folder / "dropped.jsonl", job.count.dropped)
+    shutil.copyfile(stage.path("log.jsonl"), journey.folder / "log.jsonl")
+    held = train_reward.measured(network, job.held, learned) if config.method == "reward" else {}
+    with journey.step("write the weights"):
+        _save(config, model, network, journey.folder)
+    stage.finish(log=learned.log, alarms=learned.alarms, **held)
+
+
+def _learn(
+    journey: Journey, config: TrainConfig, model: Model, job: Job, network: Any, folder: Path, own: Team
+) -> Learned:
     from primum.training.alarms import Alarms
     from primum.training.batches import planned
     from primum.training.loop import Run
     from primum.training.trackers import following
 
     known = _known(
-        config, job, _references(journey, config, model, job, network), _guarded(journey, config, job, network)
+        config, job, _references(journey, config, model, job, network, own), _guarded(journey, config, job, network)
     )
     loop, objective, total = _loop(config), _objective(config, job), planned(len(known), config.epochs)
-    settings = config.model_dump(mode="json")
+    settings, trackers = config.model_dump(mode="json"), config.tracker if own.leads else ()
     with (
         journey.step(f"train ({config.method})", total, "rows") as advance,
-        following(config.tracker, "primum", journey.folder, settings, model.network.device.type == "cpu") as follow,
+        following(trackers, "primum", journey.folder, settings, model.network.device.type == "cpu") as follow,
     ):
         run = Run(
             network, known, objective.loss, objective.scale, loop, folder, Alarms(total=total // config.batch_size),
             advance, objective.check_first, before_step=objective.before_step, follow=follow,
+            team=own,
         )  # fmt: skip
         log = run.train()
     return Learned(log, run.alarms.rows)
@@ -427,7 +458,7 @@ def _guarded(journey: Journey, config: TrainConfig, job: Job, network: Any) -> l
         return list(guard(network, job.rows, config.token_budget, advance))
 
 
-def _references(journey: Journey, config: TrainConfig, model: Model, job: Job, network: Any) -> list[float]:
+def _references(journey: Journey, config: TrainConfig, model: Model, job: Job, network: Any, own: Team) -> list[float]:
     if not job.references:
         return []
     from primum.training.reference import References
@@ -435,7 +466,7 @@ def _references(journey: Journey, config: TrainConfig, model: Model, job: Job, n
     network.eval()
     path = None if config.reference_cache else journey.folder / "reference.sqlite"
     with journey.step("reference log-probabilities", len(job.references), "answers") as advance:
-        return References(model, path).scores(network, job.references, advance=advance)
+        return References(model, path).scores(network, job.references, advance=advance, team=own)
 
 
 def _outputs(config: TrainConfig, folder: Path) -> dict[str, str]:
