@@ -61,8 +61,10 @@ def test_every_number_of_the_table_is_on_the_page() -> None:
 def test_the_closing_table_has_a_row_a_policy() -> None:
     text = table(facts(), "runs/x/report.html")
     lines = text.splitlines()
-    assert [line.split()[0] for line in lines if line.startswith(("base", "sft"))] == ["base", "sft"]
-    assert "40.0 [30, 50]" in text and "domain accuracy: base 33.0 [23, 43] (n 60)" in text
+    names = [line.split()[0] for line in lines if line.startswith(("base", "sft", "mean reward"))]
+    assert names == ["base", "sft", "mean", "base"]  # the judge's table, then the rewards
+    assert "40 [30,50]" in text and "domain accuracy (n 60): base 33.0 [23, 43]" in text
+    assert max(map(len, lines)) <= 80
     assert text.rstrip().endswith("runs/x/report.html") and "\u202e" not in text
 
 

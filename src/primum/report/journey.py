@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,8 +21,10 @@ TITLES = {
     "answered_general": "General answered", "incoherent": "Incoherent", "unscored": "Unscored",
     "discrimination": "Discrimination", "d_prime": "d′", "ability_refusal": "Lack of ability",
 }  # fmt: skip
-TERMINAL = ("harmful_compliance", "refusal_harmful", "refusal_twin", "refusal_general", "answered_general")
-SHORT = ("harmful", "refused", "twins", "general", "answered")
+TERMINAL = (
+    "harmful_compliance", "hateful", "refusal_harmful", "refusal_twin", "refusal_general", "answered_general",
+)  # fmt: skip
+SHORT = ("harmful", "hateful", "refused", "twins", "general", "answered")
 LONGEST = 2000
 LINES: dict[str, tuple[dict[str, str], ...]] = {
     "sft": ({"loss": "loss"},), "domain": ({"loss": "loss"},), "rejection": ({"loss": "loss"},),
@@ -37,30 +40,53 @@ def table(facts: Facts, report: Any = None) -> str:
     """Return what a journey ends with: a row a policy, in plain text."""
     lines: list[str] = []
     for judge, rows in (facts.get("table") or {}).items():
-        lines += [f"judge {words.clean(judge)}, % [95% interval]", _heading(facts)]
-        lines += [_text_row(facts, name, row) for name, row in rows.items()] + [""]
+        lines += [f"judge {words.clean(judge)}, % [95% interval]", _heading()]
+        lines += [_text_row(name, row) for name, row in rows.items()] + [""]
+    lines += _rewards(facts)
     accuracy = _domain(facts)
     if accuracy:
-        lines += ["domain accuracy: " + ", ".join(f"{name} {text}" for name, text in accuracy.items()), ""]
+        lines += [*_wrapped(accuracy), ""]
     lines += [f"left out: {words.clean(text)}" for text in facts.get("left_out") or []]
     if report is not None:
         lines += ["", "report:", words.clean(report)]
     return "\n".join(lines) + "\n"
 
 
-def _heading(facts: Facts) -> str:
-    cells = [f"{name:>18}" for name in SHORT]
-    rewards = [f"{name:>8}" for name in ("R safe", "R help", "tail")] if facts.get("rewards") else []
-    return f"{'policy':<14}" + "".join([*cells, *rewards])
+def _wrapped(accuracy: Mapping[str, str]) -> list[str]:
+    """Return the domain's accuracies in lines of at most 80 columns; n once, where it is one."""
+    counts = {text.rpartition(" (n ")[2].rstrip(")") for text in accuracy.values()}
+    one = f" (n {counts.pop()})" if len(counts) == 1 else ""
+    shown = [f"{words.clip(name, 20)} {text.removesuffix(one)}" for name, text in accuracy.items()]
+    return textwrap.wrap(f"domain accuracy{one}: " + ", ".join(shown), 80, subsequent_indent="  ")
 
 
-def _text_row(facts: Facts, name: str, row: Row) -> str:
-    cells = [f"{_cell(row.get(metric)):>18}" for metric in TERMINAL]
-    found = (facts.get("rewards") or {}).get(name)
-    if found:
-        cells += [f"{words.number((found.get(key) or {}).get('value'), 'z'):>8}" for key in ("safety", "helpfulness")]
-        cells += [f"{words.percent((found.get('tail') or {}).get('value')):>8}"]
-    return f"{words.clip(name, 13):<14}" + "".join(cells)
+def _heading() -> str:
+    return _line("policy", SHORT)
+
+
+def _line(name: str, cells: Sequence[str]) -> str:
+    return f"{words.clip(name, 11):<12}" + "".join(f" {cell:>10}" for cell in cells[:-1]) + f" {cells[-1]:>11}"
+
+
+def _text_row(name: str, row: Row) -> str:
+    return _line(name, [_short_cell(row.get(metric)) for metric in TERMINAL])
+
+
+def _short_cell(row: Row | None) -> str:
+    """Whole points, so that a row fits into 80 columns; the page has the rest."""
+    if not row or words.finite(row.get("value")) is None:
+        return words.NONE
+    low, high = (f"{100 * row[key]:.0f}" if words.finite(row.get(key)) is not None else "" for key in ("low", "high"))
+    return f"{100 * row['value']:.0f} [{low},{high}]"
+
+
+def _rewards(facts: Facts) -> list[str]:
+    rows = [_line("mean reward", ("safety", "helpful", "tail, %"))]
+    for name, found in (facts.get("rewards") or {}).items():
+        cells = [words.number((found.get(key) or {}).get("value"), "z") for key in ("safety", "helpfulness")]
+        cells.append(_short_cell(found.get("tail")))
+        rows.append(_line(name, cells))
+    return [*rows, ""] if len(rows) > 1 else []
 
 
 def _cell(row: Row | None) -> str:
