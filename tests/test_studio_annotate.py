@@ -8,11 +8,13 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from primum.cli import main
 from primum.core.records import Preference, Prompt, Reply, from_json, user
 from primum.studio import agree, annotate, audit, outgoing
-from primum.studio.annotate import Choice, Incoming, VoteError
+from primum.studio.annotate import Choice, ClosedError, Incoming, VoteError
+from primum.studio.database import Database, sqlite_url
 from primum.studio.examples import example_items
-from primum.studio.tables import Account, Assignment, Item, Task, Vote
+from primum.studio.tables import Account, Assignment, Item, LogLine, Task, Vote
 from studio_kit import serving
 
 
@@ -199,6 +201,116 @@ def test_the_test_opens_a_task_and_only_to_who_passes(server, right, open_):
             place = [item.replies[at]["id"] for at in assignment.shown].index(wanted)
             give(db, task, account, Choice("winner", place))
         assert annotate.standing(db, task, account).open is open_
+
+
+def answer_gold(db, task, account, right: bool) -> Vote:
+    assignment = annotate.next_assignment(db, task, account)
+    item = db.get(Item, assignment.item_id)
+    assert item.has_gold
+    ids = [item.replies[at]["id"] for at in assignment.shown]
+    at = ids.index(item.gold["winner"])
+    return give(db, task, account, Choice("winner", at if right else 1 - at))
+
+
+@pytest.mark.parametrize("there", [0, 2])
+def test_a_test_that_cannot_be_taken_is_told_and_lets_nobody_work(server, there):
+    items = [*(pair(n) for n in range(3)), *(gold(n) for n in range(10, 10 + there))]
+    with server.studio.database.writing() as db:
+        task, account = make_task(db, items, qualify=3), person(db, "anna")
+        stands = annotate.standing(db, task, account)
+        assert (stands.open, stands.testing) == (False, False)
+        assert f"a test of 3 gold items, and there are {there}" in stands.why
+        assert annotate.next_assignment(db, task, account) is None
+    browser = server.invite("admin", "root")
+    page = browser.get("/tasks/1/work")
+    assert "the test cannot be taken" in page.text
+    assert "look at your answers" not in page.text
+    browser.get("/tasks/1")
+    assert "nobody can work here" in browser.page
+    assert browser.post("/tasks/1/settings", overlap="2", qualify=str(there), pass_mark="50").status == 303
+    browser.get("/tasks/1/work")
+    assert browser.hidden("assignment")
+    with server.studio.database.reading() as db:
+        task = db.scalars(select(Task)).one()
+        assert (task.overlap, task.qualify, task.pass_mark, task.certified) == (2, there, 0.5, False)
+        lines = [line.details for line in db.scalars(select(LogLine).where(LogLine.action == "change task"))]
+    assert lines == [{"overlap": [1, 2], "qualify": [3, there], "pass_mark": [0.8, 0.5]}]
+
+
+def test_gold_items_in_other_languages_do_not_make_a_test(server):
+    from primum.studio import accounts
+
+    with server.studio.database.writing() as db:
+        task, account = make_task(db, [gold(1), gold(2)], qualify=2, certified=True), person(db, "anna")
+        accounts.certify(db, account, "de", "admin")
+        assert "there are 0 in the languages you are certified for" in annotate.standing(db, task, account).why
+        accounts.certify(db, account, "en", "admin")
+        assert annotate.standing(db, task, account).testing
+
+
+@pytest.mark.parametrize("right", [(True,), (False, False), (True, True)], ids=["in it", "failed", "passed"])
+def test_an_answer_of_the_test_is_not_taken_back(server, right):
+    with server.studio.database.writing() as db:
+        task = make_task(db, [pair(1), gold(10), gold(11), gold(12)], qualify=2, pass_mark=1.0)
+        account = person(db, "anna")
+        for one in right:
+            answer_gold(db, task, account, one)
+        before = annotate.standing(db, task, account)
+        with pytest.raises(ClosedError):
+            annotate.undo(db, task, account, "undo-token-1-of-20-chars")
+        assert annotate.standing(db, task, account) == before
+        assert not db.scalars(select(Assignment).where(Assignment.open)).all()
+
+
+def test_a_vote_after_the_test_is_taken_back(server):
+    with server.studio.database.writing() as db:
+        task, account = make_task(db, [pair(1), gold(10)], qualify=1), person(db, "anna")
+        answer_gold(db, task, account, True)
+        vote = give(db, task, account, Choice("tie"))
+        assert annotate.undo(db, task, account, "undo-token-1-of-20-chars").id == vote.assignment_id
+
+
+def test_the_form_of_somebody_who_may_not_work_is_refused(server):
+    """A page that was open when the test began, and one that is sent after the test was failed."""
+    browser = server.invite("admin", "root")
+    with server.studio.database.writing() as db:
+        task = make_task(db, [pair(1), pair(2), gold(10)])
+        account = db.scalars(select(Account).where(Account.name == "root")).one()
+        plain = annotate.next_assignment(db, task, account)
+        assert not db.get(Item, plain.item_id).has_gold
+        annotate.change_task(db, task, "test", qualify=1)
+        shown = annotate.next_assignment(db, task, account).id
+        assert shown != plain.id
+    fields = {"token": "t" * 24, "undo_token": "u" * 24, "outcome": "tie"}
+    browser.get("/tasks/1")
+    answer = browser.post("/tasks/1/work", **fields, do="vote", assignment=plain.id)
+    assert (answer.status, "The test of this task comes first" in answer.text) == (403, True)
+    assert browser.post("/tasks/1/work", **fields | {"token": "g" * 24}, do="vote", assignment=shown).status == 303
+    assert browser.post("/tasks/1/work", **fields | {"token": "g" * 24}, do="vote", assignment=shown).status == 303
+    for do in ("vote", "skip", "undo"):
+        answer = browser.post("/tasks/1/work", **fields, do=do, assignment=plain.id)
+        assert (answer.status, "you had 0 of 1" in answer.text) == (403, True)
+    assert "you had 0 of 1" in browser.get("/tasks/1/work").text
+    with server.studio.database.reading() as db:
+        assert db.scalar(select(func.count()).select_from(Vote)) == 1
+
+
+def test_import_makes_and_changes_a_task_by_its_flags(tmp_path, capsys):
+    file = tmp_path / "items.jsonl"
+    file.write_text(json.dumps({"prompt": "p", "reply": "a"}) + "\n")
+    arguments = ["studio", "import", f"--data={tmp_path}", "--task=t", f"--file={file}", "--json"]
+    assert main([*arguments, "--kind=rate"]) == 0
+    database = Database(sqlite_url(tmp_path))
+    with database.reading() as db:
+        task = db.scalars(select(Task)).one()
+        assert (task.kind, task.overlap, task.qualify) == ("rate", 3, 0), "a rating takes three people"
+    assert main([*arguments, "--overlap=5", "--qualify=2", "--pass-mark=0.5"]) == 0
+    with database.reading() as db:
+        task = db.scalars(select(Task)).one()
+        assert (task.kind, task.overlap, task.qualify, task.pass_mark) == ("rate", 5, 2, 0.5)
+    assert main([*arguments, "--kind=prefer"]) == 2
+    assert "rate one reply" in capsys.readouterr().out
+    database.close()
 
 
 def test_only_people_certified_for_a_language_get_its_items(server):

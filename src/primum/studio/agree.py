@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from primum.core.records import JsonDict
 from primum.core.stats import Interval, wilson
 from primum.core.stats.weighted import gwet_ac, krippendorff_alpha, quadratic
-from primum.studio.annotate import agrees, counting, winner_id
+from primum.studio.qualify import agrees, counting, winner_id
 from primum.studio.tables import Account, Item, Task, Vote
 
 

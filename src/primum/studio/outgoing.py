@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, cast
 from primum.core.records import JsonDict, Message, Pair, Prompt, Reply, from_json, to_json
 from primum.pairing.demonstration import kind_of
 from primum.studio.agree import Row, judge_of, label
-from primum.studio.annotate import winner_id
+from primum.studio.qualify import winner_id
 from primum.studio.tables import Item
 
 FORMATS = {
