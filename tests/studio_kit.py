@@ -84,6 +84,10 @@ class Browser:
         found = re.search(rf'name="{name}" value="([^"]*)"', self.page)
         return html.unescape(found[1]) if found else ""
 
+    def work_fields(self) -> dict[str, str]:
+        """The hidden fields of a page of work, as its form sends them."""
+        return {name: self.hidden(name) for name in ("token", "undo_token", "assignment", "guideline")}
+
     def post(self, path: str, _headers: dict[str, str] | None = None, **fields: object) -> Answer:
         """Send a form with the token of the last page."""
         body = urlencode({"csrf": self.csrf, **fields}, doseq=True).encode()

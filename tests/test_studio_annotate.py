@@ -59,7 +59,7 @@ def test_a_vote_is_kept_as_a_preference_of_the_replies_as_shown(server):
     browser.post("/tasks/example")
     page = browser.get("/tasks/1/work").text
     shown = re.findall(r'<pre class="said veiled" dir="auto" tabindex="0">(.*?)</pre>', page, re.DOTALL)
-    fields = {name: browser.hidden(name) for name in ("token", "undo_token", "assignment")}
+    fields = browser.work_fields()
     answer = browser.post(
         "/tasks/1/work",
         **fields,
@@ -90,7 +90,7 @@ def test_the_same_form_twice_is_one_vote_and_another_form_is_refused(server):
     browser.get("/")
     browser.post("/tasks/example")
     browser.get("/tasks/1/work")
-    fields = {name: browser.hidden(name) for name in ("token", "undo_token", "assignment")} | {"do": "vote"}
+    fields = browser.work_fields() | {"do": "vote"}
     assert browser.post("/tasks/1/work", **fields, outcome="A").status == 303
     assert browser.post("/tasks/1/work", **fields, outcome="A").status == 303
     fields["token"] = "another-token-of-twenty-letters"
@@ -99,12 +99,41 @@ def test_the_same_form_twice_is_one_vote_and_another_form_is_refused(server):
         assert db.scalar(select(func.count()).select_from(Vote)) == 1
 
 
+def test_a_vote_names_the_guideline_that_its_page_showed(server):
+    browser = server.browser()
+    browser.get("/")
+    browser.post("/tasks/example")
+    page = browser.get("/tasks/1/work").text
+    assert "Guideline v1" in page
+    fields = browser.work_fields() | {"do": "vote", "outcome": "A"}
+    assert browser.post("/tasks/1/guideline", guideline="Choose <b>anew</b>.").status == 303
+    for shown in ("", "0", "3", "one"):
+        assert browser.post("/tasks/1/work", **fields | {"guideline": shown}).status == 400
+    browser.post("/tasks/new", name="other", kind="prefer")
+    assert browser.post("/tasks/2/guideline", guideline="Another task's.").status == 303
+    assert browser.post("/tasks/2/guideline", guideline="Another task's, again.").status == 303
+    assert browser.post("/tasks/1/work", **fields | {"guideline": "3"}).status == 400, "another task's third"
+    assert browser.post("/tasks/1/work", **fields).status == 303
+    browser.get("/tasks/1/work")
+    assert browser.post("/tasks/1/work", **browser.work_fields(), do="skip").status == 303
+    with server.studio.database.reading() as db:
+        said = [vote.record["guideline"] for vote in db.scalars(select(Vote).order_by(Vote.id))]
+        names = [annotate.guideline_name(one) for one in annotate.guidelines(db, db.get(Task, 1))]
+    assert said == names[::-1]
+    assert [name.partition("@")[0] for name in said] == ["v1", "v2"]
+    old = browser.get("/tasks/1/guideline/1").text
+    assert (said[0] in old, "in force" in old) == (True, False)
+    new = browser.get("/tasks/1/guideline/2").text
+    assert ("in force" in new, "+ Choose &lt;b&gt;anew&lt;/b&gt;." in new) == (True, True)
+    assert browser.get("/tasks/1/guideline/3").status == 404
+
+
 def test_a_vote_without_a_choice_is_told_and_the_item_stays_open(server):
     browser = server.browser()
     browser.get("/")
     browser.post("/tasks/example")
     browser.get("/tasks/1/work")
-    fields = {name: browser.hidden(name) for name in ("token", "undo_token", "assignment")}
+    fields = browser.work_fields()
     answer = browser.post("/tasks/1/work", **fields, do="vote", strength="better")
     assert answer.status == 400
     assert "Choose the better reply" in answer.text

@@ -40,7 +40,7 @@ def vote_for_good(browser):
     """Vote until nothing is left: for the reply that begins with yes, wherever it is shown."""
     given = 0
     while "Nothing left" not in (page := browser.get("/tasks/1/work").text):
-        fields = {name: browser.hidden(name) for name in ("token", "undo_token", "assignment")}
+        fields = browser.work_fields()
         first = "A" if page.index("yes good") < page.index("no bad") else "B"
         answer = browser.post("/tasks/1/work", **fields, do="vote", outcome=first, strength="significantly")
         assert answer.status == 303

@@ -134,7 +134,7 @@ def test_what_goes_out_comes_in_again(tmp_path, format_):
         browser.post("/tasks/example")
         for outcome in ("A", "B", "tie"):
             browser.get("/tasks/1/work")
-            fields = {name: browser.hidden(name) for name in ("token", "undo_token", "assignment")}
+            fields = browser.work_fields()
             browser.post("/tasks/1/work", **fields, do="vote", outcome=outcome, strength="better", unsafe="1")
         text = browser.get(f"/tasks/1/files/{format_}").text
         with running.studio.database.reading() as db:

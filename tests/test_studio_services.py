@@ -125,7 +125,7 @@ class Annotator(threading.Thread):
         if "Nothing left" in page.text:
             self.halt.wait(0.2)
             return
-        fields = {name: self.browser.hidden(name) for name in ("token", "undo_token", "assignment")}
+        fields = self.browser.work_fields()
         self.halt.wait(self.think)
         begun = time.monotonic()
         answer = self.browser.post("/tasks/1/work", **fields, do="vote", outcome="A", strength="better")
@@ -224,7 +224,7 @@ def test_both_databases_do_the_same(url, tmp_path):
         browser = running.invite("admin", "root")
         for outcome in ("A", "B"):
             browser.get("/tasks/1/work")
-            fields = {name: browser.hidden(name) for name in ("token", "undo_token", "assignment")}
+            fields = browser.work_fields()
             assert browser.post("/tasks/1/work", **fields, do="vote", outcome=outcome).status == 303
         browser.get("/tasks/1/work")
         fields = {name: browser.hidden(name) for name in ("undo_token",)}

@@ -151,9 +151,17 @@ def _by_id(one: Incoming) -> dict[str, float] | None:
     return {reply.id: value for reply, value in zip(one.replies, one.rewards, strict=True)}
 
 
-def guideline(db: Session, task: Task) -> Guideline | None:
-    """Return the newest version of a task's guideline."""
-    return db.scalar(select(Guideline).where(Guideline.task_id == task.id).order_by(Guideline.version.desc()).limit(1))
+def guideline(db: Session, task: Task, version: int | None = None) -> Guideline | None:
+    """Return a version of a task's guideline, the newest where none is named; None where there is none."""
+    query = select(Guideline).where(Guideline.task_id == task.id)
+    query = query if version is None else query.where(Guideline.version == version)
+    return db.scalar(query.order_by(Guideline.version.desc()).limit(1))
+
+
+def guidelines(db: Session, task: Task) -> list[Guideline]:
+    """Return all versions of a task's guideline, newest first."""
+    query = select(Guideline).where(Guideline.task_id == task.id).order_by(Guideline.version.desc())
+    return list(db.scalars(query))
 
 
 def set_guideline(db: Session, task: Task, text: str, by: str) -> Guideline:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, select
 from starlette.responses import Response
 
-from primum.studio import agree, annotate, incoming, outgoing, rounds
+from primum.studio import agree, annotate, incoming, library, outgoing, rounds
 from primum.studio.examples import example_items
 from primum.studio.guidelines import EXAMPLE_GUIDELINE
 from primum.studio.tables import Item, Task
@@ -69,7 +69,8 @@ def show(visit: Visit) -> Response:
         "task.html", task=task, items=items, gold=gold, **_numbers(visit, task),
         progress=annotate.progress(visit.db, task, visit.person),
         standing=annotate.standing(visit.db, task, visit.person), formats=outgoing.FORMATS,
-        guideline=annotate.guideline(visit.db, task), kinds=annotate.KINDS,
+        guideline=annotate.guideline(visit.db, task), guidelines=annotate.guidelines(visit.db, task),
+        kinds=annotate.KINDS,
     )  # fmt: skip
 
 
@@ -105,6 +106,20 @@ def set_guideline(visit: Visit) -> Response:
     return visit.go(f"/tasks/{task.id}", f"The guideline is version {row.version}; votes from now on carry it.")
 
 
+def old_guideline(visit: Visit) -> Response:
+    """Show one version of the guideline: a vote names the one that its page showed."""
+    task = visit.get(Task, visit.number("id"))
+    held = annotate.guidelines(visit.db, task)
+    shown = next((one for one in held if one.version == visit.number("version")), None)
+    if shown is None:
+        raise Refused(404, "There is no such version of this guideline.")
+    before = next((one for one in held if one.version == shown.version - 1), None)
+    changed = library.diff(before.text, shown.text) if before else []
+    return visit.page(
+        "guideline.html", task=task, shown=shown, held=held, changed=changed, name=annotate.guideline_name(shown)
+    )
+
+
 def take_out(visit: Visit) -> Response:
     """Send a file of votes. What was left out of it is said in a header and on the page."""
     task = visit.get(Task, visit.number("id"))
@@ -131,5 +146,6 @@ routes = [
     route("/tasks/{id:int}/settings", change, "edit", post=True),
     route("/tasks/{id:int}/items", bring, "edit", post=True),
     route("/tasks/{id:int}/guideline", set_guideline, "edit", post=True),
+    route("/tasks/{id:int}/guideline/{version:int}", old_guideline),
     route("/tasks/{id:int}/files/{format}", take_out, "edit", writes=True),
 ]

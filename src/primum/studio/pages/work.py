@@ -11,7 +11,7 @@ from starlette.responses import PlainTextResponse, Response
 from primum.studio import annotate
 from primum.studio.annotate import RATINGS, STRENGTHS, Choice, ClosedError, VoteError
 from primum.studio.shown import LONGEST, visible
-from primum.studio.tables import Assignment, Item, Task
+from primum.studio.tables import Assignment, Guideline, Item, Task
 from primum.studio.web import Refused, Visit, route
 
 LETTERS = "ABCD"
@@ -88,7 +88,7 @@ def _token(visit: Visit, name: str) -> str:
 def _record(visit: Visit, task: Task, assignment: Assignment) -> dict[str, Any]:
     item: Item = visit.get(Item, assignment.item_id)
     judge = f"person:{visit.person.name}"
-    version = annotate.guideline_name(annotate.guideline(visit.db, task))
+    version = annotate.guideline_name(_guideline_shown(visit, task))
     skip = visit.text("do") == "skip"
     choice = _choice(visit, len(assignment.shown), skip)
     if task.kind == "prefer":
@@ -98,6 +98,17 @@ def _record(visit: Visit, task: Task, assignment: Assignment) -> dict[str, Any]:
     rating = visit.text("rating", 1)
     refuses = visit.text("refuses") == "yes"
     return annotate.verdict(item, int(rating) if rating.isdecimal() else 0, refuses, choice, judge, version)
+
+
+def _guideline_shown(visit: Visit, task: Task) -> Guideline | None:
+    """Return the guideline that stood on the page: it may have been changed since, and the vote names what was seen."""
+    if not visit.text("guideline", 10):
+        raise Refused(400, "This form is incomplete.", "Load the page again.")
+    version = visit.whole("guideline", 0, 1_000_000)
+    found = annotate.guideline(visit.db, task, version or None)
+    if (found.version if found else 0) != version:
+        raise Refused(400, f"The guideline of this task has no version {version}.", "Load the page again.")
+    return found
 
 
 def _choice(visit: Visit, count: int, skip: bool) -> Choice:
