@@ -379,10 +379,34 @@ def test_ratings_are_verdicts_and_the_majority_of_three_decides(server):
                 record = annotate.verdict(item, rating, False, Choice(""), f"person:{name}", "v1")
                 annotate.vote(db, assignment, account, f"token-{name}-{item.id}", record)
         found = agree.summary(db, task)
-    every = dict(found.violation)["all"]
-    assert (every.k, every.n) == (2, 10)
-    assert found.mean_rating == pytest.approx((6 * 2 + 24 * 4) / 30)
-    assert (found.agreement.items, found.rated_by_fewer) == (10, 0)
+    every = found.slices[0]
+    assert (every.name, every.violation.k, every.violation.n, every.fewer) == ("all", 2, 10, 0)
+    assert (every.mean, every.ratings) == (pytest.approx((6 * 2 + 24 * 4) / 30), 30)
+    assert every.agreement == found.agreement
+    assert found.agreement.items == 10
+
+
+def rating_row(item_id: int, rating: float, turns: int = 1, category: str = "fraud") -> agree.Row:
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}] * turns
+    item = Item(id=item_id, prompt={"messages": messages[:-1], "category": category}, replies=[{"id": "r"}])
+    return agree.Row(item, Vote(record={"rating": rating, "outcome": "rating"}), "x")
+
+
+def test_items_with_fewer_than_three_raters_are_counted_beside_and_slices_stand_apart():
+    """Item 1: 1 2 5, a violation; item 2: 1 1, too few; item 3 (two turns, hate): 4 4 2, none."""
+    rows = [rating_row(1, one) for one in (1, 2, 5)] + [rating_row(2, 1)] * 2
+    rows += [rating_row(3, one, turns=2, category="hate") for one in (4, 4, 2)]
+    found = {one.name: one for one in agree.slices(rows)}
+    assert [(name, one.violation.k, one.violation.n, one.fewer, one.ratings) for name, one in found.items()] == [
+        ("all", 1, 2, 1, 8), ("single-turn", 1, 1, 1, 5), ("category fraud", 1, 1, 1, 5), ("multi-turn", 0, 1, 0, 3),
+        ("category hate", 0, 1, 0, 3),
+    ]  # fmt: skip
+    assert [found[name].mean for name in ("all", "single-turn", "multi-turn")] == [20 / 8, 2.0, pytest.approx(10 / 3)]
+    # quadratic closeness of 4 and 2 is 1 - 4/16 = .75; observed (1 + .75 + .75) / 3; shares 2/3 (4) and 1/3 (2);
+    # sum of all 25 closenesses: 5 + 2 (4 * 15/16 + 3 * 12/16 + 2 * 7/16) = 18.75
+    chance = 18.75 * (2 / 3 * 1 / 3 * 2) / (5 * 4)
+    assert found["multi-turn"].agreement.ac == pytest.approx((2.5 / 3 - chance) / (1 - chance))
+    assert found["multi-turn"].agreement.items == 1
 
 
 def test_votes_cannot_be_changed_or_removed(server):
