@@ -310,7 +310,7 @@ def test_the_form_of_somebody_who_may_not_work_is_refused(server):
         annotate.change_task(db, task, "test", qualify=1)
         shown = annotate.next_assignment(db, task, account).id
         assert shown != plain.id
-    fields = {"token": "t" * 24, "undo_token": "u" * 24, "outcome": "tie"}
+    fields = {"token": "t" * 24, "undo_token": "u" * 24, "outcome": "tie", "guideline": "1"}
     browser.get("/tasks/1")
     answer = browser.post("/tasks/1/work", **fields, do="vote", assignment=plain.id)
     assert (answer.status, "The test of this task comes first" in answer.text) == (403, True)

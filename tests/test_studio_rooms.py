@@ -17,7 +17,7 @@ from primum.studio.database import Database, current, sqlite_url
 from primum.studio.pages.redteam import poisson_rate
 from primum.studio.tables import APPEND_ONLY, Base, Demonstration, Dialogue, Item, Task, Turn, Vote
 from primum.studio.talk import Demo
-from studio_kit import serving
+from studio_kit import fill_at, rows_as, serving
 
 # ---------------------------------------------------------------- agreement
 
@@ -470,6 +470,23 @@ def test_migrations_go_forward_and_back_and_give_the_tables_of_the_code(tmp_path
     assert inspect(database.engine).get_table_names() == ["alembic_version"]
     database.migrate()
     assert set(APPEND_ONLY) <= set(inspect(database.engine).get_table_names())
+    database.close()
+
+
+@pytest.mark.parametrize("revision", ["0002", "0004", "0006"])
+def test_migrations_carry_rows_forward_and_back(tmp_path, revision):
+    database = Database(sqlite_url(tmp_path))
+    filled = fill_at(database, revision)
+    assert {"account", "task", "item", "vote"} <= set(filled)
+    database.migrate()
+    assert rows_as(database, filled) == filled
+    if revision < "0006":
+        (item,) = rows_as(database, {"item": [{"round": 0, "rewards": 0}]})["item"]
+        assert item == {"round": 1, "rewards": None}
+    (account,) = rows_as(database, {"account": [{"subject": 0}]})["account"]
+    assert account == {"subject": None}
+    database.migrate(revision)
+    assert rows_as(database, filled) == filled
     database.close()
 
 
