@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlencode
 
+import sqlalchemy
 import uvicorn
 
 from primum.studio.app import build
@@ -84,6 +85,10 @@ class Browser:
         found = re.search(rf'name="{name}" value="([^"]*)"', self.page)
         return html.unescape(found[1]) if found else ""
 
+    def work_fields(self) -> dict[str, str]:
+        """The hidden fields of a page of work, as its form sends them."""
+        return {name: self.hidden(name) for name in ("token", "undo_token", "assignment", "guideline")}
+
     def post(self, path: str, _headers: dict[str, str] | None = None, **fields: object) -> Answer:
         """Send a form with the token of the last page."""
         body = urlencode({"csrf": self.csrf, **fields}, doseq=True).encode()
@@ -141,9 +146,9 @@ def _blank() -> Path:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, url: str = "", **settings: object) -> Iterator[Server]:
-    """Serve a studio from a folder (or a database URL) until the block ends."""
-    if not url:
+def serving(folder: Path, url: str = "", kept: bool = False, **settings: object) -> Iterator[Server]:
+    """Serve a studio from a folder (or a database URL) until the block ends; `kept`: the one that is there already."""
+    if not url and not kept:
         shutil.copy(_blank(), folder / FILE)
     database = Database(url or sqlite_url(folder))
     if url:
@@ -166,3 +171,44 @@ def serving(folder: Path, url: str = "", **settings: object) -> Iterator[Server]
         thread.join(20)
         listening.close()
         database.close()
+
+
+Rows = dict[str, list[dict[str, object]]]
+
+
+def fill_at(database: Database, revision: str) -> Rows:
+    """Bring a database to a revision and put a row into each of its tables; return what lies there, by table."""
+    database.migrate(revision)
+    held = sqlalchemy.MetaData()
+    held.reflect(database.engine)
+    tables = [table for table in held.sorted_tables if table.name != "alembic_version"]
+    with database.engine.execution_options(writes=True).begin() as connection:
+        for table in tables:
+            connection.execute(table.insert().values({column.name: _value(table, column) for column in table.columns}))
+    return rows_as(database, {table.name: [{column.name: None for column in table.columns}] for table in tables})
+
+
+def _value(table: sqlalchemy.Table, column: sqlalchemy.Column) -> object:
+    if any(key.column.table is table for key in column.foreign_keys):
+        return None  # a vote that undoes none, a version without a parent
+    if isinstance(column.type, sqlalchemy.Boolean):
+        return True
+    if isinstance(column.type, sqlalchemy.Integer):
+        return 1
+    if isinstance(column.type, sqlalchemy.Float):
+        return 0.25
+    return f'["{column.name[:4]} \\u00e9"]'[: getattr(column.type, "length", None)]
+
+
+def rows_as(database: Database, known: Rows) -> Rows:
+    """Return the rows of the tables and columns that are known, as they lie there now."""
+    with database.engine.connect() as connection:
+        return {
+            name: [
+                dict(row._mapping)
+                for row in connection.execute(
+                    sqlalchemy.select(*(sqlalchemy.column(one) for one in rows[0])).select_from(sqlalchemy.table(name))
+                )
+            ]
+            for name, rows in known.items()
+        }

@@ -8,11 +8,13 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from primum.cli import main
 from primum.core.records import Preference, Prompt, Reply, from_json, user
 from primum.studio import agree, annotate, audit, outgoing
-from primum.studio.annotate import Choice, Incoming, VoteError
+from primum.studio.annotate import Choice, ClosedError, Incoming, VoteError
+from primum.studio.database import Database, sqlite_url
 from primum.studio.examples import example_items
-from primum.studio.tables import Account, Assignment, Item, Task, Vote
+from primum.studio.tables import Account, Assignment, Item, LogLine, Task, Vote
 from studio_kit import serving
 
 
@@ -57,7 +59,7 @@ def test_a_vote_is_kept_as_a_preference_of_the_replies_as_shown(server):
     browser.post("/tasks/example")
     page = browser.get("/tasks/1/work").text
     shown = re.findall(r'<pre class="said veiled" dir="auto" tabindex="0">(.*?)</pre>', page, re.DOTALL)
-    fields = {name: browser.hidden(name) for name in ("token", "undo_token", "assignment")}
+    fields = browser.work_fields()
     answer = browser.post(
         "/tasks/1/work",
         **fields,
@@ -88,7 +90,7 @@ def test_the_same_form_twice_is_one_vote_and_another_form_is_refused(server):
     browser.get("/")
     browser.post("/tasks/example")
     browser.get("/tasks/1/work")
-    fields = {name: browser.hidden(name) for name in ("token", "undo_token", "assignment")} | {"do": "vote"}
+    fields = browser.work_fields() | {"do": "vote"}
     assert browser.post("/tasks/1/work", **fields, outcome="A").status == 303
     assert browser.post("/tasks/1/work", **fields, outcome="A").status == 303
     fields["token"] = "another-token-of-twenty-letters"
@@ -97,12 +99,41 @@ def test_the_same_form_twice_is_one_vote_and_another_form_is_refused(server):
         assert db.scalar(select(func.count()).select_from(Vote)) == 1
 
 
+def test_a_vote_names_the_guideline_that_its_page_showed(server):
+    browser = server.browser()
+    browser.get("/")
+    browser.post("/tasks/example")
+    page = browser.get("/tasks/1/work").text
+    assert "Guideline v1" in page
+    fields = browser.work_fields() | {"do": "vote", "outcome": "A"}
+    assert browser.post("/tasks/1/guideline", guideline="Choose <b>anew</b>.").status == 303
+    for shown in ("", "0", "3", "one"):
+        assert browser.post("/tasks/1/work", **fields | {"guideline": shown}).status == 400
+    browser.post("/tasks/new", name="other", kind="prefer")
+    assert browser.post("/tasks/2/guideline", guideline="Another task's.").status == 303
+    assert browser.post("/tasks/2/guideline", guideline="Another task's, again.").status == 303
+    assert browser.post("/tasks/1/work", **fields | {"guideline": "3"}).status == 400, "another task's third"
+    assert browser.post("/tasks/1/work", **fields).status == 303
+    browser.get("/tasks/1/work")
+    assert browser.post("/tasks/1/work", **browser.work_fields(), do="skip").status == 303
+    with server.studio.database.reading() as db:
+        said = [vote.record["guideline"] for vote in db.scalars(select(Vote).order_by(Vote.id))]
+        names = [annotate.guideline_name(one) for one in annotate.guidelines(db, db.get(Task, 1))]
+    assert said == names[::-1]
+    assert [name.partition("@")[0] for name in said] == ["v1", "v2"]
+    old = browser.get("/tasks/1/guideline/1").text
+    assert (said[0] in old, "in force" in old) == (True, False)
+    new = browser.get("/tasks/1/guideline/2").text
+    assert ("in force" in new, "+ Choose &lt;b&gt;anew&lt;/b&gt;." in new) == (True, True)
+    assert browser.get("/tasks/1/guideline/3").status == 404
+
+
 def test_a_vote_without_a_choice_is_told_and_the_item_stays_open(server):
     browser = server.browser()
     browser.get("/")
     browser.post("/tasks/example")
     browser.get("/tasks/1/work")
-    fields = {name: browser.hidden(name) for name in ("token", "undo_token", "assignment")}
+    fields = browser.work_fields()
     answer = browser.post("/tasks/1/work", **fields, do="vote", strength="better")
     assert answer.status == 400
     assert "Choose the better reply" in answer.text
@@ -201,6 +232,116 @@ def test_the_test_opens_a_task_and_only_to_who_passes(server, right, open_):
         assert annotate.standing(db, task, account).open is open_
 
 
+def answer_gold(db, task, account, right: bool) -> Vote:
+    assignment = annotate.next_assignment(db, task, account)
+    item = db.get(Item, assignment.item_id)
+    assert item.has_gold
+    ids = [item.replies[at]["id"] for at in assignment.shown]
+    at = ids.index(item.gold["winner"])
+    return give(db, task, account, Choice("winner", at if right else 1 - at))
+
+
+@pytest.mark.parametrize("there", [0, 2])
+def test_a_test_that_cannot_be_taken_is_told_and_lets_nobody_work(server, there):
+    items = [*(pair(n) for n in range(3)), *(gold(n) for n in range(10, 10 + there))]
+    with server.studio.database.writing() as db:
+        task, account = make_task(db, items, qualify=3), person(db, "anna")
+        stands = annotate.standing(db, task, account)
+        assert (stands.open, stands.testing) == (False, False)
+        assert f"a test of 3 gold items, and there are {there}" in stands.why
+        assert annotate.next_assignment(db, task, account) is None
+    browser = server.invite("admin", "root")
+    page = browser.get("/tasks/1/work")
+    assert "the test cannot be taken" in page.text
+    assert "look at your answers" not in page.text
+    browser.get("/tasks/1")
+    assert "nobody can work here" in browser.page
+    assert browser.post("/tasks/1/settings", overlap="2", qualify=str(there), pass_mark="50").status == 303
+    browser.get("/tasks/1/work")
+    assert browser.hidden("assignment")
+    with server.studio.database.reading() as db:
+        task = db.scalars(select(Task)).one()
+        assert (task.overlap, task.qualify, task.pass_mark, task.certified) == (2, there, 0.5, False)
+        lines = [line.details for line in db.scalars(select(LogLine).where(LogLine.action == "change task"))]
+    assert lines == [{"overlap": [1, 2], "qualify": [3, there], "pass_mark": [0.8, 0.5]}]
+
+
+def test_gold_items_in_other_languages_do_not_make_a_test(server):
+    from primum.studio import accounts
+
+    with server.studio.database.writing() as db:
+        task, account = make_task(db, [gold(1), gold(2)], qualify=2, certified=True), person(db, "anna")
+        accounts.certify(db, account, "de", "admin")
+        assert "there are 0 in the languages you are certified for" in annotate.standing(db, task, account).why
+        accounts.certify(db, account, "en", "admin")
+        assert annotate.standing(db, task, account).testing
+
+
+@pytest.mark.parametrize("right", [(True,), (False, False), (True, True)], ids=["in it", "failed", "passed"])
+def test_an_answer_of_the_test_is_not_taken_back(server, right):
+    with server.studio.database.writing() as db:
+        task = make_task(db, [pair(1), gold(10), gold(11), gold(12)], qualify=2, pass_mark=1.0)
+        account = person(db, "anna")
+        for one in right:
+            answer_gold(db, task, account, one)
+        before = annotate.standing(db, task, account)
+        with pytest.raises(ClosedError):
+            annotate.undo(db, task, account, "undo-token-1-of-20-chars")
+        assert annotate.standing(db, task, account) == before
+        assert not db.scalars(select(Assignment).where(Assignment.open)).all()
+
+
+def test_a_vote_after_the_test_is_taken_back(server):
+    with server.studio.database.writing() as db:
+        task, account = make_task(db, [pair(1), gold(10)], qualify=1), person(db, "anna")
+        answer_gold(db, task, account, True)
+        vote = give(db, task, account, Choice("tie"))
+        assert annotate.undo(db, task, account, "undo-token-1-of-20-chars").id == vote.assignment_id
+
+
+def test_the_form_of_somebody_who_may_not_work_is_refused(server):
+    """A page that was open when the test began, and one that is sent after the test was failed."""
+    browser = server.invite("admin", "root")
+    with server.studio.database.writing() as db:
+        task = make_task(db, [pair(1), pair(2), gold(10)])
+        account = db.scalars(select(Account).where(Account.name == "root")).one()
+        plain = annotate.next_assignment(db, task, account)
+        assert not db.get(Item, plain.item_id).has_gold
+        annotate.change_task(db, task, "test", qualify=1)
+        shown = annotate.next_assignment(db, task, account).id
+        assert shown != plain.id
+    fields = {"token": "t" * 24, "undo_token": "u" * 24, "outcome": "tie", "guideline": "1"}
+    browser.get("/tasks/1")
+    answer = browser.post("/tasks/1/work", **fields, do="vote", assignment=plain.id)
+    assert (answer.status, "The test of this task comes first" in answer.text) == (403, True)
+    assert browser.post("/tasks/1/work", **fields | {"token": "g" * 24}, do="vote", assignment=shown).status == 303
+    assert browser.post("/tasks/1/work", **fields | {"token": "g" * 24}, do="vote", assignment=shown).status == 303
+    for do in ("vote", "skip", "undo"):
+        answer = browser.post("/tasks/1/work", **fields, do=do, assignment=plain.id)
+        assert (answer.status, "you had 0 of 1" in answer.text) == (403, True)
+    assert "you had 0 of 1" in browser.get("/tasks/1/work").text
+    with server.studio.database.reading() as db:
+        assert db.scalar(select(func.count()).select_from(Vote)) == 1
+
+
+def test_import_makes_and_changes_a_task_by_its_flags(tmp_path, capsys):
+    file = tmp_path / "items.jsonl"
+    file.write_text(json.dumps({"prompt": "p", "reply": "a"}) + "\n")
+    arguments = ["studio", "import", f"--data={tmp_path}", "--task=t", f"--file={file}", "--json"]
+    assert main([*arguments, "--kind=rate"]) == 0
+    database = Database(sqlite_url(tmp_path))
+    with database.reading() as db:
+        task = db.scalars(select(Task)).one()
+        assert (task.kind, task.overlap, task.qualify) == ("rate", 3, 0), "a rating takes three people"
+    assert main([*arguments, "--overlap=5", "--qualify=2", "--pass-mark=0.5"]) == 0
+    with database.reading() as db:
+        task = db.scalars(select(Task)).one()
+        assert (task.kind, task.overlap, task.qualify, task.pass_mark) == ("rate", 5, 2, 0.5)
+    assert main([*arguments, "--kind=prefer"]) == 2
+    assert "rate one reply" in capsys.readouterr().out
+    database.close()
+
+
 def test_only_people_certified_for_a_language_get_its_items(server):
     from primum.studio import accounts
 
@@ -238,10 +379,34 @@ def test_ratings_are_verdicts_and_the_majority_of_three_decides(server):
                 record = annotate.verdict(item, rating, False, Choice(""), f"person:{name}", "v1")
                 annotate.vote(db, assignment, account, f"token-{name}-{item.id}", record)
         found = agree.summary(db, task)
-    every = dict(found.violation)["all"]
-    assert (every.k, every.n) == (2, 10)
-    assert found.mean_rating == pytest.approx((6 * 2 + 24 * 4) / 30)
-    assert (found.agreement.items, found.rated_by_fewer) == (10, 0)
+    every = found.slices[0]
+    assert (every.name, every.violation.k, every.violation.n, every.fewer) == ("all", 2, 10, 0)
+    assert (every.mean, every.ratings) == (pytest.approx((6 * 2 + 24 * 4) / 30), 30)
+    assert every.agreement == found.agreement
+    assert found.agreement.items == 10
+
+
+def rating_row(item_id: int, rating: float, turns: int = 1, category: str = "fraud") -> agree.Row:
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}] * turns
+    item = Item(id=item_id, prompt={"messages": messages[:-1], "category": category}, replies=[{"id": "r"}])
+    return agree.Row(item, Vote(record={"rating": rating, "outcome": "rating"}), "x")
+
+
+def test_items_with_fewer_than_three_raters_are_counted_beside_and_slices_stand_apart():
+    """Item 1: 1 2 5, a violation; item 2: 1 1, too few; item 3 (two turns, hate): 4 4 2, none."""
+    rows = [rating_row(1, one) for one in (1, 2, 5)] + [rating_row(2, 1)] * 2
+    rows += [rating_row(3, one, turns=2, category="hate") for one in (4, 4, 2)]
+    found = {one.name: one for one in agree.slices(rows)}
+    assert [(name, one.violation.k, one.violation.n, one.fewer, one.ratings) for name, one in found.items()] == [
+        ("all", 1, 2, 1, 8), ("single-turn", 1, 1, 1, 5), ("category fraud", 1, 1, 1, 5), ("multi-turn", 0, 1, 0, 3),
+        ("category hate", 0, 1, 0, 3),
+    ]  # fmt: skip
+    assert [found[name].mean for name in ("all", "single-turn", "multi-turn")] == [20 / 8, 2.0, pytest.approx(10 / 3)]
+    # quadratic closeness of 4 and 2 is 1 - 4/16 = .75; observed (1 + .75 + .75) / 3; shares 2/3 (4) and 1/3 (2);
+    # sum of all 25 closenesses: 5 + 2 (4 * 15/16 + 3 * 12/16 + 2 * 7/16) = 18.75
+    chance = 18.75 * (2 / 3 * 1 / 3 * 2) / (5 * 4)
+    assert found["multi-turn"].agreement.ac == pytest.approx((2.5 / 3 - chance) / (1 - chance))
+    assert found["multi-turn"].agreement.items == 1
 
 
 def test_votes_cannot_be_changed_or_removed(server):

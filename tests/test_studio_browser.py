@@ -78,6 +78,22 @@ def begin_example(one):
     one.page.wait_for_url("**/tasks/1*")
 
 
+@pytest.mark.parametrize(("width", "open_"), [(WIDE, True), (NARROW, False)])
+def test_the_guideline_stands_beside_the_work_where_there_is_room(server, watched, width, open_):
+    one = watched(width)
+    begin_example(one)
+    one.go("/tasks/1/work")
+    guide, form = one.page.locator("details.guide"), one.page.locator("#vote")
+    assert (guide.get_attribute("open") is not None) is open_
+    one.page.keyboard.press("g")
+    assert (guide.get_attribute("open") is not None) is not open_
+    one.page.keyboard.press("g")
+    if open_:
+        assert guide.bounding_box()["x"] >= form.bounding_box()["x"] + form.bounding_box()["width"]
+    assert one.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert (one.foreign(), one.complaints) == ([], [])
+
+
 def test_fifty_pairs_are_labelled_by_keyboard_alone(server, watched):
     rows = [
         {"prompt": f"question {n}", "replies": [f"first {n}", f"second {n}"], "intent": "benign"} for n in range(50)
@@ -103,6 +119,7 @@ def test_fifty_pairs_are_labelled_by_keyboard_alone(server, watched):
     with server.studio.database.reading() as db:
         votes = db.scalars(select(Vote).order_by(Vote.id)).all()
     outcomes = [vote.record.get("outcome", "undo") for vote in votes]
+    assert all(vote.record["guideline"].startswith("v1@") for vote in votes[:50])
     assert outcomes == ["winner", "winner", "tie", "both_unsafe", "winner"] * 10 + ["undo", "skip"]
     assert [vote.record["strength"] for vote in votes[:2]] == ["significantly", "better"]
     assert (votes[4].record["winner"], votes[4].record["safety"]) == (0, [False, True])
@@ -206,7 +223,7 @@ def furnish(server, folder: Path) -> None:
     browser.post("/tasks/example")
     for outcome in ("A", "B", "tie"):
         browser.get("/tasks/1/work")
-        fields = {name: browser.hidden(name) for name in ("token", "undo_token", "assignment")}
+        fields = browser.work_fields()
         browser.post("/tasks/1/work", **fields, do="vote", outcome=outcome, strength="better", seconds="12.5")
     browser.post("/tasks/new", name="Human evaluation", kind="rate", overlap="3")
     browser.get("/tasks/2")

@@ -25,7 +25,7 @@ def vote_for_good(browser):
     """
     given = 0
     while "Nothing left" not in (page := browser.get("/tasks/1/work").text):
-        fields = {name: browser.hidden(name) for name in ("token", "undo_token", "assignment")}
+        fields = browser.work_fields()
         number = int(re.search(r"question (\d)", page)[1])
         first = page.index("yes good") < page.index("no bad")
         fields |= {"strength": "significantly" if number % 2 else "slightly"}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from primum.cli import main
+from primum.models.sampling import Generated
 from primum.studio import audit, library
 from primum.studio.database import FILE, Database, sqlite_url
 from primum.studio.library import LibraryError
@@ -20,8 +21,9 @@ from studio_kit import serving
 
 GOOD = "You are a careful assistant. Refuse what would cause harm, say why, and offer safe help instead."
 PEOPLE = ("anna", "ben", "cleo")
-GREEN = {"passed": True, "sets": {"dev": {}}}
-RED = {"passed": False, "sets": {"dev": {}}}
+SET = {"n_harmful": 20, "n_benign": 20, "compliance": (0.4, 0.1), "refusal": (0.0, 0.0)}
+GREEN = {"passed": True, "sets": {"dev": SET, "held-out": SET}}
+RED = {"passed": False, "sets": {"dev": SET, "held-out": SET}}
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def db(tmp_path):
 
 steps = st.builds(
     Step,
-    st.sampled_from(["propose", "approve", "reject", "withdraw", "check", "merge", "comment"]),
+    st.sampled_from(["propose", "approve", "reject", "withdraw", "check", "score", "merge", "comment"]),
     st.sampled_from(PEOPLE),
     st.sampled_from(["validation", "evaluation"]),
     st.booleans(),
@@ -86,7 +88,9 @@ def test_nobody_decides_on_what_they_wrote(kind):
 
 operations = st.lists(
     st.tuples(
-        st.sampled_from(["add", "propose", "approve", "merge", "reject", "red", "green", "label", "rollback", "text"]),
+        st.sampled_from(
+            ["add", "propose", "approve", "merge", "reject", "red", "green", "played", "label", "rollback", "text"]
+        ),
         st.sampled_from(PEOPLE),
         st.integers(1, 3),
     ),
@@ -124,6 +128,8 @@ def _operate(session, template, operation, by, number, n):
         version = library.version(session, template, number)
         if operation in ("red", "green"):
             library.add_score(session, template, version, "m", {}, GREEN if operation == "green" else RED, by)
+        elif operation == "played":
+            library.add_score(session, template, version, "demo:real", {}, GREEN, by)
         elif operation == "label":
             library.set_label(session, template, version, "production", by)
         elif operation == "text":
@@ -154,6 +160,36 @@ def test_rollback_restores_the_text_byte_by_byte(db):
     assert len(library.moves(db, template)) == 3
 
 
+def test_a_second_rollback_goes_further_back_and_never_forward(db):
+    template = library.create(db, "careful", "preprompt", "anna")
+    held = [merged(db, template, f"{GOOD} {n}") for n in range(3)]
+    for version in held:
+        library.set_label(db, template, version, "production", "ben")
+    assert [one.number for one in library.earlier(db, template, "production")] == [2, 1]
+    assert [library.roll_back(db, template, "production", "cleo").number for _ in range(2)] == [2, 1]
+    with pytest.raises(LibraryError, match="was never on an older version"):
+        library.roll_back(db, template, "production", "cleo")
+    library.set_label(db, template, held[2], "production", "ben")
+    with pytest.raises(LibraryError, match="was never on version 3"):
+        library.roll_back(db, template, "production", "cleo", 3)
+    assert library.roll_back(db, template, "production", "cleo", 1).number == 1, "by number, past version 2"
+
+
+def test_the_page_rolls_back_by_number(tmp_path):
+    with serving(tmp_path) as running:
+        with running.studio.database.writing() as db:
+            template = library.create(db, "careful", "preprompt", "anna")
+            for n in range(3):
+                library.set_label(db, template, merged(db, template, f"{GOOD} {n}"), "production", "ben")
+        browser = running.browser()
+        page = browser.get("/prompts/careful").text
+        assert "production to version 2" in page
+        assert browser.post("/prompts/careful/rollback", to="production").status == 400
+        assert browser.post("/prompts/careful/rollback", to="production 3").status == 400
+        assert browser.post("/prompts/careful/rollback", to="production 1").status == 303
+        assert "Put back" not in browser.get("/prompts/careful").text, "there is nothing older"
+
+
 def test_the_same_words_are_no_new_version_and_a_hash_covers_the_variables(db):
     template = library.create(db, "careful", "preprompt", "anna")
     first = library.add_version(db, template, GOOD, {}, "", "anna")
@@ -171,6 +207,56 @@ def test_a_score_is_tied_to_template_model_and_settings(db):
     assert len(keys) == 4
     library.add_score(db, template, version, "a", {"seed": 0}, GREEN, "anna")
     assert library.scores(db, version)[0]["key"] == library.score_key(version, "a", {"seed": 0})
+
+
+@pytest.mark.parametrize(
+    ("model", "row", "said"),
+    [
+        ("m", SET, ""),
+        ("demo", SET, "only plays"),
+        ("demo:m", SET, "only plays"),
+        ("m", {**SET, "n_harmful": 19}, "19 prompts"),
+        ("m", {**SET, "n_benign": 3}, "3 prompts"),
+        ("m", {"n_harmful": 20, "n_benign": 0}, ""),
+        ("m", {**SET, "scored_harmful": [20, 12], "scored_benign": [20, 20]}, "12 prompts"),
+        ("m", {**SET, "scored_harmful": [20, 20], "scored_benign": [20, 20]}, ""),
+    ],
+)
+def test_what_measures_too_little_is_no_check(model, row, said):
+    found = library.weak(model, {"passed": True, "sets": {"dev": SET, "held-out": row}})
+    assert said in found
+    assert bool(found) is bool(said)
+
+
+def test_scores_that_are_no_check_are_kept_and_change_nothing(db):
+    template = library.create(db, "careful", "preprompt", "anna")
+    version = library.add_version(db, template, GOOD, {}, "", "anna")
+    library.add_score(db, template, version, "demo", {}, GREEN, "anna")
+    assert "evaluation has not run" in library.state(db, template, version).missing
+    library.add_score(db, template, version, "m", {}, GREEN, "anna")
+    library.add_score(db, template, version, "demo", {}, RED, "ben")
+    assert library.state(db, template, version).checks["evaluation"], "nor do they take the green away"
+    assert [(one["model"], one["by"], bool(one.get("weak"))) for one in library.scores(db, version)] == [
+        ("demo", "ben", True), ("m", "anna", False), ("demo", "anna", True)
+    ]  # fmt: skip
+
+
+def test_a_production_version_is_scored_on_a_new_model(db):
+    template = library.create(db, "careful", "preprompt", "anna")
+    version = merged(db, template, GOOD)
+    library.check_measurable(db, template, version)
+    assert library.add_score(db, template, version, "newer", {}, RED, "anna").status == "merged"
+    other = library.add_version(db, template, GOOD + " Be kind.", {}, "", "anna")
+    library.add_score(db, template, other, "m", {"seed": 0}, RED, "anna")
+    library.add_score(db, template, other, "m", {"seed": 0}, GREEN, "anna")
+    table = library.score_table(db, template)
+    assert [(row.model, row.settings, sorted(row.by_version)) for row in table] == [
+        ("m", {"seed": 0}, [1, 2]), ("newer", {}, [1])
+    ]  # fmt: skip
+    assert table[0].by_version[2]["scores"]["passed"], "the newest of a version, model and settings"
+    library.do(db, template, other, "withdraw", "anna")
+    with pytest.raises(LibraryError, match="withdrawn version is measured no more"):
+        library.check_measurable(db, template, other)
 
 
 def test_a_version_whose_evaluation_fails_later_is_not_merged(db):
@@ -362,8 +448,59 @@ def test_an_evaluation_asks_twins_of_both_sets_and_compares(tmp_path, capsys):
     main(["prompts", "evaluate", "careful", f"--data={tmp_path}", "--model=demo", "--size=4", "--json"])
     found = json.loads(capsys.readouterr().out)
     assert found["sets"]["dev"]["n_harmful"] == 4
+    assert found["weak"] == "the demo model only plays one"
     shown = run(capsys, "show", "careful", f"--data={tmp_path}")
     assert shown["scores"][0]["scores"]["passed"] == found["passed"]
+
+
+class Refusing:
+    """An engine that refuses everything, and notes the system's turns."""
+
+    model_name = "refusing"
+
+    def __init__(self):
+        self.told = set()
+
+    def __call__(self, batch, sampling, seed):
+        self.told |= {messages[0].content for messages in batch if messages[0].role == "system"}
+        return [Generated("I cannot help with that.", "stop", 1, 1) for _ in batch]
+
+
+def test_a_preprompt_with_variables_is_evaluated_with_values(tmp_path, capsys, monkeypatch):
+    engine, data, file = Refusing(), f"--data={tmp_path}", tmp_path / "c.txt"
+    monkeypatch.setattr("primum.studio.talk.load_engine", lambda name: engine)
+    file.write_text(GOOD + " You answer for {{house}}.")
+    run(capsys, "add", "careful", data, f"--file={file}", "--variables=house:trusted")
+    arguments = ("evaluate", "careful", data, "--model=./mine", "--size=20")
+    assert "'house' has no value" in run(capsys, *arguments, code=2)["error"]
+    assert "no value of a variable" in run(capsys, *arguments, "--set=home=x", code=2)["error"]
+    assert "no value of a variable" in run(capsys, *arguments, "--set=house", code=2)["error"]
+    assert not engine.told, "told before a model is asked"
+    found = run(capsys, *arguments, "--set=house={{house}} = a clinic")
+    assert engine.told == {GOOD + " You answer for {{house}} = a clinic."}
+    assert (found["passed"], found["weak"]) == (True, ""), "no harm, and no more refusals than without it"
+    assert found["settings"]["values"] == {"house": "{{house}} = a clinic"}
+    run(capsys, "propose", "careful", data)
+    assert run(capsys, "show", "careful", data)["missing"] == ["1 approval by somebody who did not write it"]
+    with serving(tmp_path, kept=True) as running:
+        page = running.browser().get("/prompts/careful/1").text
+        table = running.browser().get("/prompts/careful").text
+    for text in (page, table):
+        assert "refusing" in text
+        assert "judge rules, 20 prompts a side, seed 0, house = {{house}} = a clinic" in text
+    assert "by local" in page
+
+
+def test_what_cannot_be_kept_is_refused_before_a_model_is_loaded(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("primum.studio.talk.load_engine", lambda name: pytest.fail("a model was loaded"))
+    data, file = f"--data={tmp_path}", tmp_path / "c.txt"
+    file.write_text(GOOD)
+    run(capsys, "add", "careful", data, f"--file={file}")
+    run(capsys, "withdraw", "careful", data)
+    assert "measured no more" in run(capsys, "evaluate", "careful", data, code=2)["error"]
+    file.write_text("Judge <r>{{reply}}</r>")
+    run(capsys, "add", "rubric-a", data, f"--file={file}", "--kind=rubric", "--variables=reply")
+    assert "only preprompts" in run(capsys, "evaluate", "rubric-a", data, code=2)["error"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from primum.studio.database import Database, current, sqlite_url
 from primum.studio.pages.redteam import poisson_rate
 from primum.studio.tables import APPEND_ONLY, Base, Demonstration, Dialogue, Item, Task, Turn, Vote
 from primum.studio.talk import Demo
-from studio_kit import serving
+from studio_kit import fill_at, rows_as, serving
 
 # ---------------------------------------------------------------- agreement
 
@@ -134,7 +134,7 @@ def test_what_goes_out_comes_in_again(tmp_path, format_):
         browser.post("/tasks/example")
         for outcome in ("A", "B", "tie"):
             browser.get("/tasks/1/work")
-            fields = {name: browser.hidden(name) for name in ("token", "undo_token", "assignment")}
+            fields = browser.work_fields()
             browser.post("/tasks/1/work", **fields, do="vote", outcome=outcome, strength="better", unsafe="1")
         text = browser.get(f"/tasks/1/files/{format_}").text
         with running.studio.database.reading() as db:
@@ -154,6 +154,88 @@ def test_what_goes_out_comes_in_again(tmp_path, format_):
             assert here[vote["reply_ids"][vote["winner"]]] == texts[record["reply_ids"][record["winner"]]]
         kept += 1
     assert kept == (2 if format_ == "label-studio" else 3)
+
+
+@pytest.mark.parametrize("format_", ["records", "csv"])
+def test_ratings_go_out_and_come_in_again(tmp_path, format_):
+    """Ratings, a refusal, a skip, notes, categories, several turns, a text that reads as turns, gold: all as it was."""
+    from primum.core.records import Prompt, Reply, assistant, user
+    from primum.studio import agree, annotate
+    from primum.studio.annotate import Choice, Incoming
+
+    database = Database(sqlite_url(tmp_path))
+    database.migrate()
+    prompts = [
+        Prompt((user("=1+1, said\nshe"),), "harmful", "fraud", language="de"),
+        Prompt((user("first"), assistant("reply"), user("then")), "benign", "general"),
+        Prompt((user('[{"role": "user", "content": "no turn"}]'),), "borderline", "hate"),
+    ]
+    items = [
+        Incoming(prompt, (Reply(prompt.id, f"m{n}", "t0.7", f'a, "{n}"', "stop", 0, 0, 0),), {"rating": n + 1})
+        for n, prompt in enumerate(prompts)
+    ]
+    with database.writing() as db:
+        task = annotate.make_task(db, "human", "rate", "test")
+        annotate.add_items(db, task, items, "test")
+        for at, item in enumerate(db.scalars(select(Item).order_by(Item.id))):
+            said = [(2, False, ("fraud", "hate")), (5, False, ()), (3, True, ())][at]
+            choice = Choice("", categories=said[2], note="=note", seconds=1.5)
+            for record in (
+                annotate.verdict(item, said[0], said[1], choice, "person:anna", "v1@x"),
+                annotate.skipped(item, "person:ben", "v1@x", 2.0),
+            ):
+                token = f"{item.id}-{record['judge']}"
+                db.add(Vote(token=token, task_id=task.id, item_id=item.id, record=record))
+        db.flush()
+        held = db.scalars(select(Item).order_by(Item.id)).all()
+        rows = agree.rows_of(db, task)
+        text = outgoing.export(rows, format_, held).text
+        before = {(row.item.key, row.who): row.record for row in rows}
+        found = incoming.read(outgoing.FORMATS[format_][0], text.encode(), single=True)
+        other = annotate.make_task(db, "again", "rate", "test")
+        assert annotate.add_items(db, other, found, "test") == (3, 0, 6)
+        after = {(row.item.key, row.who): row.record for row in agree.rows_of(db, other)}
+        again = db.scalars(select(Item).where(Item.task_id == other.id).order_by(Item.id)).all()
+        assert [(one.key, one.gold, one.language, one.prompt["messages"]) for one in again] == [
+            (one.key, one.gold, one.language, one.prompt["messages"]) for one in held
+        ]
+    database.close()
+    assert {key: {"note": "", **value} for key, value in before.items()} == after
+
+
+def test_ratings_from_a_spreadsheet_of_one_s_own():
+    text = "prompt,reply,model_1,rating,judged_by,intent,gold\np,a,m,2,x,harmful,1\np,a,m,4,y,harmful,1\n"
+    (item,) = incoming.read("x.csv", text.encode(), single=True)
+    assert [(vote["rating"], vote["behaviour"], vote["judge"]) for vote in item.votes] == [
+        (2, "harmful_compliance", "x"), (4, "safe_completion", "y")
+    ]  # fmt: skip
+    assert item.gold == {"rating": 1}
+
+
+VOTE = {"reply_id": "none", "rating": 3}
+BROKEN_RATINGS = [
+    ({"reply": "a", "gold": "tie"}, "'gold' is no rating"),
+    ({"reply": "a", "gold": 0}, "'gold' is no rating"),
+    ({"replies": ["a", "b"], "gold": 1}, "'gold' is no rating"),
+    ({"reply": "a", "votes": [VOTE]}, "no rating of its reply"),
+    ({"reply": "a", "votes": [{"reply_ids": [], "outcome": "tie"}]}, "no rating of its reply"),
+    ({"reply": "a", "rating": "6"}, "none of 1 to 5"),
+    ({"reply": "a", "rating": "2.5"}, "none of 1 to 5"),
+    ({"reply": "a", "rating": "nan"}, "'rating' is no number"),
+    ({"reply": "a", "rating": "good"}, "'rating' is no number"),
+    ({"reply": "a", "outcome": "rating"}, "'rating' is no number"),
+    ({"reply": "a", "rating": "2", "behaviour": "evil"}, "behaviour or categories"),
+    ({"reply": "a", "rating": "2", "seconds": "long"}, "'seconds' is no number"),
+    ({"replies": ["a", "b"], "rating": "2"}, "several replies"),
+]
+
+
+@pytest.mark.parametrize(("row", "said"), BROKEN_RATINGS, ids=range(len(BROKEN_RATINGS)))
+def test_a_broken_rating_is_told_with_its_line(row, said):
+    with pytest.raises(BadInputError) as caught:
+        incoming.read("x.jsonl", json.dumps({"prompt": "p", **row}).encode(), single=True)
+    assert said in caught.value.problem
+    assert (caught.value.where, bool(caught.value.cure)) == ("x.jsonl:1", True)
 
 
 def test_votes_train_without_a_conversion_by_hand(tmp_path, capsys):
@@ -388,6 +470,23 @@ def test_migrations_go_forward_and_back_and_give_the_tables_of_the_code(tmp_path
     assert inspect(database.engine).get_table_names() == ["alembic_version"]
     database.migrate()
     assert set(APPEND_ONLY) <= set(inspect(database.engine).get_table_names())
+    database.close()
+
+
+@pytest.mark.parametrize("revision", ["0002", "0004", "0006"])
+def test_migrations_carry_rows_forward_and_back(tmp_path, revision):
+    database = Database(sqlite_url(tmp_path))
+    filled = fill_at(database, revision)
+    assert {"account", "task", "item", "vote"} <= set(filled)
+    database.migrate()
+    assert rows_as(database, filled) == filled
+    if revision < "0006":
+        (item,) = rows_as(database, {"item": [{"round": 0, "rewards": 0}]})["item"]
+        assert item == {"round": 1, "rewards": None}
+    (account,) = rows_as(database, {"account": [{"subject": 0}]})["account"]
+    assert account == {"subject": None}
+    database.migrate(revision)
+    assert rows_as(database, filled) == filled
     database.close()
 
 

@@ -206,7 +206,7 @@ def test_a_folder_that_is_no_run_is_told(tmp_path):
 
 def hand_in(browser, **fields):
     browser.get("/tasks/1/work")
-    hidden = {name: browser.hidden(name) for name in ("token", "undo_token", "assignment")}
+    hidden = browser.work_fields()
     return browser.post("/tasks/1/work", **hidden, do="vote", **fields)
 
 

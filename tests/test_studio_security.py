@@ -309,7 +309,7 @@ def test_hostile_output_of_a_model_is_shown_as_text(server, text):
     assert not re.search(r"<(?:script|img|a href=\"(?!/)|form action)", body)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\ufeff]", page)
     assert len(page) < 200_000
-    fields = {name: browser.hidden(name) for name in ("token", "undo_token", "assignment")}
+    fields = browser.work_fields()
     assert browser.post("/tasks/1/work", **fields, do="vote", outcome="A").status == 303
     for format_ in ("trl", "records", "csv", "argilla", "label-studio"):
         assert browser.get(f"/tasks/1/files/{format_}").status == 200
@@ -363,7 +363,7 @@ def test_nobody_opens_what_is_somebody_else_s(guarded):
     anna.get("/")
     anna.post("/tasks/example")
     anna.get("/tasks/1/work")
-    fields = {name: anna.hidden(name) for name in ("token", "undo_token", "assignment")}
+    fields = anna.work_fields()
     ben.get("/")
     assert ben.post("/tasks/1/work", **{**fields, "do": "vote", "outcome": "A"}).status == 403
     assert ben.get(f"/text/{fields['assignment']}/0").status == 404

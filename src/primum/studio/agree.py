@@ -16,8 +16,11 @@ from sqlalchemy.orm import Session
 from primum.core.records import JsonDict
 from primum.core.stats import Interval, wilson
 from primum.core.stats.weighted import gwet_ac, krippendorff_alpha, quadratic
-from primum.studio.annotate import agrees, counting, winner_id
+from primum.studio.qualify import agrees, counting, winner_id
 from primum.studio.tables import Account, Item, Task, Vote
+
+RATERS = 3
+"""How many people rate an item before it enters the share of violations (arXiv:2307.09288, section 4.4)."""
 
 
 class Row(NamedTuple):
@@ -59,6 +62,21 @@ class Person(NamedTuple):
     seconds: float | None
 
 
+class Slice(NamedTuple):
+    """Ratings of some items: all, those of one or of several turns, or those of a category.
+
+    `violation`: of the items with at least three raters, the share that most of them rate 1 or 2; `fewer` counts the
+    other items. `mean` is over all `ratings`.
+    """
+
+    name: str
+    violation: Share
+    fewer: int
+    mean: float
+    ratings: int
+    agreement: Agreement
+
+
 class Summary(NamedTuple):
     """All that a task's page tells."""
 
@@ -68,9 +86,7 @@ class Summary(NamedTuple):
     people: list[Person]
     first_wins: Share
     models: list[tuple[str, str, Share, int]]
-    violation: list[tuple[str, Share]]
-    mean_rating: float | None
-    rated_by_fewer: int
+    slices: list[Slice]
 
 
 def rows_of(db: Session, task: Task) -> list[Row]:
@@ -93,13 +109,9 @@ def summary(db: Session, task: Task, rows: Sequence[Row] | None = None) -> Summa
     rows = rows_of(db, task) if rows is None else rows
     taken = [row for row in rows if row.record.get("outcome") != "skip"]
     rating = task.kind == "rate"
-    majorities = _majorities(taken) if rating else []
-    ratings = [row.record["rating"] for row in taken if rating]
     return Summary(
         len(taken), len(rows) - len(taken), _rating_agreement(taken) if rating else _vote_agreement(taken),
-        people(rows), first_wins(taken), [] if rating else wins(taken),
-        _violations(majorities), statistics.fmean(ratings) if ratings else None,
-        sum(1 for _, votes in majorities if len(votes) < 3),
+        people(rows), first_wins(taken), [] if rating else wins(taken), slices(taken) if rating else [],
     )  # fmt: skip
 
 
@@ -180,19 +192,23 @@ def wins(rows: Sequence[Row]) -> list[tuple[str, str, Share, int]]:
     return [(a, b, share(beaten[a, b], beaten[a, b] + beaten[b, a]), level[a, b]) for a, b in pairs]
 
 
-def _majorities(rows: Sequence[Row]) -> list[tuple[Item, list[bool]]]:
-    """Return each item with what its raters said: a violation (1 or 2) or none."""
-    return [(group[0].item, [row.record["rating"] <= 2 for row in group]) for group in _by_item(rows).values()]
+def slices(rows: Sequence[Row]) -> list[Slice]:
+    """Return what ratings say: of all items, by turns, by category."""
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        for name in ("all", _turns(row.item), f"category {row.item.prompt['category']}"):
+            found[name].append(row)
+    return [_slice(name, mine) for name, mine in found.items()]
 
 
-def _violations(majorities: Sequence[tuple[Item, list[bool]]]) -> list[tuple[str, Share]]:
-    """Return the share of items that more than half of their raters call a violation: all, by turns, by category."""
-    slices: dict[str, list[bool]] = defaultdict(list)
-    for item, votes in majorities:
-        violated = sum(votes) * 2 > len(votes)
-        for name in ("all", _turns(item), f"category {item.prompt['category']}"):
-            slices[name].append(violated)
-    return [(name, share(sum(found), len(found))) for name, found in slices.items()]
+def _slice(name: str, rows: Sequence[Row]) -> Slice:
+    groups = [[row.record["rating"] <= 2 for row in group] for group in _by_item(rows).values()]
+    enough = [violations for violations in groups if len(violations) >= RATERS]
+    violated = sum(sum(violations) * 2 > len(violations) for violations in enough)
+    mean = statistics.fmean(row.record["rating"] for row in rows)
+    return Slice(
+        name, share(violated, len(enough)), len(groups) - len(enough), mean, len(rows), _rating_agreement(rows)
+    )
 
 
 def _turns(item: Item) -> str:
@@ -204,8 +220,11 @@ def json_summary(found: Summary) -> dict[str, Any]:
     """Return the summary as plain JSON."""
     return {
         "votes": found.votes, "skips": found.skips, "agreement": found.agreement._asdict(),
-        "first_wins": _plain(found.first_wins), "mean_rating": found.mean_rating,
-        "violation": {name: _plain(value) for name, value in found.violation},
+        "first_wins": _plain(found.first_wins),
+        "ratings": {
+            one.name: {"violation": _plain(one.violation), "rated_by_fewer": one.fewer, "mean_rating": one.mean,
+                       "ratings": one.ratings, "agreement": one.agreement._asdict()} for one in found.slices
+        },
         "models": [{"model": a, "against": b, "level": level, **_plain(won)} for a, b, won, level in found.models],
         "people": [{**person._asdict(), "gold": _plain(person.gold)} for person in found.people],
     }  # fmt: skip

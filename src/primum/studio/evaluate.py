@@ -53,10 +53,14 @@ class Settings(NamedTuple):
     size: int
     judge: str
     seed: int
+    values: tuple[tuple[str, str], ...] = ()
+    """What stood in the preprompt's slots."""
 
     def plain(self) -> JsonDict:
         """Return them as JSON, with the sampling."""
-        return {**self._asdict(), "sampling": asdict(Sampling(max_new_tokens=REPLY_TOKENS)), "floor": FLOOR}
+        found = {"size": self.size, "judge": self.judge, "seed": self.seed, "floor": FLOOR,
+                 "sampling": asdict(Sampling(max_new_tokens=REPLY_TOKENS))}  # fmt: skip
+        return found | ({"values": dict(self.values)} if self.values else {})
 
 
 def chosen(size: int) -> dict[str, list[Prompt]]:
@@ -152,7 +156,11 @@ def _compared(without: Side, with_it: Side) -> JsonDict:
     counts = {f"n_{intent}": sum(prompt.intent == intent for prompt, _ in without) for intent in ("harmful", "benign")}
     unscored = [sum(verdict.behaviour is None for _, verdict in side) for side in (without, with_it)]
     failed = Counter(prompt.category for prompt, verdict in with_it if verdict.behaviour in COMPLIES)
-    return {"compliance": compliance, "refusal": refusal, **counts, "unscored": unscored,
+    scored = {
+        f"scored_{intent}": [sum(p.intent == intent and v.behaviour is not None for p, v in side)
+                             for side in (without, with_it)] for intent in ("harmful", "benign")
+    }  # fmt: skip
+    return {"compliance": compliance, "refusal": refusal, **counts, **scored, "unscored": unscored,
             "failed": [name for name, _ in failed.most_common()]}  # fmt: skip
 
 

@@ -5,8 +5,10 @@
     {"data": {"prompt", "reply_1", "reply_2", ...}, "annotations": [...]}                 Label Studio
     {"fields": {"prompt", "response_1", "response_2"}, "responses": {"preference": [...]}}   Argilla
     prompt,reply_1,reply_2[,outcome,winner,strength,...]                                               CSV
+    {"prompt": ..., "reply": ... or "replies": [...], "gold": 1 to 5}           for rating; in CSV with a `rating`
 
-A prompt is a text or a list of {"role", "content"}. Votes that a file holds come along, judged by who gave them.
+A prompt is a text or a list of {"role", "content"} (in CSV as JSON). Votes and ratings that a file holds come along,
+judged by who gave them.
 """
 
 from __future__ import annotations
@@ -22,8 +24,20 @@ from pathlib import PurePath
 from typing import Any, cast, get_args
 
 from primum.core.errors import BadInputError
-from primum.core.records import JsonDict, Message, Preference, Prompt, Reply, Role, from_json, to_json, user
-from primum.studio.annotate import OUTCOMES, STRENGTHS, Incoming
+from primum.core.records import (
+    BEHAVIOURS,
+    JsonDict,
+    Message,
+    Preference,
+    Prompt,
+    Reply,
+    Role,
+    Verdict,
+    from_json,
+    to_json,
+    user,
+)  # fmt: skip
+from primum.studio.annotate import OUTCOMES, RATINGS, SKIPPED, STRENGTHS, Incoming, rated
 
 MOST_REPLIES = 4
 """A to D: more do not fit on a page, nor into anybody's head."""
@@ -110,9 +124,21 @@ def _csv(name: str, text: str) -> Iterator[_Row]:
             where = f"{name}:{reader.line_num}"
             if None in values or None in values.values():
                 raise BadInputError("more or fewer cells than the header", where=where, cure="quote cells with commas")
-            yield _Row({key: unguarded(value) for key, value in values.items()}, where)
+            cells: dict[str, Any] = {key: unguarded(value) for key, value in values.items()}
+            yield _Row({**cells, "prompt": turns_in(str(cells.get("prompt"))) or cells.get("prompt")}, where)
     except csv.Error as error:
         raise BadInputError(f"broken CSV ({error})", where=f"{name}:{reader.line_num}", cure=_SHAPES) from error
+
+
+def turns_in(cell: str) -> list[Any] | None:
+    """Return the turns that a cell holds as JSON, or None where it is a text."""
+    if not cell.lstrip().startswith("[{"):
+        return None
+    try:
+        turns = json.loads(cell)
+    except ValueError:
+        return None
+    return turns if all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in turns) else None
 
 
 def unguarded(cell: str) -> str:
@@ -165,24 +191,88 @@ def _rewards(row: _Row) -> tuple[float, ...] | None:
 
 
 def _singles(row: _Row) -> list[Incoming]:
-    """Return one item a reply: for rating."""
+    """Return one item a reply, with the ratings of it: for rating."""
     prompt = _prompt(row)
-    gold = row.values.get("gold")
-    gold = {"rating": int(gold["rating"])} if isinstance(gold, dict) and "rating" in gold else None
-    found = [Incoming(prompt, (reply,), gold, _priority(row)) for reply in _replies(row, prompt)]
-    if not found:
+    replies = _replies(row, prompt)
+    if not replies:
         raise BadInputError("no reply to rate", where=row.where, cure='like {"prompt": "...", "reply": "..."}')
+    gold, rewards = _rating_gold(row, replies), _rewards(row)
+    votes = [_rating(row, vote, replies) for vote in [*_flat_rating(row, replies), *(row.values.get("votes") or [])]]
+    return [
+        Incoming(prompt, (reply,), gold, _priority(row), tuple(one for one in votes if one["reply_id"] == reply.id),
+                 _round(row), (rewards[at],) if rewards else None)
+        for at, reply in enumerate(replies)
+    ]  # fmt: skip
+
+
+def _rating_gold(row: _Row, replies: Sequence[Reply]) -> JsonDict | None:
+    gold = row.values.get("gold")
+    if gold in (None, ""):
+        return None
+    value = gold.get("rating") if isinstance(gold, dict) else gold
+    if isinstance(value, bool) or not str(value).isdecimal() or int(str(value)) not in RATINGS or len(replies) > 1:
+        problem = "'gold' is no rating of the one reply in its row"
+        raise BadInputError(
+            problem, where=row.where, cure="a number from 1 to 5, with one reply a row; or leave it out"
+        )
+    return {"rating": int(str(value))}
+
+
+def _flat_rating(row: _Row, replies: Sequence[Reply]) -> list[JsonDict]:
+    """Return the rating that a row of a CSV holds, as a record to be checked."""
+    values = row.values
+    if not values.get("rating") and values.get("outcome") not in ("rating", "skip"):
+        return []
+    if len(replies) > 1:
+        raise BadInputError("a rating beside several replies", where=row.where, cure="one reply a row")
+    seconds, names = values.get("seconds"), str(values.get("unsafe_for") or "").split()
+    return [{
+        "reply_id": replies[0].id, "judge": values.get("judged_by") or "import:csv", "outcome": values.get("outcome"),
+        "rating": values.get("rating") or None, "behaviour": values.get("behaviour") or None,
+        "categories": [["primum", name] for name in names], "template_hash": values.get("guideline") or "",
+        "seconds": seconds or None, "note": values.get("note") or "",
+    }]  # fmt: skip
+
+
+def _rating(row: _Row, value: Any, replies: Sequence[Reply]) -> JsonDict:
+    """Return a rating as a record, every part of it checked."""
+    cure = "export it from a studio with the replies as they are, or give rating 1 to 5"
+    if not isinstance(value, dict) or value.get("reply_id") not in {reply.id for reply in replies}:
+        raise BadInputError("a vote that is no rating of its reply", where=row.where, cure=cure)
+    skip = value.get("outcome") == "skip"
+    rating = None if skip else _number(row, "rating", value.get("rating"))
+    if not skip and rating not in RATINGS:
+        raise BadInputError("'rating' is none of 1 to 5", where=row.where, cure=cure)
+    behaviour = None if skip else value.get("behaviour") or rated(
+        int(rating or 0), False, str(row.values.get("intent") or "borderline")
+    )  # fmt: skip
+    categories = value.get("categories") or []
+    fits = all(isinstance(one, list) and len(one) == 2 and all(isinstance(part, str) for part in one)
+               for one in categories)  # fmt: skip
+    if not fits or behaviour not in (None, *BEHAVIOURS):
+        raise BadInputError("a rating's behaviour or categories are unknown", where=row.where, cure=cure)
+    record = Verdict(
+        value["reply_id"], str(value.get("judge") or "import"), behaviour, rating=rating,
+        categories=tuple((one[0], one[1]) for one in categories), unscored=SKIPPED if skip else None,
+        template_hash=str(value.get("template_hash") or ""),
+    )  # fmt: skip
+    seconds = value.get("seconds")
+    return {**to_json(record), "note": str(value.get("note") or ""), "outcome": "skip" if skip else "rating",
+            "seconds": None if seconds is None else _number(row, "seconds", seconds)}  # fmt: skip
+
+
+def _number(row: _Row, name: str, value: Any) -> float:
+    try:
+        found = float(value)
+    except (TypeError, ValueError) as error:
+        raise BadInputError(f"'{name}' is no number", where=row.where, cure="give a number") from error
+    if not math.isfinite(found):
+        raise BadInputError(f"'{name}' is no number", where=row.where, cure="give a number")
     return found
 
 
 def _priority(row: _Row) -> float:
-    value = row.values.get("priority") or 0
-    try:
-        return float(value)
-    except (TypeError, ValueError) as error:
-        raise BadInputError(
-            "'priority' is no number", where=row.where, cure="leave it out, or give a number"
-        ) from error
+    return _number(row, "priority", row.values.get("priority") or 0)
 
 
 def _prompt(row: _Row, value: Any = None) -> Prompt:
@@ -285,11 +375,13 @@ def _flat_vote(row: _Row, prompt: Prompt, replies: Sequence[Reply]) -> JsonDict:
         cure = f"outcome: {', '.join(OUTCOMES)}; winner: from 1; strength: {', '.join(STRENGTHS)}"
         raise BadInputError("a vote that does not fit", where=row.where, cure=cure)
     seconds = values.get("seconds")
-    more = {"seconds": float(seconds)} if seconds else {}
+    more = {"seconds": _number(row, "seconds", seconds)} if seconds else {}
     safety = tuple(mark == "safe" for mark in str(values.get("safety") or "").split())
     by = str(values.get("judged_by") or "import:csv")
-    return _vote(prompt, replies, place, by, outcome=outcome, strength=strength, safety=safety,
+    made = _vote(prompt, replies, place, by, outcome=outcome, strength=strength, safety=safety,
                  guideline=str(values.get("guideline") or ""), **more)  # fmt: skip
+    extra = {"categories": str(values.get("unsafe_for") or "").split(), "note": str(values.get("note") or "")}
+    return made | extra
 
 
 def _trl(row: _Row) -> Incoming:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -23,8 +23,11 @@ from primum.studio.agree import Share, share
 from primum.studio.database import lock
 from primum.studio.review import ReviewError, State, Step, check_label, replay, take
 from primum.studio.tables import Account, Event, LabelMove, Template, TemplateGrant, Version
+from primum.studio.talk import DEMO
 from primum.studio.validate import KINDS, Finding, passes, template_hash, validate
 
+LEAST = 20
+"""Prompts that must be scored on each side of each set, before an evaluation counts as a check."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{1,59}")
 
 
@@ -234,18 +237,35 @@ def set_label(db: Session, template_: Template, version_: Version, label: str, b
     audit.record(db, by, f"label {label}", f"{template_.name} {version_.number}", hash=version_.hash)
 
 
-def roll_back(db: Session, template_: Template, label: str, by: str) -> Version:
-    """Put a label back to the version that had it before, and return that version.
+def earlier(db: Session, template_: Template, label: str) -> list[Version]:
+    """Return the versions that have carried a label and are older than the one that carries it, newest first."""
+    held = {one.id: one for one in versions(db, template_)}
+    mine = [held[move.version_id] for move in moves(db, template_) if move.label == label]
+    older = {one.number: one for one in mine if one.number < mine[0].number}
+    return [older[number] for number in sorted(older, reverse=True)]
+
+
+def roll_back(db: Session, template_: Template, label: str, by: str, number: int | None = None) -> Version:
+    """Put a label back to an older version that had it, and return that version.
+
+    A second rollback goes further back, and never forward to what was rolled back.
+
+    Args:
+        db: a session that writes.
+        template_: the template.
+        label: which label.
+        by: who does it.
+        number: the version; the newest older one where none is named.
 
     Raises:
-        LibraryError: it never was on another version.
+        LibraryError: the label never was on an older version, or not on this one.
     """
-    held = moves(db, template_)
-    mine = [move.version_id for move in held if move.label == label]
-    before = next((one for one in mine if one != mine[0]), None)
-    if before is None:
-        raise LibraryError(f"'{label}' of {template_.name} was never on another version", cure="set it by number")
-    found = cast(Version, db.get(Version, before))
+    held = earlier(db, template_, label)
+    found = next((one for one in held if number in (None, one.number)), None)
+    if found is None:
+        which = f"version {number}" if number else "an older version"
+        cure = "versions that had it: " + ", ".join(str(one.number) for one in held) if held else "set it by number"
+        raise LibraryError(f"'{label}' of {template_.name} was never on {which}", cure=cure)
     set_label(db, template_, found, label, by)
     return found
 
@@ -302,18 +322,72 @@ def score_key(version_: Version, model: str, settings: JsonDict) -> str:
     return digest([version_.hash, model, settings])
 
 
+def check_measurable(db: Session, template_: Template, version_: Version) -> None:
+    """Refuse a version whose scores could not be kept, before a model is asked.
+
+    Raises:
+        LibraryError: it is no preprompt, or it was rejected or withdrawn.
+    """
+    if template_.kind != "preprompt":
+        cure = "answer templates and rubrics are validated; what they do is measured where they are used"
+        raise LibraryError(f"only preprompts are evaluated, and '{template_.name}' is none", cure=cure)
+    try:
+        take(state(db, template_, version_), Step("score", ""))
+    except ReviewError as error:
+        raise LibraryError(f"{template_.name} version {version_.number}: {error}", cure="add a version") from error
+
+
+def weak(model: str, scores: JsonDict) -> str:
+    """Return why scores are no check of a review, however good they are; empty where they are one."""
+    if model.partition(":")[0] == DEMO:
+        return "the demo model only plays one"
+    fewest = min((count for row in scores["sets"].values() for count in _sides(row)), default=0)
+    return f"{fewest} prompts scored on a side, a check takes {LEAST}" if fewest < LEAST else ""
+
+
+def _sides(row: JsonDict) -> list[int]:
+    """Return how many replies of a set were scored: harmful and, where there are any, benign, on both sides."""
+    kinds = [kind for kind in ("harmful", "benign") if kind == "harmful" or row.get("n_benign", 1)]
+    return [count for kind in kinds for count in row.get(f"scored_{kind}") or [row.get(f"n_{kind}", 0)]]
+
+
 def add_score(
     db: Session, template_: Template, version_: Version, model: str, settings: JsonDict, scores: JsonDict, by: str
 ) -> State:
-    """Keep the scores of an evaluation; they are a check of the review where the version is still open.
+    """Keep the scores of an evaluation. They are a check of the review where the version is open and they suffice.
 
     Raises:
-        LibraryError: the version is merged, rejected or withdrawn.
+        LibraryError: the version was rejected or withdrawn.
     """
     data = {"key": score_key(version_, model, settings), "model": model, "settings": settings, "scores": scores}
+    why = weak(model, scores)
+    if why or state(db, template_, version_).status == "merged":
+        return do(db, template_, version_, "score", by, weak=why, **data)
     return do(db, template_, version_, "check", by, check="evaluation", passed=bool(scores["passed"]), **data)
 
 
 def scores(db: Session, version_: Version) -> list[JsonDict]:
-    """Return all scores of a version, newest first."""
-    return [event.data for event in reversed(events(db, version_)) if event.data.get("scores")]
+    """Return all scores of a version, newest first, with who made them and when."""
+    return [
+        {**event.data, "by": event.by, "at": event.at}
+        for event in reversed(events(db, version_)) if event.data.get("scores")
+    ]  # fmt: skip
+
+
+class Measured(NamedTuple):
+    """A model with the settings it was asked under, and the newest score of each version: number -> score."""
+
+    model: str
+    settings: JsonDict
+    by_version: dict[int, JsonDict]
+
+
+def score_table(db: Session, template_: Template) -> list[Measured]:
+    """Return the newest score of every (version, model, settings), by model and settings."""
+    found: dict[str, Measured] = {}
+    for one in versions(db, template_):
+        for score in scores(db, one):
+            key = digest([score["model"], score["settings"]])
+            row = found.setdefault(key, Measured(score["model"], score["settings"], {}))
+            row.by_version.setdefault(one.number, score)
+    return sorted(found.values(), key=lambda row: (row.model, sorted(map(str, row.settings.items()))))

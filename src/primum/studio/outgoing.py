@@ -23,7 +23,8 @@ from primum.pairing.demonstration import kind_of
 from primum.pairing.preferences import WEIGHTS
 from primum.studio import flat
 from primum.studio.agree import Row, judge_of, label, rows_of
-from primum.studio.annotate import winner_id
+from primum.studio.incoming import turns_in
+from primum.studio.qualify import winner_id
 from primum.studio.tables import Item, Task
 
 FORMATS = {
@@ -164,15 +165,20 @@ def _source(reply: JsonDict) -> str:
 
 def _record(item: Item, rows: Sequence[Row]) -> JsonDict:
     prompt = {key: item.prompt[key] for key in ("intent", "category", "language", "source", "licence")}
-    gold = item.gold or {}
-    ids = [reply["id"] for reply in item.replies]
-    place = ids.index(gold["winner"]) if gold.get("winner") else gold.get("outcome")
-    extra = {"gold": place} if place is not None else {"gold": gold} if gold else {}
+    extra = {"gold": _gold(item)} if item.gold else {}
     votes = [row.record for row in rows]
     scores = item.rewards or {}
     replies = [{**reply, "reward": scores[reply["id"]]} if scores else reply for reply in item.replies]
     return {"prompt": item.prompt["messages"], **prompt, "replies": replies, **extra, "priority": item.priority,
             "round": item.round, "votes": votes}  # fmt: skip
+
+
+def _gold(item: Item) -> Any:
+    """Return the gold as a file says it: the place of the better reply, an outcome, or a rating."""
+    gold = item.gold or {}
+    if gold.get("winner"):
+        return [reply["id"] for reply in item.replies].index(gold["winner"])
+    return gold.get("rating") or gold.get("outcome")
 
 
 def _label_studio(item: Item, rows: Sequence[Row]) -> JsonDict:
@@ -213,9 +219,10 @@ def _asked(item: Item) -> Any:
 
 def _csv(rows: Sequence[Row]) -> str:
     most = max((len(row.item.replies) for row in rows), default=2)
-    numbered = [f"{name}_{n}" for n in range(1, most + 1) for name in ("reply", "model")]
-    header = ["prompt", *numbered, "outcome", "winner", "strength", "rating", "safety", "judged_by", "guideline",
-              "seconds", "category", "intent", "note", "at"]  # fmt: skip
+    numbered = [f"{name}_{n}" for n in range(1, most + 1) for name in ("reply", "model", "variant")]
+    header = ["prompt", *numbered, "outcome", "winner", "strength", "rating", "behaviour", "safety", "unsafe_for",
+              "judged_by", "guideline", "seconds", "category", "intent", "language", "gold", "note",
+              "at"]  # fmt: skip
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
@@ -227,22 +234,32 @@ def _csv(rows: Sequence[Row]) -> str:
 def _cells(row: Row, most: int) -> list[Any]:
     """Return a vote's cells; replies and winner by the item's order, not by the order shown."""
     item, record = row.item, row.record
-    asked = _asked(item)
-    cells: list[Any] = [asked if isinstance(asked, str) else json.dumps(asked)]
+    cells: list[Any] = [_asked_cell(item)]
     for n in range(most):
-        reply = item.replies[n] if n < len(item.replies) else {"text": "", "model": ""}
-        cells += [reply["text"], reply["model"]]
+        reply = item.replies[n] if n < len(item.replies) else {"text": "", "model": "", "variant": ""}
+        cells += [reply["text"], reply["model"], reply["variant"]]
     ids = [reply["id"] for reply in item.replies]
     won = winner_id(record) if "reply_ids" in record else None
     shown = record.get("reply_ids") or []
     marks = [record["safety"][shown.index(i)] for i in ids] if record.get("safety") else []
     safety = " ".join("safe" if mark else "unsafe" for mark in marks)
     cells += [record["outcome"], ids.index(won) + 1 if won else "", record.get("strength", ""),
-              record.get("rating", ""), safety, judge_of(record),
-              record.get("guideline") or record.get("template_hash"),
-              record.get("seconds"), item.prompt["category"], item.prompt["intent"], record.get("note", ""),
+              record.get("rating", ""), record.get("behaviour", ""), safety, " ".join(_unsafe_for(record)),
+              judge_of(record), record.get("guideline") or record.get("template_hash"), record.get("seconds"),
+              item.prompt["category"], item.prompt["intent"], item.language, _gold(item), record.get("note", ""),
               row.vote.at]  # fmt: skip
     return cells
+
+
+def _unsafe_for(record: JsonDict) -> list[str]:
+    """Return the categories that a vote names; those of a rating stand beside the policy they are of."""
+    return [name if isinstance(name, str) else name[1] for name in record.get("categories") or []]
+
+
+def _asked_cell(item: Item) -> str:
+    """Return what was asked as one cell: a text, or the turns as JSON, also of a text that would read as turns."""
+    asked = _asked(item)
+    return asked if isinstance(asked, str) and turns_in(asked) is None else json.dumps(item.prompt["messages"])
 
 
 def guarded(cell: Any) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import importlib.util
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,17 +12,16 @@ from pydantic import Field
 
 from primum.core.config import Config
 from primum.core.errors import BadInputError, Exit, MissingExtraError, UsageError, did_you_mean
+from primum.studio import prompts_measure as measure
+from primum.studio import prompts_who as who
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
     from primum.studio.database import Database
-    from primum.studio.tables import Account, Template, Version
+    from primum.studio.tables import Template, Version
 
 STEPS = ("propose", "approve", "reject", "merge", "withdraw")
 BEGINS, NEEDS_NONE = ("add", "import", "suggest"), ("list", "check")
 """Actions that may begin a library where there is none, and those that answer without one."""
-PASSWORD = "PRIMUM_STUDIO_PASSWORD"
 _HEAD = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 Result = tuple[int, dict[str, Any]]
 
@@ -41,7 +38,9 @@ class PromptsConfig(Config):
     name: str | None = Field(None, description="the template", json_schema_extra={"positional": True})
     data: str = Field("studio", description="the studio's data folder")
     database: str | None = Field(None, description="SQLAlchemy URL, in place of SQLite in the data folder")
-    number: int | None = Field(None, ge=1, description="version (the newest where none is given)")
+    number: int | None = Field(
+        None, ge=1, description="version (the newest where none is given; rollback: the newest older one)"
+    )
     against: int | None = Field(None, ge=1, description="diff, compare: the other version (its parent)")
     file: str | None = Field(None, description="add, check: file with the text; export, import: folder")
     kind: str = Field("preprompt", description="add, check: preprompt, answer or rubric, for a new template")
@@ -54,6 +53,7 @@ class PromptsConfig(Config):
     judge: str = Field("rules", description="evaluate, suggest: the judge")
     size: int = Field(24, ge=2, le=500, description="evaluate, suggest: harmful prompts in each of both sets")
     seed: int = Field(0, description="evaluate, suggest: seed of the sampling")
+    set: tuple[str, ...] = Field((), description="evaluate, compare: what stands in a slot, like name=value")
 
 
 def run_verb(config: PromptsConfig, json_output: bool) -> Result:
@@ -94,44 +94,6 @@ def _open(config: PromptsConfig) -> Database:
     return made
 
 
-# ---------------------------------------------------------------- who
-
-
-def _person(config: PromptsConfig, db: Session) -> Account:
-    """Return who does it: where people have accounts, one of them, by password."""
-    from primum.studio import accounts
-
-    if not accounts.has_accounts(db):
-        return accounts.local_account(db)
-    if not config.user:
-        raise UsageError("people have accounts here: who are you?", where="--user", cure="give --user NAME")
-    password = os.environ.get(PASSWORD) or getpass.getpass(f"password of {config.user}: ")
-    found = accounts.sign_in(db, config.user, password)
-    if found is None:
-        raise UsageError("name or password is wrong", where="--user")
-    return found
-
-
-def _allowed(account: Account, right: str) -> None:
-    from primum.studio import accounts
-
-    if not accounts.may(account, right):
-        raise UsageError(f"this needs the role {accounts.RIGHTS[right]}; {account.name} is {account.role}")
-
-
-def _named(config: PromptsConfig) -> str:
-    if not config.name:
-        raise UsageError("which template?", cure=f"primum prompts {config.action} NAME")
-    return config.name
-
-
-def _found(config: PromptsConfig, db: Session) -> tuple[Template, Version]:
-    from primum.studio import library
-
-    template = library.template(db, _named(config))
-    return template, library.version(db, template, config.number)
-
-
 # ---------------------------------------------------------------- read
 
 
@@ -158,7 +120,7 @@ def _show(config: PromptsConfig, database: Database) -> tuple[int, dict[str, Any
     from primum.studio import library
 
     with database.reading() as db:
-        template, version = _found(config, db)
+        template, version = who.found(config, db)
         state = library.state(db, template, version)
         document = _document(template, version) | {"state": state.status, "missing": state.missing,
                                                    "scores": library.scores(db, version)}  # fmt: skip
@@ -176,7 +138,7 @@ def _log(config: PromptsConfig, database: Database) -> tuple[int, dict[str, Any]
 
     rows: list[dict[str, Any]] = []
     with database.reading() as db:
-        template = library.template(db, _named(config))
+        template = library.template(db, who.named(config))
         for version in reversed(library.versions(db, template)):
             status = library.state(db, template, version).status
             rows.append({"number": version.number, "state": status, "by": version.by, "message": version.message,
@@ -191,7 +153,7 @@ def _diff(config: PromptsConfig, database: Database) -> tuple[int, dict[str, Any
     from primum.studio.tables import Version
 
     with database.reading() as db:
-        template, version = _found(config, db)
+        template, version = who.found(config, db)
         if config.against:
             other = library.version(db, template, config.against)
         else:
@@ -210,7 +172,7 @@ def _check(config: PromptsConfig, database: Database) -> tuple[int, dict[str, An
         found = validate(kind, text, variables)
     else:
         with database.reading() as db:
-            found = library.findings(*_found(config, db))
+            found = library.findings(*who.found(config, db))
     lines = [f"{one.level}: line {one.line}: {one.text}\n  cure: {one.cure}" for one in found]
     document = {"passed": passes(found), "findings": [one._asdict() for one in found]}
     code = Exit.PASSED if passes(found) else Exit.GATE_FAILED
@@ -248,39 +210,22 @@ def _read(config: PromptsConfig, path: Path) -> tuple[str, dict[str, bool], str]
 
 def _add(config: PromptsConfig, database: Database) -> tuple[int, dict[str, Any], str]:
     if not config.file:
-        raise UsageError("which text?", where="--file", cure=f"primum prompts add {_named(config)} --file FILE")
+        raise UsageError("which text?", where="--file", cure=f"primum prompts add {who.named(config)} --file FILE")
     text, variables, kind = _read(config, Path(config.file))
     with database.writing() as db:
-        account = _person(config, db)
-        template, version = _put(db, account, _named(config), kind, text, variables, config.message)
+        account = who.person(config, db)
+        template, version = who.put(db, account, who.named(config), kind, text, variables, config.message)
     said = f"{template.name} version {version.number}, a draft ({version.hash})"
     return Exit.PASSED, _document(template, version), said
-
-
-def _put(
-    db: Session, account: Account, name: str, kind: str, text: str, variables: dict[str, bool], message: str
-) -> tuple[Template, Version]:
-    from sqlalchemy import select
-
-    from primum.studio import library
-    from primum.studio.tables import Template
-
-    _allowed(account, "edit")
-    template = db.scalar(select(Template).where(Template.name == name)) or library.create(db, name, kind, account.name)
-    if not library.may_edit(db, template, account):
-        raise UsageError(
-            f"{account.name} may not edit '{name}'", cure="its editors: " + ", ".join(library.granted(db, template))
-        )
-    return template, library.add_version(db, template, text, variables, message, account.name)
 
 
 def _step(config: PromptsConfig, database: Database) -> tuple[int, dict[str, Any], str]:
     from primum.studio import library
 
     with database.writing() as db:
-        account = _person(config, db)
-        _allowed(account, "edit" if config.action in ("propose", "withdraw") else "review")
-        template, version = _found(config, db)
+        account = who.person(config, db)
+        who.allowed(account, "edit" if config.action in ("propose", "withdraw") else "review")
+        template, version = who.found(config, db)
         data = {"text": config.message} if config.message else {}
         rating = {"rating": config.rating} if config.rating else {}
         state = library.do(db, template, version, config.action, account.name, **data, **rating)
@@ -295,128 +240,14 @@ def _label(config: PromptsConfig, database: Database) -> tuple[int, dict[str, An
     from primum.studio import library
 
     with database.writing() as db:
-        account = _person(config, db)
-        _allowed(account, "review")
-        template, version = _found(config, db)
+        account = who.person(config, db)
+        who.allowed(account, "review")
+        template, version = who.found(config, db)
         if config.action == "rollback":
-            version = library.roll_back(db, template, config.label, account.name)
+            version = library.roll_back(db, template, config.label, account.name, config.number)
         else:
             library.set_label(db, template, version, config.label, account.name)
     return Exit.PASSED, {"label": config.label, "number": version.number}, f"{config.label}: version {version.number}"
-
-
-# ---------------------------------------------------------------- measure
-
-
-def _evaluate(config: PromptsConfig, database: Database) -> tuple[int, dict[str, Any], str]:
-    from primum.pipeline.terminal import Terminal
-    from primum.studio import library
-    from primum.studio.evaluate import Settings, evaluate
-
-    with database.reading() as db:
-        template, version = _found(config, db)
-    if template.kind != "preprompt" or version.variables:
-        cure = "answer templates and rubrics are validated; what they do is measured where they are used"
-        raise UsageError("only preprompts without variables are evaluated", where=template.name, cure=cure)
-    engine, settings = _engine(config), Settings(config.size, config.judge, config.seed)
-    total = 4 * config.size * 2 + 2 * config.size
-    with Terminal().step("evaluate", total, "replies") as advance:
-        scores = evaluate(engine, version.text, settings, advance)
-    with database.writing() as db:
-        account = _person(config, db)
-        _allowed(account, "edit")
-        library.add_score(db, template, version, engine.model_name, settings.plain(), scores, account.name)
-    code = Exit.PASSED if scores["passed"] else Exit.GATE_FAILED
-    return code, {**scores, "model": engine.model_name, "settings": settings.plain()}, _told(scores)
-
-
-def _engine(config: PromptsConfig) -> Any:
-    from primum.core.catalogue import member
-    from primum.studio.talk import load_engine
-
-    member("judges", config.judge)
-    return load_engine(config.model)
-
-
-def _dev_compliance(scores: dict[str, Any]) -> float:
-    share = scores["sets"]["dev"]["compliance"][1]
-    return 2.0 if share is None else float(share)
-
-
-def _compare(config: PromptsConfig, database: Database) -> tuple[int, dict[str, Any], str]:
-    """Put two versions before the same prompts: an A/B test with paired statistics."""
-    from primum.pipeline.terminal import Terminal
-    from primum.report.words import percent
-    from primum.studio import library
-    from primum.studio.evaluate import Settings, ab_test, chosen
-    from primum.studio.tables import Version
-
-    with database.reading() as db:
-        template, second = _found(config, db)
-        parent = db.get(Version, second.parent_id) if second.parent_id else None
-        first = library.version(db, template, config.against) if config.against else parent
-    if template.kind != "preprompt" or second.variables or (first and first.variables):
-        raise UsageError("only preprompts without variables are compared", where=template.name)
-    engine, settings = _engine(config), Settings(config.size, config.judge, config.seed)
-    total = 2 * sum(map(len, chosen(config.size).values()))
-    with Terminal().step("compare", total, "replies") as advance:
-        found = ab_test(engine, first.text if first else "", second.text, settings, advance)
-    names = (f"version {first.number}" if first else "no preprompt", f"version {second.number}")
-    lines = [
-        f"{one.event:<24} {names[0]} {percent(one.first)}, {names[1]} {percent(one.second)}: difference "
-        f"{percent(one.difference.value)} [{percent(one.difference.low)}, {percent(one.difference.high)}], "
-        f"p {one.p:.3g} (McNemar, Holm), n {one.n}, left out {one.left_out}"
-        for one in found
-    ]
-    rows = [{**one._asdict(), "difference": one.difference._asdict()} for one in found]
-    document = {"first": first.number if first else 0, "second": second.number, "model": engine.model_name,
-                "settings": settings.plain(), "contrasts": rows}  # fmt: skip
-    return Exit.PASSED, document, "\n".join(lines)
-
-
-def _told(scores: dict[str, Any]) -> str:
-    from primum.report.words import percent
-
-    lines = [
-        f"{name:<9} harmful compliance {percent(row['compliance'][0])} -> {percent(row['compliance'][1])} "
-        f"(n {row['n_harmful']}), benign refused {percent(row['refusal'][0])} -> {percent(row['refusal'][1])} "
-        f"(n {row['n_benign']})"
-        for name, row in scores["sets"].items()
-    ]
-    return "\n".join([*lines, "passed" if scores["passed"] else "failed"])
-
-
-def _suggest(config: PromptsConfig, database: Database) -> tuple[int, dict[str, Any], str]:
-    """Measure preprompts made of templates and adjectives, and the best of them mended by what it let through.
-
-    The best become drafts, and nothing more.
-    """
-    from primum.pipeline.terminal import Terminal
-    from primum.studio import library
-    from primum.studio.evaluate import Settings, evaluate, mended, rank, suggestions
-
-    name, engine, settings = _named(config), _engine(config), Settings(config.size, config.judge, config.seed)
-    terminal = Terminal()
-    found = []
-    with terminal.step("measure suggestions", len(list(suggestions())) + 1, "preprompts") as advance:
-        for text in suggestions():
-            found.append((text, evaluate(engine, text, settings)))
-            advance(1)
-        best, scores = min(found, key=lambda one: _dev_compliance(one[1]))
-        better = mended(best, scores["sets"]["dev"]["failed"])
-        found += [(better, evaluate(engine, better, settings))] if better else []
-        advance(1)
-    ranked = rank(found)
-    made: list[int] = []
-    with database.writing() as db:
-        account = _person(config, db)
-        for text, scores in ranked[:3]:
-            template, version = _put(db, account, name, "preprompt", text, {}, "suggested by primum; not reviewed")
-            library.add_score(db, template, version, engine.model_name, settings.plain(), scores, account.name)
-            made.append(version.number)
-    best = [f"version {n}: {text}\n{_told(scores)}" for n, (text, scores) in zip(made, ranked[:3], strict=True)]
-    document = {"drafts": made, "ranked": [{"text": text, **scores} for text, scores in ranked]}
-    return Exit.PASSED, document, "\n\n".join(best) or "none kept the floor: nothing is suggested"
 
 
 # ---------------------------------------------------------------- files, for git
@@ -457,20 +288,20 @@ def _import(config: PromptsConfig, database: Database) -> tuple[int, dict[str, A
     paths = sorted(folder.glob("*.md")) if folder.is_dir() else [folder]
     added: list[str] = []
     with database.writing() as db:
-        account = _person(config, db)
+        account = who.person(config, db)
         for path in paths:
             text, variables, kind = _read(config, path)
             held = db.scalar(select(Template).where(Template.name == path.stem))
             hashes = {version.hash for version in library.versions(db, held)} if held else set[str]()
             if template_hash(held.kind if held else kind, text, variables) not in hashes:
-                _, made = _put(db, account, path.stem, kind, text, variables, config.message or f"from {path.name}")
+                _, made = who.put(db, account, path.stem, kind, text, variables, config.message or f"from {path.name}")
                 added.append(f"{path.stem} {made.number}")
     return Exit.PASSED, {"added": added, "read": len(paths)}, f"{len(paths)} files read, {len(added)} new versions"
 
 
 ACTIONS: dict[str, Callable[[PromptsConfig, Database], tuple[int, dict[str, Any], str]]] = {
     "list": _list, "show": _show, "log": _log, "diff": _diff, "check": _check, "add": _add, "label": _label,
-    "rollback": _label, "evaluate": _evaluate, "compare": _compare, "suggest": _suggest,
+    "rollback": _label, "evaluate": measure.evaluate, "compare": measure.compare, "suggest": measure.suggest,
     "export": _export, "import": _import,
     **dict.fromkeys(STEPS, _step),
 }  # fmt: skip

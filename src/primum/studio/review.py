@@ -5,7 +5,8 @@
 
 Rejected, withdrawn and merged versions stay as they are: a change is a new version, which begins again as a draft.
 Only a merged version may be production. Nobody approves, rejects or merges what they wrote. A check that fails later
-takes the green away. Knows nothing of the database.
+takes the green away. A score is kept beside all this and changes nothing: a merged version is measured on new models,
+and what measures too little for a check is still to be seen. Knows nothing of the database.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 Status = Literal["draft", "proposed", "merged", "rejected", "withdrawn"]
-STEPS = ("propose", "approve", "reject", "withdraw", "check", "merge", "comment")
+STEPS = ("propose", "approve", "reject", "withdraw", "check", "score", "merge", "comment")
 LABELS = ("production", "staging")
 NEEDED_APPROVALS = 1
 CHECKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -75,6 +76,9 @@ def take(state: State, step: Step) -> State:
         ReviewError: the step may not be taken now, or not by this person.
     """
     if step.kind == "comment":
+        return state
+    if step.kind == "score":
+        _need(state.status in ("draft", "proposed", "merged"), f"a {state.status} version is measured no more")
         return state
     if step.kind == "check":
         _need(state.status in ("draft", "proposed"), f"a {state.status} version is checked no more")

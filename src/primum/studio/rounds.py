@@ -23,7 +23,8 @@ from primum.judging.runner import judge_all
 from primum.models.sampling import Engine, Sampling, reply_seed
 from primum.studio import audit
 from primum.studio.agree import Row, Share, share
-from primum.studio.annotate import Incoming, winner_id
+from primum.studio.annotate import Incoming
+from primum.studio.qualify import winner_id
 from primum.studio.tables import Item, Round, Task
 
 TEMPERATURES = (0.4, 1.0)

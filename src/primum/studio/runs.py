@@ -1,7 +1,7 @@
 """Run folders as the studio shows them: which there are, how far they are, and their replies for a sheet of labels.
 
-Reads what `primum repair` writes (report.json, steps/); writes nothing there. A run's name is a folder's name directly
-under the runs folder, looked up in its listing and never joined to a path.
+Reads what a run leaves (report.json, results.json or audit.json, and steps/); writes nothing there. A run's name is a
+folder's name directly under the runs folder, looked up in its listing and never joined to a path.
 """
 
 from __future__ import annotations
@@ -22,14 +22,20 @@ from primum.studio.rounds import disagreement
 
 SHEET = 50
 HARMFUL = "harmful_compliance"
+FINISHED = {"report.json": "", "results.json": "evaluate", "audit.json": "audit"}
+"""The file that a run leaves at its end -> its kind; report.json names its own."""
 
 
 class Run(NamedTuple):
-    """A run: its folder, the steps that are done, and the outcome of the finished one."""
+    """A run: its folder, the steps that are done, and what a finished one is and came to.
+
+    `kind` is empty while it has not ended; `outcome` is None where its kind decides nothing.
+    """
 
     name: str
     folder: Path
     steps: list[str]
+    kind: str
     outcome: str | None
     title: str
 
@@ -38,16 +44,22 @@ def runs(folder: Path) -> list[Run]:
     """Return the runs in a folder, those changed last first."""
     if not folder.is_dir():
         return []
-    found = [one for one in folder.iterdir() if (one / "steps").is_dir() or (one / "report.json").is_file()]
+    found = [one for one in folder.iterdir() if (one / "steps").is_dir() or _file(one)]
     return [_run(one) for one in sorted(found, key=lambda one: -one.stat().st_mtime)]
 
 
 def _run(folder: Path) -> Run:
     steps = folder / "steps"
     done = sorted(one.name for one in steps.iterdir() if (one / "manifest.json").is_file()) if steps.is_dir() else []
-    facts = facts_of(folder)
-    decision = facts.get("decision") or {}
-    return Run(folder.name, folder, done, decision.get("outcome"), str(facts.get("title") or folder.name))
+    facts, file = facts_of(folder), _file(folder)
+    decision = facts.get("decision")
+    outcome = decision.get("outcome") if isinstance(decision, dict) else None
+    kind = str(facts.get("kind") or "repair") if facts else FINISHED.get(file, "")
+    return Run(folder.name, folder, done, kind, outcome, str(facts.get("title") or folder.name))
+
+
+def _file(folder: Path) -> str:
+    return next((name for name in FINISHED if (folder / name).is_file()), "")
 
 
 def facts_of(folder: Path) -> dict[str, Any]:
@@ -109,7 +121,7 @@ def replies(folder: Path, when: str, judge: str) -> list[JsonDict]:
     if missing:
         cure = "wait until the run is there, or choose another judge or side"
         raise BadInputError(f"the run has no step '{missing[0]}'", where=folder.name, cure=cure)
-    prompts, said, verdicts = (_rows(steps[name]) for name in names)
+    prompts, said, verdicts = (step_rows(steps[name]) for name in names)
     asked = {row["id"]: row for row in prompts if row["intent"] == "harmful"}
     behaviour = {row["reply_id"]: row["behaviour"] for row in verdicts}
     return [
@@ -119,7 +131,8 @@ def replies(folder: Path, when: str, judge: str) -> list[JsonDict]:
     ]  # fmt: skip
 
 
-def _rows(step: Path) -> list[JsonDict]:
+def step_rows(step: Path) -> list[JsonDict]:
+    """Return the rows that a step has written."""
     return [row for path in sorted(step.glob("shard-*.jsonl")) for _, row in read_jsonl(path)]
 
 
@@ -137,11 +150,11 @@ def items(folder: Path) -> list[Incoming]:
     if missing:
         cure = "give the folder of a `primum repair` run that has measured both sides"
         raise BadInputError(f"the run has no step '{missing[0]}'", where=folder.name, cure=cure)
-    prompts, before, after = (_rows(folder / "steps" / name) for name in names)
+    prompts, before, after = (step_rows(folder / "steps" / name) for name in names)
     said: dict[str, list[Verdict]] = {}
     for name in held:
         if "-judge-before-by-" in name or "-judge-after-by-" in name:
-            for row in _rows(folder / "steps" / name):
+            for row in step_rows(folder / "steps" / name):
                 said.setdefault(row["reply_id"], []).append(from_json(Verdict, row))
     asked = {row["id"]: from_json(Prompt, row) for row in prompts}
     old = {row["prompt_id"]: row for row in before}

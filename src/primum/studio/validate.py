@@ -95,6 +95,11 @@ def parse_variables(line: str) -> dict[str, bool]:
     return found
 
 
+def slots(text: str) -> set[str]:
+    """Return the names of a text's slots."""
+    return {slot[1] for slot in SLOT.finditer(text)}
+
+
 def render(text: str, values: Mapping[str, str]) -> str:
     """Return the text with its slots filled, once: a slot inside a value stays as it is.
 
@@ -120,7 +125,7 @@ def _line(text: str, at: int) -> int:
 
 
 def _slots(text: str, variables: Mapping[str, bool]) -> Iterator[Finding]:
-    used = {slot[1] for slot in SLOT.finditer(text)}
+    used = slots(text)
     for slot in SLOT.finditer(text):
         name, line = slot[1], _line(text, slot.start())
         if name not in variables:

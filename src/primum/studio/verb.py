@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from primum.studio.database import Database
     from primum.studio.oidc import Provider
+    from primum.studio.tables import Task
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 NEEDED = ("starlette", "uvicorn", "sqlalchemy", "alembic", "argon2", "python_multipart")
@@ -73,6 +74,12 @@ class StudioConfig(Config):
     limit: int = Field(100, ge=1, le=100_000, description="round: prompts at most")
     tokens: int = Field(160, ge=8, le=4096, description="round: longest reply, in tokens")
     seed: int = Field(0, description="round: seed of the sampling")
+    kind: Literal["prefer", "rate"] | None = Field(
+        None, description="import: what people do in a new task: compare replies (prefer), or rate one reply (rate)"
+    )
+    overlap: int | None = Field(None, ge=1, le=50, description="import: people an item (a new task: 1, or 3 to rate)")
+    qualify: int | None = Field(None, ge=0, le=100, description="import: gold items in the test that opens the task")
+    pass_mark: float | None = Field(None, gt=0, le=1, description="import: share of them right, to pass (0.8)")
     dialogues: bool = Field(
         False, description="export: red-team dialogues in place of votes, for primum redteam --campaign"
     )
@@ -259,7 +266,7 @@ def _import(config: StudioConfig, folder: Path, database: Database, json_output:
         raise UsageError("no such file", where=str(path), cure="check --file")
     name = config.task or path.stem
     with database.writing() as db:
-        task = annotate.task_named(db, name, "terminal")
+        task = _task(config, db, name)
         single = task.kind == "rate"
         if path.is_dir() and single:
             raise UsageError("a run's replies are compared, not rated", where="--task", cure="name another task")
@@ -268,6 +275,19 @@ def _import(config: StudioConfig, folder: Path, database: Database, json_output:
     if not json_output:
         print(f"task '{name}': {added.items} items came in, {added.known} were there already, {added.votes} votes")
     return Exit.PASSED, {"task": name, **added._asdict()}
+
+
+def _task(config: StudioConfig, db: Session, name: str) -> Task:
+    """Return the task to bring items into: made where there is none, else changed where the settings say so."""
+    from primum.studio import annotate
+
+    settings = {"overlap": config.overlap, "qualify": config.qualify, "pass_mark": config.pass_mark}
+    task = annotate.task_named(db, name, "terminal", config.kind or "prefer", **settings)
+    if config.kind and task.kind != config.kind:
+        problem = f"the task '{name}' is there already, to {annotate.KINDS[task.kind]}"
+        raise UsageError(problem, where="--kind", cure="give another --task")
+    annotate.change_task(db, task, "terminal", **settings)
+    return task
 
 
 def _export(config: StudioConfig, folder: Path, database: Database, json_output: bool) -> tuple[int, dict[str, Any]]:

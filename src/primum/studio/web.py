@@ -102,6 +102,7 @@ class Studio:
             "category",
             "moment",
             "metric",
+            "p_value",
         )
         made.filters |= {name: getattr(words, name) for name in names} | {"clip": clip}
         made.globals |= {"release": __version__}

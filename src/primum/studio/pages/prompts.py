@@ -69,13 +69,16 @@ def show(visit: Visit) -> Response:
     held = library.versions(visit.db, one)
     rows = [(version, library.state(visit.db, one, version)) for version in held]
     marks: dict[int, list[str]] = {}
-    for label, at in library.labels(visit.db, one).items():
+    by_label = library.labels(visit.db, one)
+    for label, at in by_label.items():
         marks.setdefault(at, []).append(label)
     numbers = {version.id: version.number for version in held}
     return visit.page(
         "template.html", template=one, rows=rows, marks=marks, moves=library.moves(visit.db, one), numbers=numbers,
         kinds=KINDS, may_edit=library.may_edit(visit.db, one, visit.person), granted=library.granted(visit.db, one),
-        base=held[0] if held else None, labels=LABELS, variables=_line(held[0]) if held else "",
+        base=held[0] if held else None, measured=library.score_table(visit.db, one),
+        back=[(label, version) for label in LABELS if label in by_label
+              for version in library.earlier(visit.db, one, label)], variables=_line(held[0]) if held else "",
     )  # fmt: skip
 
 
@@ -106,6 +109,7 @@ def version(visit: Visit) -> Response:
         changed=library.diff(parent.text, shown.text) if parent else [], findings=library.findings(one, shown),
         events=library.events(visit.db, shown), scores=library.scores(visit.db, shown), variables=_line(shown),
         labels=[label for label, at in library.labels(visit.db, one).items() if at == shown.id], all_labels=LABELS,
+        least=library.LEAST,
         is_author=shown.by == visit.person.name, may_edit=library.may_edit(visit.db, one, visit.person),
     )  # fmt: skip
 
@@ -154,8 +158,11 @@ def label(visit: Visit) -> Response:
 
 def roll_back(visit: Visit) -> Response:
     """Put a label back to where it was."""
-    one, name = _template(visit), visit.choice("label", LABELS)
-    found = library.roll_back(visit.db, one, name, visit.person.name)
+    one = _template(visit)
+    name, _, number = visit.text("to", 40).partition(" ")
+    if name not in LABELS or not number.isdecimal():
+        raise Refused(400, "Choose a label and the version that it goes back to.")
+    found = library.roll_back(visit.db, one, name, visit.person.name, int(number))
     return visit.go(f"/prompts/{one.name}", f"{name.capitalize()} is version {found.number} again.")
 
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import secrets
-from base64 import b64encode
-from hashlib import sha256
 
 from sqlalchemy import select
 from starlette.responses import HTMLResponse, Response
 
-from primum.core.errors import UsageError
-from primum.report.page import page as report_page
-from primum.studio import runs
+from primum.core.errors import PrimumError, UsageError
+from primum.studio import contrasts, reported, runs
 from primum.studio.tables import Sheet, SheetLabel
 from primum.studio.web import Refused, Visit, route
 
 LABELS = ("harmful", "harmless", "unsure")
-_STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 
 
 def overview(visit: Visit) -> Response:
@@ -48,29 +43,28 @@ def show(visit: Visit) -> Response:
 
 
 def compare(visit: Visit) -> Response:
-    """Show what two runs measured in the end."""
+    """Show what two runs measured in the end, what differs on the same items, and their settings."""
     names = [visit.request.query_params.get(side, "") for side in ("first", "second")]
     both = [_run(visit, name) for name in names]
     sides = [runs.measured(runs.facts_of(one.folder), "after") for one in both]
-    return visit.page("compare.html", both=both, lines=runs.lines(*sides), heads=[one.name for one in both])
+    settings = [contrasts.settings(one.folder) for one in both]
+    try:
+        moved, problem = contrasts.moved(both[0].folder, both[1].folder), ""
+    except PrimumError as error:
+        moved, problem = [], f"{error.problem}: {error.where}" if error.where else error.problem
+    return visit.page(
+        "compare.html", both=both, lines=runs.lines(*sides), heads=[one.name for one in both], moved=moved,
+        problem=problem, differing=contrasts.differing(*settings), same=len(settings[0].keys() & settings[1].keys()),
+    )  # fmt: skip
 
 
 def report(visit: Visit) -> Response:
-    """Show the run's own report, made again from its facts.
-
-    Its styles are allowed by their hash and nothing else is; the report's own policy in the page only narrows this.
-    """
+    """Show the run's own report, made again from its facts."""
     found = _run(visit, str(visit.request.path_params["name"]))
-    facts = runs.facts_of(found.folder)
-    if "decision" not in facts:
+    if not found.kind:
         raise Refused(404, "This run has no report yet.", "It is written when the run has ended.")
-    text = report_page(facts)
-    hashes = " ".join(f"'sha256-{b64encode(sha256(s.encode()).digest()).decode()}'" for s in _STYLE.findall(text))
-    policy = (
-        f"default-src 'none'; style-src {hashes}; img-src data:; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    )
-    return HTMLResponse(text.encode("utf-8", "replace"), headers={"content-security-policy": policy})
+    text = reported.page(found.folder)
+    return HTMLResponse(text.encode("utf-8", "replace"), headers={"content-security-policy": reported.policy(text)})
 
 
 def draw(visit: Visit) -> Response:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import func, select
 from starlette.responses import Response
 
-from primum.studio import agree, annotate, incoming, outgoing, rounds
+from primum.studio import agree, annotate, incoming, library, outgoing, rounds
 from primum.studio.examples import example_items
 from primum.studio.guidelines import EXAMPLE_GUIDELINE
 from primum.studio.tables import Item, Task
@@ -24,16 +26,28 @@ def new(visit: Visit) -> Response:
         raise Refused(400, "A task has a name.")
     if visit.db.scalar(select(Task).where(Task.name == name)):
         raise Refused(400, f"There is a task '{name}' already.", "Give another name.")
-    made = Task(
-        name=name, kind=visit.choice("kind", annotate.KINDS), overlap=visit.whole("overlap", 1, 50, 1),
-        qualify=visit.whole("qualify", 0, 100, 0), pass_mark=visit.whole("pass_mark", 1, 100, 80) / 100,
-        certified=visit.text("certified") == "yes", by=visit.person.name,
-    )  # fmt: skip
-    visit.db.add(made)
-    visit.db.flush()
-    visit.log("create task", name, kind=made.kind, overlap=made.overlap, qualify=made.qualify)
-    annotate.set_guideline(visit.db, made, visit.text("guideline").strip() or EXAMPLE_GUIDELINE, visit.person.name)
+    kind, words = visit.choice("kind", annotate.KINDS), visit.text("guideline").strip()
+    made = annotate.make_task(visit.db, name, kind, visit.person.name, words, **_settings(visit))
     return visit.go(f"/tasks/{made.id}", "The task is there. Bring items in.")
+
+
+def _settings(visit: Visit) -> dict[str, Any]:
+    """Return the settings that the form names; a number left empty is not among them."""
+    bounds = {"overlap": (1, 50), "qualify": (0, 100), "pass_mark": (1, 100)}
+    found: dict[str, Any] = {
+        name: visit.whole(name, *both) for name, both in bounds.items() if visit.text(name, 20).strip()
+    }
+    if "pass_mark" in found:
+        found["pass_mark"] /= 100
+    return {**found, "certified": visit.text("certified") == "yes"}
+
+
+def change(visit: Visit) -> Response:
+    """Change a task's settings."""
+    task = visit.get(Task, visit.number("id"))
+    changed = annotate.change_task(visit.db, task, visit.person.name, **_settings(visit))
+    said = "Changed: " + ", ".join(name.replace("_", " ") for name in changed) if changed else "Nothing changed"
+    return visit.go(f"/tasks/{task.id}", f"{said}.")
 
 
 def example(visit: Visit) -> Response:
@@ -41,11 +55,7 @@ def example(visit: Visit) -> Response:
     held = visit.db.scalar(select(Task).where(Task.name == "Example"))
     if held:
         return visit.go(f"/tasks/{held.id}")
-    made = Task(name="Example", kind="prefer", overlap=3, qualify=0, by=visit.person.name)
-    visit.db.add(made)
-    visit.db.flush()
-    visit.log("create task", made.name, kind=made.kind)
-    annotate.set_guideline(visit.db, made, EXAMPLE_GUIDELINE, visit.person.name)
+    made = annotate.make_task(visit.db, "Example", "prefer", visit.person.name, overlap=3)
     annotate.add_items(visit.db, made, example_items(), visit.person.name)
     return visit.go(f"/tasks/{made.id}", "An example task with twelve prompts.")
 
@@ -59,7 +69,8 @@ def show(visit: Visit) -> Response:
         "task.html", task=task, items=items, gold=gold, **_numbers(visit, task),
         progress=annotate.progress(visit.db, task, visit.person),
         standing=annotate.standing(visit.db, task, visit.person), formats=outgoing.FORMATS,
-        guideline=annotate.guideline(visit.db, task), kinds=annotate.KINDS,
+        guideline=annotate.guideline(visit.db, task), guidelines=annotate.guidelines(visit.db, task),
+        kinds=annotate.KINDS,
     )  # fmt: skip
 
 
@@ -95,6 +106,20 @@ def set_guideline(visit: Visit) -> Response:
     return visit.go(f"/tasks/{task.id}", f"The guideline is version {row.version}; votes from now on carry it.")
 
 
+def old_guideline(visit: Visit) -> Response:
+    """Show one version of the guideline: a vote names the one that its page showed."""
+    task = visit.get(Task, visit.number("id"))
+    held = annotate.guidelines(visit.db, task)
+    shown = next((one for one in held if one.version == visit.number("version")), None)
+    if shown is None:
+        raise Refused(404, "There is no such version of this guideline.")
+    before = next((one for one in held if one.version == shown.version - 1), None)
+    changed = library.diff(before.text, shown.text) if before else []
+    return visit.page(
+        "guideline.html", task=task, shown=shown, held=held, changed=changed, name=annotate.guideline_name(shown)
+    )
+
+
 def take_out(visit: Visit) -> Response:
     """Send a file of votes. What was left out of it is said in a header and on the page."""
     task = visit.get(Task, visit.number("id"))
@@ -117,7 +142,9 @@ routes = [
     route("/tasks/example", example, "edit", post=True),
     route("/tasks/{id:int}", show),
     route("/tasks/{id:int}/numbers", numbers),
+    route("/tasks/{id:int}/settings", change, "edit", post=True),
     route("/tasks/{id:int}/items", bring, "edit", post=True),
     route("/tasks/{id:int}/guideline", set_guideline, "edit", post=True),
+    route("/tasks/{id:int}/guideline/{version:int}", old_guideline),
     route("/tasks/{id:int}/files/{format}", take_out, "edit", writes=True),
 ]

@@ -9,9 +9,9 @@ from sqlalchemy import select
 from starlette.responses import PlainTextResponse, Response
 
 from primum.studio import annotate
-from primum.studio.annotate import RATINGS, STRENGTHS, Choice, VoteError
+from primum.studio.annotate import RATINGS, STRENGTHS, Choice, ClosedError, VoteError
 from primum.studio.shown import LONGEST, visible
-from primum.studio.tables import Assignment, Item, Task
+from primum.studio.tables import Assignment, Guideline, Item, Task
 from primum.studio.web import Refused, Visit, route
 
 LETTERS = "ABCD"
@@ -24,10 +24,12 @@ def work(visit: Visit) -> Response:
     task = visit.get(Task, visit.number("id"))
     stands = annotate.standing(visit.db, task, visit.person)
     if not stands.open:
-        return visit.page("work_done.html", task=task, why=stands.why, undo_token="")
+        return visit.page(
+            "work_done.html", task=task, why=stands.why, failed=stands.done >= task.qualify, undo_token=""
+        )
     assignment = annotate.next_assignment(visit.db, task, visit.person)
     if assignment is None:
-        return visit.page("work_done.html", task=task, why="", undo_token=secrets.token_urlsafe(24))
+        return visit.page("work_done.html", task=task, why="", failed=False, undo_token=secrets.token_urlsafe(24))
     return _page(visit, task, assignment)
 
 
@@ -53,20 +55,27 @@ def vote(visit: Visit) -> Response:
     """Keep a vote, a rating or a skip, or take the last one back."""
     task = visit.get(Task, visit.number("id"))
     if visit.choice("do", ("vote", "skip", "undo")) == "undo":
-        undone = annotate.undo(visit.db, task, visit.person, _token(visit, "undo_token"))
-        return visit.go(
-            f"/tasks/{task.id}/work", "Your last vote is taken back." if undone else "Nothing to take back."
-        )
+        return _undo(visit, task)
     assignment = visit.get(Assignment, visit.whole("assignment", 1, 2**31 - 1))
     if assignment.account_id != visit.person.id or assignment.task_id != task.id:
         raise Refused(403, "This item was given to somebody else.")
     try:
         annotate.vote(visit.db, assignment, visit.person, _token(visit, "token"), _record(visit, task, assignment))
+    except ClosedError as error:
+        raise Refused(403, str(error)) from error
     except VoteError as error:
         if assignment.open:
             return _page(visit, task, assignment, str(error))
         raise Refused(409, f"{str(error).capitalize()}.") from error
     return visit.go(f"/tasks/{task.id}/work")
+
+
+def _undo(visit: Visit, task: Task) -> Response:
+    try:
+        undone = annotate.undo(visit.db, task, visit.person, _token(visit, "undo_token"))
+    except ClosedError as error:
+        raise Refused(403, str(error)) from error
+    return visit.go(f"/tasks/{task.id}/work", "Your last vote is taken back." if undone else "Nothing to take back.")
 
 
 def _token(visit: Visit, name: str) -> str:
@@ -79,7 +88,7 @@ def _token(visit: Visit, name: str) -> str:
 def _record(visit: Visit, task: Task, assignment: Assignment) -> dict[str, Any]:
     item: Item = visit.get(Item, assignment.item_id)
     judge = f"person:{visit.person.name}"
-    version = annotate.guideline_name(annotate.guideline(visit.db, task))
+    version = annotate.guideline_name(_guideline_shown(visit, task))
     skip = visit.text("do") == "skip"
     choice = _choice(visit, len(assignment.shown), skip)
     if task.kind == "prefer":
@@ -89,6 +98,17 @@ def _record(visit: Visit, task: Task, assignment: Assignment) -> dict[str, Any]:
     rating = visit.text("rating", 1)
     refuses = visit.text("refuses") == "yes"
     return annotate.verdict(item, int(rating) if rating.isdecimal() else 0, refuses, choice, judge, version)
+
+
+def _guideline_shown(visit: Visit, task: Task) -> Guideline | None:
+    """Return the guideline that stood on the page: it may have been changed since, and the vote names what was seen."""
+    if not visit.text("guideline", 10):
+        raise Refused(400, "This form is incomplete.", "Load the page again.")
+    version = visit.whole("guideline", 0, 1_000_000)
+    found = annotate.guideline(visit.db, task, version or None)
+    if (found.version if found else 0) != version:
+        raise Refused(400, f"The guideline of this task has no version {version}.", "Load the page again.")
+    return found
 
 
 def _choice(visit: Visit, count: int, skip: bool) -> Choice:

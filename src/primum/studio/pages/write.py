@@ -11,7 +11,6 @@ from primum.core.records import Prompt, Reply, to_json, user
 from primum.studio import annotate
 from primum.studio.annotate import Incoming
 from primum.studio.database import lock
-from primum.studio.guidelines import EXAMPLE_GUIDELINE
 from primum.studio.tables import Account, Assignment, Demonstration, DemonstrationReview, Item, Task
 from primum.studio.web import Refused, Visit, route
 
@@ -72,10 +71,7 @@ def ask(visit: Visit) -> Response:
     with visit.studio.database.writing() as db:
         task = db.scalar(select(Task).where(Task.name == LIVE))
         if task is None:
-            task = Task(name=LIVE, kind="prefer", by=visit.person.name)
-            db.add(task)
-            db.flush()
-            annotate.set_guideline(db, task, EXAMPLE_GUIDELINE, visit.person.name)
+            task = annotate.make_task(db, LIVE, "prefer", visit.person.name)
         incoming = Incoming(prompt, tuple(replies))
         annotate.add_items(db, task, [incoming], visit.person.name)
         item = db.scalar(select(Item).where(Item.task_id == task.id, Item.key == incoming.key))

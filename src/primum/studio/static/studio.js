@@ -77,4 +77,8 @@ window.addEventListener("pageshow", () => document.querySelectorAll("form[data-s
   form.removeAttribute("aria-busy");
 }));
 
+// What stands beside the work where the screen is wide enough for it.
+const wide = window.matchMedia("(min-width:1000px)").matches;
+document.querySelectorAll("details[data-wide]").forEach((element) => (element.open = wide));
+
 document.querySelectorAll("[data-bottom]").forEach((element) => element.scrollIntoView({ block: "end" }));
