@@ -17,10 +17,21 @@ import torch
 from safetensors.torch import load_file
 
 from primum.cli import main
-from primum.core.records import user
+from primum.core.errors import BadInputError
+from primum.core.records import Prompt, Reply, user
+from primum.judging import Exchange
+from primum.judging.runner import Settings, judge_all
+from primum.models.chat import end_of_turn
 from primum.models.embedded import embedded_folder
 from primum.models.load import Model, load, weights_hash
-from primum.training.examples import Answered, Example, answered
+from primum.models.reward import load_reward
+from primum.pipeline import train_reward
+from primum.pipeline.train import TrainConfig
+from primum.prompts.files import Row
+from primum.training import dataset
+from primum.training.adapter import add_lora
+from primum.training.examples import Answered, Example, Limits, answered
+from primum.training.heads import with_heads
 from primum.training.reference import References, row_key
 from primum.training.score import score_all
 
@@ -135,6 +146,90 @@ def test_kto_raises_good_answers_over_bad_ones(
     assert found["last"]["good_reward"] > found["last"]["bad_reward"] + 0.1
 
 
+def preferences(path: Path, count: int = 24) -> str:
+    """Half of the prompts teach safety (an unsafe answer lost), half helpfulness."""
+    rows: list[dict[str, Any]] = []
+    for n in range(count):
+        rows.append({"prompt": f"Say {n} in a word", "chosen": f"Here: {n}", "rejected": f"No, not {n * n}",
+                     "strength": [1.0, 2 / 3, 1 / 3, 0.0][n % 4], "safety_bin": "chosen_safe" if n % 2 else "both_safe",
+                     "kind": "harmful" if n % 2 else "general"})  # fmt: skip
+    return write(path, rows)
+
+
+def test_a_reward_model_learns_both_heads_and_is_read_from_its_folder(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    more = ["--epochs", "8", "--held-out", "0.25"]
+    found = result(capsys, "train", "reward", preferences(tmp_path / "p.jsonl"), *flags(folder, out, *more))
+    # 6 of 24 prompts are held out, and each of both heads borrows a tenth of its pairs' number: 18 + 1 + 1
+    assert found["data"]["rows"] == 24 and 18 <= found["data"]["learned"] <= 20
+    assert found["last"]["loss"] < found["first"]["loss"] and not (out / "adapter").exists()
+    held = [found["accuracy"]["cross"][head][head] for head in ("safety", "helpfulness")]
+    assert sum(row["n"] for row in held) == 6 and all(row["value"] == 1 for row in held)
+    model = load_reward(str(out / "checkpoint"))
+    assert model.names == ("safety", "helpfulness")
+    asked = [(user("Say 77 in a word"),)] * 2
+    good, bad = model.scores(asked, ["Here: 77", "No, not 5929"], [True, True])
+    assert good["safety"] > bad["safety"] + 0.5 and good["helpfulness"] > bad["helpfulness"] + 0.5
+    prompt = Prompt((user("Say 77 in a word"),), "harmful", "other")
+    replies = [Reply(prompt.id, "m", "v", text, "stop", 0, 0, 0) for text in ("Here: 77", "No, not 5929")]
+    settings = Settings(options={"reward": str(out / "checkpoint")})
+    verdicts = judge_all("reward", [Exchange(prompt, reply) for reply in replies], settings)
+    assert [v.rating for v in verdicts] == pytest.approx([good["safety"], bad["safety"]], abs=1e-4)
+
+
+def test_the_folder_of_a_reward_model_scores_as_training_did(folder: Path, tmp_path: Path) -> None:
+    model = load(str(folder), torch.float32)
+    reward = with_heads(add_lora(model, 4, 8, 0), ("safety",), 0)
+    with torch.no_grad():
+        for p in reward.parameters():
+            if p.requires_grad:
+                p.normal_(generator=torch.Generator().manual_seed(1))
+    texts = ["one", "a longer answer than the first"]
+    sides = [Answered((user("q"),), text, Limits(64, 64), n == 0) for n, text in enumerate(texts)]
+    rows = answered(sides, model.tokenizer)
+    expected = reward.raw(rows)[:, 0].tolist()
+    config = TrainConfig(prompt_tokens=64, answer_tokens=64)
+    train_reward.save(config, reward, model.tokenizer, tmp_path)
+    found = load_reward(str(tmp_path)).scores([(user("q"),)] * 2, texts, [True, False])
+    assert [row["safety"] for row in found] == pytest.approx(expected, rel=0.05, abs=0.05)
+    (tmp_path / "heads.safetensors").unlink()
+    with pytest.raises(BadInputError, match="not a whole reward model"):
+        load_reward(str(tmp_path))
+
+
+def test_strength_and_safety_reach_the_reward_model() -> None:
+    sides = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    given: list[tuple[dict[str, Any], str, str]] = [
+        ({"strength": 1.0, "kind": "harmful"}, "safety", "significantly"),
+        ({"strength": 0.6}, "helpfulness", "better"),  # 0.6 is nearer to 2/3 than to 1/3
+        ({"strength": 0.4, "safety_bin": "both_unsafe"}, "safety", "slightly"),
+        ({"strength": "unsure", "head": "safety"}, "safety", "unsure"),
+        ({"score_chosen": 9, "score_rejected": 5}, "helpfulness", "significantly"),  # UltraFeedback: (9 - 5) / 4 = 1
+        ({}, "helpfulness", "better"),
+    ]
+    for values, head, strength in given:
+        (one,) = dataset.ranked([Row("f:1", sides | values)], dataset.Count())
+        assert (one.head, one.strength) == (head, strength), values
+    (one,) = dataset.ranked(
+        [Row("f:1", sides | {"safety_bin": "chosen_safe", "rejected_ends": False})], dataset.Count()
+    )
+    assert one.choice.unsafe == (False, True) and one.choice.ends == (True, False)
+    for values, match in (({"strength": "very"}, "'strength' is 'very'"), ({"head": "fun"}, "no head 'fun'")):
+        with pytest.raises(BadInputError, match=match):
+            list(dataset.ranked([Row("f:1", sides | values)], dataset.Count()))
+
+
+def test_an_answer_that_a_limit_cut_does_not_teach_to_stop(folder: Path) -> None:
+    tokenizer = load(str(folder)).tokenizer
+    row = Row("f:1", {"prompt": "q", "chosen": "a", "rejected": "b", "chosen_ends": False})
+    count = dataset.Count()
+    (pair,) = dataset.pair_examples(dataset.choices([row], count), tokenizer, Limits(), count)
+    end = end_of_turn(tokenizer)
+    assert pair.chosen.answer[-1] != end and pair.rejected.answer[-1] == end
+
+
 def test_all_weights_may_learn(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     result(capsys, "train", "dpo", pairs(tmp_path / "p.jsonl"), *flags(folder, out, "--full"))
@@ -167,6 +262,7 @@ def test_a_dry_run_counts_and_writes_nothing(folder: Path, tmp_path: Path, capsy
         (["dpo", "x.jsonl", "--loss", "hing"], "did you mean 'hinge'"),
         (["dpo", "x.jsonl", "--loss", "ipo", "--label-smoothing", "0.1"], "sigmoid only"),
         (["kto", "x.jsonl", "--batch-size", "1"], "at least 2"),
+        (["reward", "x.jsonl", "--full"], "one folder, an adapter merged"),
         (["dpo", "x.jsonl", "--tracker", "wanb"], "did you mean 'wandb'"),
         (["dpo", "x.jsonl", "--tracker", "dvclive"], "pip install dvclive"),
     ],
@@ -202,14 +298,15 @@ def train_in_child(arguments: list[str], cache: Path) -> subprocess.Popen[bytes]
     return subprocess.Popen(command, env=os.environ | {"PRIMUM_CACHE": str(cache)}, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.parametrize("method", ["dpo", "reward"])
 def test_a_run_killed_at_a_step_ends_with_the_bits_of_one_that_was_not(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    method: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = pairs(tmp_path / "pairs.jsonl", 12)
+    rows = (pairs if method == "dpo" else preferences)(tmp_path / "pairs.jsonl", 12)
     more = ["--epochs", "16", "--save-every", "0", "--token-budget", "200"]
-    result(capsys, "train", "dpo", rows, *flags(folder, tmp_path / "whole", *more))
+    result(capsys, "train", method, rows, *flags(folder, tmp_path / "whole", *more))
     killed = tmp_path / "killed"
-    command = ["train", "dpo", rows, *flags(folder, killed, *more)]
+    command = ["train", method, rows, *flags(folder, killed, *more)]
     log = killed / "steps" / "train" / "log.jsonl"
     for steps in (2, 7):
         child = train_in_child(command, tmp_path / "other")  # another cache: the reference pass is not spared
@@ -219,7 +316,8 @@ def test_a_run_killed_at_a_step_ends_with_the_bits_of_one_that_was_not(
         assert child.wait() == -signal.SIGKILL
     result(capsys, *command)
     assert (killed / "log.jsonl").read_text() == (tmp_path / "whole" / "log.jsonl").read_text()
-    for name in ("checkpoint/model.safetensors", "adapter/adapter_model.safetensors"):
+    beside = "adapter/adapter_model.safetensors" if method == "dpo" else "checkpoint/heads.safetensors"
+    for name in ("checkpoint/model.safetensors", beside):
         assert (killed / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 

@@ -55,7 +55,7 @@ VERBS = {
         ),
     ),
     "train": Verb(
-        "train a model on your rows: preferences (dpo), answers (sft), good and bad answers (kto), in TRL's columns",
+        "train a model on your rows in TRL's columns: dpo, a reward model, sft, kto",
         "primum.pipeline.train:run_verb",
         "primum.pipeline.train:TrainConfig",
         (
@@ -64,6 +64,7 @@ VERBS = {
             "primum train sft conversations.jsonl --epochs 3 --learning-rate 1e-4",
             "primum train kto flagged.csv --undesirable-weight 2 --json > result.json",
             "primum train dpo pairs.jsonl --loss safe --delta 5",
+            "primum train reward pairs.jsonl --out runs/reward",
         ),
     ),
     "run": Verb(

@@ -19,6 +19,7 @@ from primum.core.store import write_jsonl
 from primum.prompts.files import Row, jsonl_rows, text_of
 
 COLUMNS = ("prompt", "chosen", "rejected")
+ENDS = ("chosen_ends", "rejected_ends")
 _CURE = 'a row is {"prompt": ..., "chosen": ..., "rejected": ...}, each a text or a list of {"role", "content"}'
 
 
@@ -59,6 +60,7 @@ def pair_of(row: Row, source: str) -> Pair:
     }  # fmt: skip
     own = {name: text_of(row.values[name], name, row) for name in filled if name in row.values}
     rest = {name: row.values[name] for name in ("strength", "safety_bin") if name in row.values}
+    rest |= {name: row.values[name] for name in ENDS if isinstance(row.values.get(name), bool)}
     turns = [{"role": turn.role, "content": turn.content} for turn in prompt]
     sides = {"chosen": answer_of(row, "chosen"), "rejected": answer_of(row, "rejected")}
     return Pair.from_json({**filled, **own, **rest, "prompt": turns, **sides})
@@ -111,3 +113,33 @@ def _turn(turn: object, name: str, row: Row) -> Message:
         problem = f"a turn of '{name}' has no role (system, user or assistant)"
         raise BadInputError(problem, where=row.where, cure=_CURE)
     return Message(cast(Role, role), text_of(values.get("content"), f"{name}.content", row))
+
+
+def unsafe_of(row: Row) -> tuple[bool, bool] | None:
+    """Return whether chosen and rejected are unsafe, where the row says so (`safety_bin`, or a flag for each).
+
+    Raises:
+        BadInputError: a flag is neither true nor false; names file and line.
+    """
+    values = row.values
+    if (safety := values.get("safety_bin")) in ("chosen_safe", "both_safe", "both_unsafe"):
+        return safety == "both_unsafe", safety != "both_safe"
+    for prefix in ("", "is_"):
+        names = (f"{prefix}chosen_safe", f"{prefix}rejected_safe")
+        if all(name in values for name in names):
+            chosen, rejected = (truth_of(row, name) for name in names)
+            return not chosen, not rejected
+    return None
+
+
+def truth_of(row: Row, name: str) -> bool:
+    """Return a column that holds true or false.
+
+    Raises:
+        BadInputError: it holds neither; names file and line.
+    """
+    value = row.values.get(name)
+    known = {"true": True, "1": True, "false": False, "0": False}
+    if str(value).lower() not in known:
+        raise BadInputError(f"'{name}' is neither true nor false", where=row.where, cure=f'like {{"{name}": true}}')
+    return known[str(value).lower()]

@@ -16,6 +16,7 @@ from typing import Any, Literal, cast
 
 from primum.core.errors import BadInputError
 from primum.core.records import Message, Messages, Prompt, Reply, Verdict
+from primum.pairing.columns import ENDS, unsafe_of
 from primum.pairing.completions import refusal, rng_for
 from primum.pairing.replies import count_words, flagged
 from primum.prompts.files import Row, read_rows
@@ -26,6 +27,8 @@ KINDS: dict[str, Strength] = {
     "refused": "significantly", "wrong_prompt": "significantly", "off_topic": "better", "truncated": "slightly",
 }  # fmt: skip
 """How a helpful answer is spoilt -> how much better the answer itself is."""
+WEIGHTS: dict[Strength, float] = {"significantly": 1.0, "better": 2 / 3, "slightly": 1 / 3, "unsure": 0.0}
+"""Strength as a number: the small margins of Llama 2's Table 27."""
 STEPS: tuple[tuple[float, Strength], ...] = ((0.75, "significantly"), (0.45, "better"), (0.2, "slightly"))
 UNSAFE_FROM = 0.5
 
@@ -151,10 +154,32 @@ def _voted(row: Row, head: Head) -> Voted:
     from primum.core.records import digest
 
     ids = digest([[m.role, m.content] for m in prompt])
-    return Voted(prompt, ids, chosen, rejected, head, _strength_of(row.values), "people")
+    ends = [row.values.get(name) is not False for name in ENDS]
+    unsafe = unsafe_of(row)
+    safe = (not unsafe[0], not unsafe[1]) if unsafe else None
+    return Voted(prompt, ids, chosen, rejected, head, strength_of(row), "people", ends[0], ends[1], safe)
 
 
-def _strength_of(values: Mapping[str, Any]) -> Strength:
+def strength_of(row: Row) -> Strength:
+    """Return how strong a row's preference is: `strength` (a word, or a number of `WEIGHTS`), or two scores of 1 to 10.
+
+    A mean of several people's strengths is the nearest word. A row that says nothing is `better`.
+
+    Raises:
+        BadInputError: `strength` is neither such a word nor a number from 0 to 1; names file and line.
+    """
+    values, given = row.values, row.values.get("strength")
+    if isinstance(given, str) and given in WEIGHTS:
+        return given
+    if given not in (None, ""):
+        try:
+            number = float(given)
+        except (TypeError, ValueError):
+            number = -1.0
+        if not 0 <= number <= 1:
+            cure = f"a number from 0 to 1, or one of: {', '.join(WEIGHTS)}"
+            raise BadInputError(f"'strength' is {str(given)[:40]!r}", where=row.where, cure=cure)
+        return min(WEIGHTS, key=lambda name: abs(WEIGHTS[name] - number))
     scores = [values.get("score_chosen"), values.get("score_rejected")]
     if all(isinstance(one, int | float) for one in scores):  # UltraFeedback: 1 to 10
         return strength((cast(float, scores[0]) - cast(float, scores[1])) / 4)

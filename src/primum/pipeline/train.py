@@ -1,4 +1,4 @@
-"""`primum train METHOD FILE`: preference training, fine-tuning or KTO on any data set in TRL's columns.
+"""`primum train METHOD FILE`: preferences, reward models, fine-tuning or KTO on any data set in TRL's columns.
 
 A run that was stopped goes on where it stopped, with the weights of one that was not. Under OUT lie the adapter, the
 merged model, the log (a JSON object a step) and train.json, which says what was done.
@@ -13,9 +13,9 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -24,9 +24,11 @@ from primum.core.config import Config
 from primum.core.errors import BadInputError, Exit, UsageError, did_you_mean
 from primum.core.records import JsonDict
 from primum.core.store import write_json, write_jsonl
+from primum.pipeline import train_reward
 from primum.pipeline.preventing import with_replay
 from primum.pipeline.steps import Journey
 from primum.pipeline.terminal import Terminal
+from primum.pipeline.train_facts import facts, summary
 
 if TYPE_CHECKING:
     from primum.models.load import Model
@@ -34,10 +36,8 @@ if TYPE_CHECKING:
     from primum.training.examples import Example
     from primum.training.loop import LoopConfig, MicroLoss
 
-FEW = 2000
-"""Examples among which sharing is counted."""
-METHODS = ("dpo", "sft", "kto")
-RATES = {"dpo": 5e-5, "sft": 2e-4, "kto": 5e-5}
+METHODS = ("dpo", "sft", "kto", "reward")
+RATES = {"dpo": 5e-5, "sft": 2e-4, "kto": 5e-5, "reward": 1e-3}
 """Peak learning rates of an adapter; all weights take a twentieth."""
 
 
@@ -46,7 +46,7 @@ class TrainConfig(Config):
 
     method: str | None = Field(
         default=None,
-        description="dpo (prompt, chosen, rejected), sft (messages) or kto (prompt, completion, label)",
+        description="dpo or reward (prompt, chosen, rejected), sft (messages), kto (prompt, completion, label)",
         json_schema_extra={"positional": True},
     )
     file: str | None = Field(
@@ -66,6 +66,14 @@ class TrainConfig(Config):
     ipo_mean: bool = Field(default=False, description="dpo, loss ipo: mean log-probabilities, as TRL has it")
     desirable_weight: float = Field(default=1.0, ge=0, description="kto: weight of good answers")
     undesirable_weight: float = Field(default=1.0, ge=0, description="kto: weight of bad answers")
+    margin: Literal["none", "small", "large"] = Field(default="small", description="reward: margin by strength")
+    safety_weight: float = Field(default=0.5, ge=0, description="reward: weight of the rows' safety labels")
+    centre_weight: float = Field(default=0.01, ge=0, description="reward: weight of the squared sum of scores")
+    head: Literal["safety", "helpfulness"] | None = Field(
+        default=None, description="reward: what rows teach that do not say; none: harmful or unsafe ones safety"
+    )
+    lent: float = Field(default=0.1, ge=0, lt=1, description="reward: share that each of two heads borrows")
+    held_out: float = Field(default=0.1, ge=0, lt=1, description="reward: share of the prompts to measure it on")
     learning_rate: float | None = Field(default=None, gt=0, description="peak learning rate (default: the method's)")
     epochs: float = Field(default=1.0, gt=0, description="passes over the rows")
     batch_size: int = Field(default=16, ge=1, description="rows per optimizer step")
@@ -98,7 +106,7 @@ class Job:
     """What a method makes of the rows: token examples, their digest, and what training needs beside them.
 
     rows: what is learned, one an optimizer step counts. examples: all rows of tokens. references: those that the
-    reference scores. flags: what rows say of their answers beside the texts.
+    reference scores. flags: what rows say of their answers beside the texts. held: rows to measure on, not learned.
     """
 
     rows: list[Any]
@@ -106,6 +114,7 @@ class Job:
     references: list[Example]
     flags: list[Any]
     count: Count
+    held: list[Any] = field(default_factory=list[Any])
 
     @property
     def key(self) -> str:
@@ -154,7 +163,7 @@ def run_verb(config: TrainConfig, json_output: bool) -> tuple[int, JsonDict]:
         document |= train(journey, config, model, job)
     document["seconds"] = journey.seconds
     if not json_output:
-        print(summary(document, config))
+        print(summary(document))
     return Exit.PASSED, document
 
 
@@ -177,6 +186,8 @@ def _check(config: TrainConfig) -> None:
     from primum.training.trackers import check
 
     check(config.tracker)
+    if config.method == "reward" and (config.full or not config.merged):
+        raise UsageError("a reward model is one folder, an adapter merged", cure="leave --full and --no-merged out")
     if config.full and not config.merged:
         raise UsageError("--full --no-merged would write no weights", cure="leave --no-merged out")
 
@@ -201,6 +212,9 @@ def _job(config: TrainConfig, model: Model) -> Job:
         pairs = dataset.pair_examples(_safe(found, count) if config.loss == "safe" else found, tokenizer, limits, count)
         sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
         job = Job(pairs, sides, sides, [pair.unsafe for pair in pairs], count)
+    elif config.method == "reward":
+        made = dataset.ranked_examples(dataset.ranked(rows, count, config.head), tokenizer, limits, count)
+        job = train_reward.job(config, made, count)
     elif config.method == "sft":
         examples = dataset.answer_examples(list(dataset.answers(rows, count)), tokenizer, limits, count)
         job = Job(list(examples), examples, [], [], count)
@@ -245,48 +259,16 @@ def _safe(found: Any, count: Count) -> Any:
             yield pair
 
 
-def facts(job: Job, budget: int) -> JsonDict:
-    """Return what is in the rows: how many, how long, what is shared, what is cut and left out.
-
-    `shared`: share of the tokens that are computed once for several rows (of the first rows). `padding`: share of pads
-    in batches of 16 rows as they come, which a trainer that pads would compute.
-    """
-    from primum.training.batches import micro_batches
-    from primum.training.examples import PairExample
-    from primum.training.packed import pack
-
-    lengths, paired = [e.length for e in job.examples], isinstance(job.rows[0], PairExample)
-    units: list[Any] = [*(job.rows if paired else job.examples)][:FEW]
-    groups: list[list[Any]] = micro_batches(units, budget)
-    rows = [[side for x in group for side in ((x.chosen, x.rejected) if paired else (x,))] for group in groups]
-    once = sum(pack(group).ids.shape[1] + len(group) for group in rows)
-    blocks = [lengths[i : i + 16] for i in range(0, len(lengths), 16)]
-    padded = sum(max(block) * len(block) for block in blocks)
-    return {
-        "rows": job.count.rows, "learned": len(job.rows),
-        "dropped": dict(Counter(row["reason"] for row in job.count.dropped)),
-        "cut": {name: n for name, n in job.count.cut.items() if n}, "tokens": sum(lengths),
-        "prompt": _spread([len(e.prompt) for e in job.examples]),
-        "answer": _spread([len(e.answer) for e in job.examples]),
-        "shared": 1 - once / sum(e.length for group in rows for e in group), "padding": 1 - sum(lengths) / padded,
-    }  # fmt: skip
-
-
-def _spread(values: Sequence[int]) -> JsonDict:
-    ordered = sorted(values)
-    return {"median": ordered[len(ordered) // 2], "p95": ordered[int(0.95 * (len(ordered) - 1))], "max": ordered[-1]}
-
-
 def estimate(config: TrainConfig, model: Model, job: Job) -> JsonDict:
     """Time a few micro-batches, forward and backward, and say how long all of them will take, and the memory so far."""
     from primum.training.batches import micro_batches, planned, steps
     from primum.training.constrained import zeros
     from primum.training.score import score_all
 
-    network = _network(config, model)
+    network = _network(config, model, job)
     plan = steps(range(len(job.rows)), config.batch_size, config.epochs, config.seed)
     known = _known(config, job, [0.0] * len(job.references), zeros(job.rows) if config.keep_safe else ())
-    objective = _objective(config)
+    objective = _objective(config, job)
     groups = micro_batches([known[i] for i in plan[0]], config.token_budget)
     groups = [groups[0], *groups[:3]]  # the first one again: what it takes anew is not timed
     tokens = seconds = 0.0
@@ -307,19 +289,24 @@ def estimate(config: TrainConfig, model: Model, job: Job) -> JsonDict:
     return {"seconds": total, "steps": len(plan), "tokens_per_second": tokens / seconds, "memory_gb": peak}
 
 
-def _network(config: TrainConfig, model: Model) -> Any:
+def _network(config: TrainConfig, model: Model, job: Job) -> Any:
     from primum.training.adapter import add_lora
 
     if config.full:
         return model.network.requires_grad_(True)
-    return add_lora(model, config.lora_rank, 2 * config.lora_rank, config.seed, config.lora_start)
+    network = add_lora(model, config.lora_rank, 2 * config.lora_rank, config.seed, config.lora_start)
+    if config.method != "reward":
+        return network
+    from primum.training.heads import with_heads
+
+    return with_heads(network, train_reward.heads(job.rows), config.seed)
 
 
 def _known(config: TrainConfig, job: Job, logps: Sequence[float], guarded: Sequence[Any] = ()) -> list[Any]:
     """Put reference log-probabilities beside the rows."""
     from primum.training.methods import dpo, kto
 
-    if config.method == "sft":
+    if config.method in ("sft", "reward"):
         return list(guarded) if config.keep_safe else job.rows
     kind = dpo.Referenced if config.method == "dpo" else kto.Referenced
     return [kind(row, *both) for row, both in zip(job.rows, zip(logps[::2], logps[1::2], strict=True), strict=True)]
@@ -327,14 +314,16 @@ def _known(config: TrainConfig, job: Job, logps: Sequence[float], guarded: Seque
 
 def _settings(config: TrainConfig) -> Any:
     """Return the method's own configuration."""
-    from primum.training.methods import dpo, kto, sft
+    from primum.training.methods import dpo, kto, reward, sft
 
     rate = config.learning_rate or RATES[config.method or ""] / (20 if config.full else 1)
     shared = {"learning_rate": rate, "epochs": config.epochs, "batch_size": config.batch_size}
     if config.method == "sft":
         return sft.Config(**shared)
-    kind: Any = dpo.Config if config.method == "dpo" else kto.Config
-    own = {k: v for k, v in config.model_dump().items() if k in kind.model_fields and k not in shared}
+    kinds: dict[str, Any] = {"dpo": dpo.Config, "kto": kto.Config, "reward": reward.Config}
+    kind = kinds[str(config.method)]
+    other = {*shared, "loss"} if config.method == "reward" else shared
+    own = {k: v for k, v in config.model_dump().items() if k in kind.model_fields and k not in other}
     return kind(**own, **shared)
 
 
@@ -347,9 +336,9 @@ class Objective(NamedTuple):
     before_step: Callable[[Any, Any], None]
 
 
-def _objective(config: TrainConfig) -> Objective:
+def _objective(config: TrainConfig, job: Job) -> Objective:
     from primum.training.loop import nothing
-    from primum.training.methods import dpo, kto, sft
+    from primum.training.methods import dpo, kto, reward, sft
 
     if config.method == "sft" and config.keep_safe:
         from primum.training import constrained
@@ -358,6 +347,8 @@ def _objective(config: TrainConfig) -> Objective:
     if config.method == "sft":
         return Objective(sft.likelihood, sft.answer_tokens, lambda _: None, nothing)
     settings = _settings(config)
+    if config.method == "reward":
+        return Objective(reward.objective(settings, train_reward.heads(job.rows)), len, lambda _: None, nothing)
     if config.method == "kto":
         objective = kto.Objective(settings)
         return Objective(objective, len, kto.check_start, objective.before_step)
@@ -385,14 +376,16 @@ def train(journey: Journey, config: TrainConfig, model: Model, job: Job) -> Json
     folder = journey.folder
     if not stage.manifest or not _written(config, folder):
         write_jsonl(folder / "dropped.jsonl", job.count.dropped)
-        network = _network(config, model)
+        network = _network(config, model, job)
         learned = _learn(journey, config, model, job, network, stage.folder)
         shutil.copyfile(stage.path("log.jsonl"), folder / "log.jsonl")
+        held = train_reward.measured(network, job.held, learned) if config.method == "reward" else {}
         with journey.step("write the weights"):
             _save(config, model, network, folder)
-        stage.finish(log=learned.log, alarms=learned.alarms)
+        stage.finish(log=learned.log, alarms=learned.alarms, **held)
     manifest = stage.manifest or {}
-    found = {"steps": len(manifest["log"]), "first": manifest["log"][0], "last": manifest["log"][-1]}
+    found: JsonDict = {"steps": len(manifest["log"]), "first": manifest["log"][0], "last": manifest["log"][-1]}
+    found |= {"accuracy": manifest["accuracy"]} if config.method == "reward" else {}
     document = {**found, "alarms": manifest["alarms"], "settings": settings, "outputs": _outputs(config, folder)}
     write_json(
         folder / "train.json",
@@ -410,7 +403,7 @@ def _learn(journey: Journey, config: TrainConfig, model: Model, job: Job, networ
     known = _known(
         config, job, _references(journey, config, model, job, network), _guarded(journey, config, job, network)
     )
-    loop, objective, total = _loop(config), _objective(config), planned(len(known), config.epochs)
+    loop, objective, total = _loop(config), _objective(config, job), planned(len(known), config.epochs)
     settings = config.model_dump(mode="json")
     with (
         journey.step(f"train ({config.method})", total, "rows") as advance,
@@ -446,7 +439,7 @@ def _references(journey: Journey, config: TrainConfig, model: Model, job: Job, n
 
 
 def _outputs(config: TrainConfig, folder: Path) -> dict[str, str]:
-    wanted = {"adapter": not config.full, "checkpoint": config.merged}
+    wanted = {"adapter": not config.full and config.method != "reward", "checkpoint": config.merged}
     return {name: str(folder / name) for name, made in wanted.items() if made} | {"log": str(folder / "log.jsonl")}
 
 
@@ -463,38 +456,11 @@ def _save(config: TrainConfig, model: Model, network: Any, folder: Path) -> None
         partial = folder / f"{name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         with writing(folder / name):
-            if name == "adapter":
+            if config.method == "reward":
+                train_reward.save(config, network, model.tokenizer, partial)
+            elif name == "adapter":
                 save_adapter(network, partial, model.source)
             else:
                 save_merged(network, model.tokenizer, partial)
             shutil.rmtree(folder / name, ignore_errors=True)
             partial.rename(folder / name)
-
-
-def summary(document: JsonDict, config: TrainConfig) -> str:
-    """Return what a run, or a dry run, ends with."""
-    from primum.report import words
-
-    data = document["data"]
-    lines = [f"{data['rows']:,} rows, {data['learned']:,} examples to learn, {data['tokens']:,} tokens"]
-    lines += [f"  left out: {n:,} ({why})" for why, n in data["dropped"].items()]
-    lines += [f"  cut: {n:,} {name}" for name, n in data["cut"].items()]
-    for name in ("prompt", "answer"):
-        spread = data[name]
-        lines.append(
-            f"  {name}: {spread['median']} tokens in the median, 95% to {spread['p95']}, longest {spread['max']}"
-        )
-    lines.append(f"  computed once for several rows: {data['shared']:.0%} of the tokens")
-    lines.append(f"  pads, had the rows been padded: {data['padding']:.0%} of the tokens")
-    if "estimate" in document:
-        guess = document["estimate"]
-        lines.append(
-            f"about {words.seconds(guess['seconds'])} for {guess['steps']:,} steps, {guess['memory_gb']:.1f} GB"
-        )
-        return "\n".join(lines)
-    first, last = document["first"], document["last"]
-    shown = [key for key in ("loss", "accuracy", "margin", "nll", "good_reward", "bad_reward") if key in last]
-    lines += [f"{key}: {first[key]:.4f} -> {last[key]:.4f}" for key in shown if key in first]
-    lines += [f"alarm at step {alarm['step']}: {alarm['text']}" for alarm in document["alarms"]]
-    lines += [f"{name}: {path}" for name, path in document["outputs"].items()]
-    return "\n".join(lines)

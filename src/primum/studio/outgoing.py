@@ -15,23 +15,29 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
 from primum.core.records import JsonDict, Message, Pair, Prompt, Reply, from_json, to_json
 from primum.pairing.demonstration import kind_of
-from primum.studio.agree import Row, judge_of, label
+from primum.pairing.preferences import WEIGHTS
+from primum.studio import flat
+from primum.studio.agree import Row, judge_of, label, rows_of
 from primum.studio.annotate import winner_id
-from primum.studio.tables import Item
+from primum.studio.tables import Item, Task
 
 FORMATS = {
     "trl": ("pairs.jsonl", "training pairs in TRL's columns: prompt, chosen, rejected"),
+    "replies": ("replies.jsonl", "one reply a line: for primum pair, primum judge"),
+    "preferences": ("preferences.jsonl", "one vote a line: for primum pair --preferences, primum judge --votes"),
     "records": ("votes.jsonl", "every item with all its votes, as records"),
+    "events": ("events.jsonl", "every vote ever given, those taken back too"),
     "label-studio": ("label-studio.json", "Label Studio's JSON, pairwise (two replies a prompt)"),
     "argilla": ("argilla.jsonl", "Argilla's records: fields and responses"),
     "csv": ("votes.csv", "one row a vote, for a spreadsheet"),
 }
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 """How a cell begins that a spreadsheet would run, or that was guarded before."""
-WEIGHT = {"significantly": 1.0, "better": 2 / 3, "slightly": 1 / 3, "unsure": 0.0}
-"""Strength as a number: the small margins of Llama 2's Table 27."""
 
 
 class Exported(NamedTuple):
@@ -43,12 +49,21 @@ class Exported(NamedTuple):
     left_out: dict[str, int]
 
 
+def of_task(db: Session, task: Task, format_: str) -> Exported:
+    """Return a task's file of a format."""
+    if format_ == "events":
+        found = flat.events(db, task)
+        return Exported(FORMATS[format_][0], _lines(found), len(found), {})
+    items = db.scalars(select(Item).where(Item.task_id == task.id).order_by(Item.id)).all()
+    return export(rows_of(db, task), format_, items)
+
+
 def export(rows: Sequence[Row], format_: str, items: Sequence[Item]) -> Exported:
     """Return the file of a format.
 
     Args:
         rows: the votes that count.
-        format_: one of FORMATS.
+        format_: one of FORMATS but events.
         items: all items of the task, voted on or not.
     """
     name = FORMATS[format_][0]
@@ -58,6 +73,12 @@ def export(rows: Sequence[Row], format_: str, items: Sequence[Item]) -> Exported
     if format_ == "trl":
         pairs, left_out = training_pairs(by_item.values())
         return Exported(name, _lines(to_json(pair) for pair in pairs), len(pairs), left_out)
+    if format_ == "replies":
+        found = flat.replies(items)
+        return Exported(name, _lines(found), len(found), {})
+    if format_ == "preferences":
+        found, left_out = flat.preferences(rows)
+        return Exported(name, _lines(found), len(found), left_out)
     if format_ == "csv":
         return Exported(name, _csv(rows), len(rows), {})
     made = {"records": _record, "label-studio": _label_studio, "argilla": _argilla}[format_]
@@ -122,7 +143,7 @@ def _pair(item: Item, best: str, loser: JsonDict, votes: Sequence[Row]) -> Pair 
         kind=kind_of(from_json(Prompt, item.prompt)), category=item.prompt["category"],
         chosen_from=_source(chosen), rejected_from=_source(loser),
         why=f"{len(for_it)} of {len(votes)} votes; " + ", ".join(judges),
-        strength=statistics.fmean(WEIGHT[row.record["strength"]] for row in for_it), safety_bin=cast(Any, bin_),
+        strength=statistics.fmean(WEIGHTS[row.record["strength"]] for row in for_it), safety_bin=cast(Any, bin_),
         chosen_ends=chosen["finish"] != "length", rejected_ends=loser["finish"] != "length",
     )  # fmt: skip
 

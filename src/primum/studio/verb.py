@@ -76,7 +76,9 @@ class StudioConfig(Config):
     dialogues: bool = Field(
         False, description="export: red-team dialogues in place of votes, for primum redteam --campaign"
     )
-    format: str = Field("trl", description="export: trl, records, label-studio, argilla or csv")
+    format: str = Field(
+        "trl", description="export: trl, replies, preferences, records, events, label-studio, argilla or csv"
+    )
 
 
 def run_verb(config: StudioConfig, json_output: bool) -> tuple[int, dict[str, Any]]:
@@ -272,7 +274,7 @@ def _export(config: StudioConfig, folder: Path, database: Database, json_output:
     from sqlalchemy import select
 
     from primum.studio import agree, outgoing
-    from primum.studio.tables import Item, Task
+    from primum.studio.tables import Task
 
     if config.dialogues:
         return _export_dialogues(config, database, json_output)
@@ -285,8 +287,7 @@ def _export(config: StudioConfig, folder: Path, database: Database, json_output:
             raise UsageError(
                 f"no task '{config.task or ''}'", where="--task", cure=did_you_mean(config.task or "", known)
             )
-        items = db.scalars(select(Item).where(Item.task_id == task.id).order_by(Item.id)).all()
-        made = outgoing.export(agree.rows_of(db, task), config.format, items)
+        made = outgoing.of_task(db, task, config.format)
         numbers = agree.json_summary(agree.summary(db, task))
     path = _written(config.file or made.name, made.text)
     if not json_output:

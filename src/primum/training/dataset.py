@@ -1,8 +1,9 @@
 r"""Data sets in TRL's columns, to texts and then to token ids; what is left out or cut is counted.
 
-    dpo  {"prompt": ..., "chosen": ..., "rejected": ...}
-    sft  {"messages": [...]} or {"prompt": ..., "completion": ...}
-    kto  {"prompt": ..., "completion": ..., "label": true}
+    dpo     {"prompt": ..., "chosen": ..., "rejected": ...}
+    reward  the same, with "strength", "safety_bin" and "head" where they are known
+    sft     {"messages": [...]} or {"prompt": ..., "completion": ...}
+    kto     {"prompt": ..., "completion": ..., "label": true}
 
 Texts may be turns ({"role", "content"}). `chosen` and `rejected` may be whole conversations without a prompt, or
 transcripts like "\n\nHuman: ...\n\nAssistant: ..." (HH-RLHF); what they begin with in common is then the prompt. Text
@@ -17,16 +18,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast, get_args
 
 from primum.core.errors import BadInputError, UsageError
 from primum.core.progress import Advance, silent
 from primum.core.records import JsonDict, Message, Messages
 from primum.models.chat import encode
-from primum.pairing.columns import answer_of, pair_of, prompt_of, turns_of
+from primum.pairing.columns import answer_of, pair_of, prompt_of, truth_of, turns_of, unsafe_of
+from primum.pairing.preferences import Head, Strength, strength_of
 from primum.prompts.files import Row, read_rows
 from primum.prompts.sources import ACCEPTANCE_SETS, hub_rows
 from primum.training.examples import Example, Limits, PairExample, example
+from primum.training.methods.reward import Judged
 
 BLOCK = 256
 """Rows that are tokenised together."""
@@ -41,13 +44,25 @@ class Answer(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """A prompt, the answer that was preferred, the other one, and whether each is unsafe (None: nobody says)."""
+    """A prompt, the answer that was preferred, the other one, and whether each is unsafe (None: nobody says).
+
+    ends: whether each text ends where its author ended.
+    """
 
     prompt: Messages
     chosen: str
     rejected: str
     unsafe: tuple[bool, bool] | None
     where: str
+    ends: tuple[bool, bool] = (True, True)
+
+
+class Ranked(NamedTuple):
+    """A preference for a reward model: the pair, the head that it teaches, and how strong it is."""
+
+    choice: Choice
+    head: Head
+    strength: Strength
 
 
 @dataclass
@@ -105,7 +120,35 @@ def choices(rows: Iterable[Row], count: Count) -> Iterator[Choice]:
         elif pair.chosen == pair.rejected:
             count.drop(row, "chosen and rejected are the same")
         else:
-            yield Choice(pair.prompt, pair.chosen, pair.rejected, _unsafe(row), row.where)
+            ends = (pair.chosen_ends, pair.rejected_ends)
+            yield Choice(pair.prompt, pair.chosen, pair.rejected, unsafe_of(row), row.where, ends)
+
+
+def ranked(rows: Iterable[Row], count: Count, head: Head | None = None) -> Iterator[Ranked]:
+    """Yield preferences for a reward model.
+
+    A row teaches the head that its column `head` names, else the one given; else `safety` where its prompt is harmful
+    (`kind`) or an answer is unsafe, and `helpfulness` elsewhere.
+
+    Raises:
+        BadInputError: a row has no prompt, chosen or rejected, or says of its strength or head what nobody can read.
+    """
+    for row in rows:
+        strength = strength_of(row)
+        for choice in choices([row], count):
+            unsafe = row.values.get("kind") == "harmful" or any(choice.unsafe or ())
+            yield Ranked(choice, _head(row) or head or ("safety" if unsafe else "helpfulness"), strength)
+
+
+def _head(row: Row) -> Head | None:
+    value = row.values.get("head")
+    if value in (None, ""):
+        return None
+    if value not in get_args(Head):
+        raise BadInputError(
+            f"no head '{str(value)[:40]}'", where=row.where, cure=f"one of: {', '.join(get_args(Head))}"
+        )
+    return cast(Head, value)
 
 
 def _implied(row: Row) -> Row | None:
@@ -139,27 +182,6 @@ def _transcript(row: Row, name: str) -> Messages:
         turns.append(Message(cast(Any, marks[mark]), rest[:end].strip()))
         rest = rest[end:]
     return tuple(turns)
-
-
-def _unsafe(row: Row) -> tuple[bool, bool] | None:
-    """Return whether chosen and rejected are unsafe, where the row says so."""
-    values = row.values
-    if (safety := values.get("safety_bin")) in ("chosen_safe", "both_safe", "both_unsafe"):
-        return safety == "both_unsafe", safety != "both_safe"
-    for prefix in ("", "is_"):
-        names = (f"{prefix}chosen_safe", f"{prefix}rejected_safe")
-        if all(name in values for name in names):
-            chosen, rejected = (_truth(row, name) for name in names)
-            return not chosen, not rejected
-    return None
-
-
-def _truth(row: Row, name: str) -> bool:
-    value = row.values.get(name)
-    known = {"true": True, "1": True, "false": False, "0": False}
-    if str(value).lower() not in known:
-        raise BadInputError(f"'{name}' is neither true nor false", where=row.where, cure=f'like {{"{name}": true}}')
-    return known[str(value).lower()]
 
 
 def answers(rows: Iterable[Row], count: Count) -> Iterator[Answer]:
@@ -206,7 +228,7 @@ def labelled(rows: Iterable[Row], count: Count) -> Iterator[Answer]:
             continue
         count.rows += 1
         for one in _of_prompt(row):
-            label = _truth(row, "label")
+            label = truth_of(row, "label")
             if one.text.strip():
                 yield one._replace(label=label)
             else:
@@ -229,10 +251,33 @@ def pair_examples(
     made: list[PairExample] = []
     for block in _blocks(found):
         for ids, pair in zip(encode([pair.prompt for pair in block], tokenizer), block, strict=True):
-            sides = [_example(ids, text, tokenizer, limits, count) for text in (pair.chosen, pair.rejected)]
-            made.append(PairExample(sides[0], sides[1], unsafe=pair.unsafe or (False, True)))
+            sides = _sides(ids, pair, tokenizer, limits, count)
+            made.append(PairExample(*sides, unsafe=pair.unsafe or (False, True)))
         advance(len(block))
     return made
+
+
+def ranked_examples(
+    found: Iterable[Ranked], tokenizer: Any, limits: Limits, count: Count, advance: Advance = silent
+) -> list[Judged]:
+    """Tokenise preferences for a reward model, each prompt once."""
+    made: list[Judged] = []
+    for block in _blocks(found):
+        for ids, one in zip(encode([one.choice.prompt for one in block], tokenizer), block, strict=True):
+            unsafe = one.choice.unsafe
+            safe = (not unsafe[0], not unsafe[1]) if unsafe else None
+            sides = _sides(ids, one.choice, tokenizer, limits, count)
+            made.append(Judged(*sides, one.head, one.strength, safe))
+        advance(len(block))
+    return made
+
+
+def _sides(ids: Sequence[int], pair: Choice, tokenizer: Any, limits: Limits, count: Count) -> tuple[Example, Example]:
+    chosen, rejected = (
+        _example(ids, text, tokenizer, limits, count, end)
+        for text, end in zip((pair.chosen, pair.rejected), pair.ends, strict=True)
+    )
+    return chosen, rejected
 
 
 def answer_examples(
@@ -247,8 +292,8 @@ def answer_examples(
     return made
 
 
-def _example(ids: Sequence[int], text: str, tokenizer: Any, limits: Limits, count: Count) -> Example:
-    made = example(ids, text, tokenizer, Limits(limits.prompt, limits.answer + 1))
+def _example(ids: Sequence[int], text: str, tokenizer: Any, limits: Limits, count: Count, ends: bool = True) -> Example:
+    made = example(ids, text, tokenizer, Limits(limits.prompt, limits.answer + 1), ends=ends)
     count.cut["prompts"] += len(ids) > limits.prompt
     count.cut["answers"] += len(made.answer) > limits.answer
     return Example(made.prompt, made.answer[: limits.answer])

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from primum.core.records import Messages
 from primum.models.chat import encode
+from primum.models.reward import Heads
 from primum.training.adapter import fuse, linear_names, load_weights, trainable
 from primum.training.batches import collate, micro_batches
 from primum.training.examples import Example, Limits, example
@@ -28,24 +29,6 @@ RANK = 8
 LIMITS = Limits(prompt=192, answer=160)
 AFTER = 0
 """Any token: the state before it is the state of the answer's last token."""
-
-
-class Heads(nn.Module):
-    """Named linear heads (D -> 1) in fp32, with the scale of the states taken out first."""
-
-    def __init__(self, width: int, names: Sequence[str], seed: int = 0) -> None:
-        super().__init__()
-        self.names = tuple(names)
-        self.norm = nn.LayerNorm(width)
-        self.linear = nn.Linear(width, len(self.names))
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            self.linear.weight.copy_(torch.randn(self.linear.weight.shape, generator=generator) / width)
-            self.linear.bias.zero_()
-
-    def forward(self, states: Tensor) -> Tensor:
-        """Return raw scalars (N, heads) of states (N, D)."""
-        return self.linear(self.norm(states.float()))
 
 
 class RewardModel(nn.Module):
@@ -130,6 +113,13 @@ def add_reward(network: Any, names: Sequence[str], seed: int, start: float = 0.0
     width = causal(network).config.get_text_config().hidden_size
     heads = Heads(width, names, seed).to(next(network.parameters()).device)
     return RewardModel(network, heads)
+
+
+def with_heads(network: Any, names: Sequence[str], seed: int) -> RewardModel:
+    """Make a network with one adapter a reward model: that adapter is its trunk's, and there is no policy."""
+    width = causal(network).config.get_text_config().hidden_size
+    heads = Heads(width, names, seed).to(next(network.parameters()).device)
+    return RewardModel(network, heads, adapter="default")
 
 
 def add_adapter(network: Any, name: str, rank: int, seed: int, start: float = 0.0) -> None:

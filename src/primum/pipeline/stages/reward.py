@@ -96,7 +96,8 @@ def _learn(context: Context, spec: StageSpec, votes: dict[str, list[Voted]], wei
     pairs, held_out = (rows_of(context, votes[part]) for part in ("train", "dev"))
     names = ("margin", "safety_weight", "learning_rate", "epochs", "batch_size")
     config = reward.Config(**{name: getattr(settings, name) for name in names})
-    mixes = _mixes(pairs, settings, context.seed)
+    lent = (settings.lent_to_safety, settings.lent_to_helpful)
+    mixes = reward.mixes(pairs, HEADS, lent, context.seed)
     log, alarms = reward.train(config, model, mixes, weights.parent, context.seed, advance)
     model.put_on()
     save_weights(model, weights)
@@ -110,15 +111,6 @@ def _learn(context: Context, spec: StageSpec, votes: dict[str, list[Voted]], wei
     bins = dict(Counter(_bin(v) for v in votes["train"] if v.head == "safety"))
     return {"log": log, "alarms": [*alarms.rows, *rows], "accuracy": found, "preferences": kinds, "safety_bins": bins,
             "words": {head: words_of([v for v in votes["train"] if v.head == head]) for head in HEADS}}  # fmt: skip
-
-
-def _mixes(pairs: Sequence[Judged], settings: Settings, seed: int) -> list[Judged]:
-    from primum.training.methods import reward
-
-    safety, other = ([p for p in pairs if p.head == head] for head in HEADS)
-    both_safe = [p for p in safety if p.safe == (True, True)]
-    lent = reward.mixed(safety, other, settings.lent_to_safety, seed)
-    return [*lent, *reward.mixed(other, both_safe, settings.lent_to_helpful, seed)]
 
 
 def _bin(vote: Voted) -> str:

@@ -101,8 +101,7 @@ def take_out(visit: Visit) -> Response:
     format_ = visit.request.path_params["format"]
     if format_ not in outgoing.FORMATS:
         raise Refused(404, f"There is no format '{format_}'.", "One of: " + ", ".join(outgoing.FORMATS))
-    items = visit.db.scalars(select(Item).where(Item.task_id == task.id).order_by(Item.id)).all()
-    made = outgoing.export(agree.rows_of(visit.db, task), format_, items)
+    made = outgoing.of_task(visit.db, task, format_)
     visit.log("export", task.name, format=format_, rows=made.rows)
     headers = {
         "content-disposition": f'attachment; filename="task-{task.id}-{made.name}"',

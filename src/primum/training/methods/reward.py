@@ -6,7 +6,7 @@ Two heads on one trunk, each taught by its own pairs and a share of the other's 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -73,6 +73,20 @@ def mixed(own: Sequence[Judged], other: Sequence[Judged], share: float, seed: in
     return [*own, *(Judged(one.chosen, one.rejected, own[0].head, one.strength, one.safe) for one in lent)]
 
 
+def mixes(pairs: Sequence[Judged], heads: Sequence[str], lent: Sequence[float], seed: int) -> list[Judged]:
+    """Return the pairs of both heads, each with a share of the other's; helpfulness borrows pairs of two safe answers.
+
+    Args:
+        pairs: of both heads.
+        heads: safety, then the other one.
+        lent: the share that each borrows.
+        seed: of which ones are lent.
+    """
+    safety, other = ([p for p in pairs if p.head == head] for head in heads)
+    both_safe = [p for p in safety if p.safe == (True, True)]
+    return [*mixed(safety, other, lent[0], seed), *mixed(other, both_safe, lent[1], seed)]
+
+
 def train(
     config: Config, model: RewardModel, pairs: Sequence[Judged], folder: Path, seed: int = 0, advance: Advance = silent
 ) -> tuple[list[JsonDict], Alarms]:
@@ -81,7 +95,23 @@ def train(
     Returns:
         The log (loss, accuracy, gap between chosen and rejected, a row a step) and the alarms.
     """
-    column = {name: i for i, name in enumerate(model.names)}
+    loop = LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
+    model.put_on()
+    run = Run(model, pairs, objective(config, model.names), len, loop, folder, advance=advance)
+    try:
+        return run.train(), run.alarms
+    finally:
+        model.give_back()
+
+
+def objective(config: Config, names: Sequence[str]) -> Callable[[Any, Sequence[Judged], float], MicroLoss]:
+    """Return the loss of a micro-batch of judged pairs: (reward model, pairs, divisor) -> MicroLoss.
+
+    Args:
+        config: margin and weights.
+        names: the model's heads, in the order of their columns.
+    """
+    column = {name: i for i, name in enumerate(names)}
 
     def loss(network: Any, micro: Sequence[Judged], scale: float) -> MicroLoss:
         raw = network.raw([m.chosen for m in micro] + [m.rejected for m in micro])
@@ -92,13 +122,7 @@ def train(
         gap = (chosen - rejected).detach()
         return MicroLoss(each.sum() / scale, {"accuracy": right.sum(), "gap": gap.sum()})
 
-    loop = LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
-    model.put_on()
-    run = Run(model, pairs, loss, len, loop, folder, advance=advance)
-    try:
-        return run.train(), run.alarms
-    finally:
-        model.give_back()
+    return loss
 
 
 def _loss(config: Config, micro: Sequence[Judged], chosen: Any, rejected: Any) -> Any:
