@@ -68,7 +68,13 @@ class StudioConfig(Config):
         "export: file to write",
     )
     judge: tuple[str, ...] = Field(
-        ("rules", "probe"), description="round: judges; what they disagree on most is voted on first"
+        (),
+        description="round, import: judges; what they disagree on most is voted on first, what one calls harmful is "
+        "blurred (round: rules and probe where none is named)",
+    )
+    reward: str | None = Field(
+        None,
+        description="round, import: reward model that scores the replies: a folder of primum train reward, a hub id",
     )
     limit: int = Field(100, ge=1, le=100_000, description="round: prompts at most")
     tokens: int = Field(160, ge=8, le=4096, description="round: longest reply, in tokens")
@@ -252,22 +258,31 @@ def _reset(db: Session, name: str) -> str:
 
 
 def _import(config: StudioConfig, folder: Path, database: Database, json_output: bool) -> tuple[int, dict[str, Any]]:
+    from sqlalchemy import select
+
     from primum.studio import annotate, incoming, runs
+    from primum.studio.round_verb import prioritised, score
+    from primum.studio.tables import Task
 
     path = _file(config)
     if not path.exists():
         raise UsageError("no such file", where=str(path), cure="check --file")
     name = config.task or path.stem
+    with database.reading() as db:
+        single = db.scalar(select(Task.kind).where(Task.name == name[:120])) == "rate"
+    if path.is_dir() and single:
+        raise UsageError("a run's replies are compared, not rated", where="--task", cure="name another task")
+    found = runs.items(path) if path.is_dir() else incoming.read(path.name, path.read_bytes(), single=single)
+    found = prioritised(found, config, json_output)  # judges are slow: nobody waits for them
     with database.writing() as db:
         task = annotate.task_named(db, name, "terminal")
-        single = task.kind == "rate"
-        if path.is_dir() and single:
-            raise UsageError("a run's replies are compared, not rated", where="--task", cure="name another task")
-        found = runs.items(path) if path.is_dir() else incoming.read(path.name, path.read_bytes(), single=single)
         added = annotate.add_items(db, task, found, "terminal")
+        task_id = task.id
+    scored = score(config, database, task_id, json_output)
     if not json_output:
-        print(f"task '{name}': {added.items} items came in, {added.known} were there already, {added.votes} votes")
-    return Exit.PASSED, {"task": name, **added._asdict()}
+        known = f"{added.known} were there already ({added.changed} changed)"
+        print(f"task '{name}': {added.items} items came in, {known}, {added.votes} votes, {scored} items scored")
+    return Exit.PASSED, {"task": name, **added._asdict(), "scored": scored}
 
 
 def _export(config: StudioConfig, folder: Path, database: Database, json_output: bool) -> tuple[int, dict[str, Any]]:
