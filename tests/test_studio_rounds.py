@@ -205,7 +205,8 @@ def test_an_import_may_bring_scores_later_and_judges_set_the_order(tmp_path, cap
     assert run(capsys, *arguments)["scored"] == 0
     again = run(capsys, *arguments, "--judge=rules", "--reward=mine")
     assert (again["items"], again["known"], again["scored"]) == (0, 2, 2)
-    rows[1]["replies"] = [{"text": text, "model": f"model {n}", "reward": n} for n, text in enumerate(rows[1]["replies"], 1)]  # fmt: skip
+    texts = rows[1]["replies"]
+    rows[1]["replies"] = [{"text": text, "model": f"model {n}", "reward": n} for n, text in enumerate(texts, 1)]
     rows[1]["priority"] = 0.5
     items.write_text(json.dumps(rows[1]) + "\n")
     assert run(capsys, *arguments)["changed"] == 1

@@ -439,19 +439,6 @@ def progress(db: Session, task: Task, account: Account) -> Progress:
     return Progress(int(done or 0), int(left or 0))
 
 
-def working_since(db: Session, account: Account, gap_minutes: float = 10) -> float:
-    """Return for how many minutes the person has voted without a break of ten minutes."""
-    rows = db.scalars(select(Vote.at).where(Vote.account_id == account.id).order_by(Vote.id.desc()).limit(1000)).all()
-    newest = datetime.datetime.now(datetime.UTC)
-    begun = newest
-    for text in rows:
-        moment = datetime.datetime.fromisoformat(text)
-        if begun - moment > datetime.timedelta(minutes=gap_minutes):
-            break
-        begun = moment
-    return (newest - begun).total_seconds() / 60
-
-
 def preference_of(record: JsonDict) -> Preference:
     """Read a vote's record back as the record that every room reads."""
     return from_json(Preference, record)

@@ -52,7 +52,7 @@ def campaign(db: Session) -> Campaign:
         cells = (
             _session(one), who.name, worked, sum(turn.broke for turn in turns[one.id]),
             one.category if one.category in policy().categories else "other",
-            one.vector if one.vector in VECTORS else "other", one.degree or "", asked or 1, who.expertise, who.team,
+            one.vector if one.vector in VECTORS else "other", one.degree or "", asked or 1, one.expertise, one.team,
             one.model, one.note,
         )  # fmt: skip
         writer.writerow([guarded(cell) for cell in cells])

@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from primum.core.errors import UsageError
 from primum.report.page import page as report_page
-from primum.studio import runs
+from primum.studio import care, runs
 from primum.studio.tables import Sheet, SheetLabel
 from primum.studio.web import Refused, Visit, route
 
@@ -102,7 +102,8 @@ def sheet(visit: Visit) -> Response:
     at = _next(found, labels)
     return visit.page(
         "sheet.html", sheet=found, at=at, row=found.rows[at] if at is not None else None, done=len(labels),
-        corrected=runs.corrected(found.rows, labels, found.facts),
+        corrected=runs.corrected(found.rows, labels, found.facts), veiled=care.veiled(visit.person),
+        pause=care.tired(visit.db, visit.person),
     )  # fmt: skip
 
 

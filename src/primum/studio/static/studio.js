@@ -78,3 +78,16 @@ window.addEventListener("pageshow", () => document.querySelectorAll("form[data-s
 }));
 
 document.querySelectorAll("[data-bottom]").forEach((element) => element.scrollIntoView({ block: "end" }));
+
+// In a dialogue, what was shown stays shown from turn to turn (until the tab is closed).
+const kept = () => document.querySelector("#reveal[data-keep]");
+const place = () => `reveal ${location.pathname}`;
+document.addEventListener("change", (event) => {
+  if (event.target === kept()) sessionStorage.setItem(place(), event.target.checked ? "yes" : "no");
+});
+function restore() {
+  const said = kept() && sessionStorage.getItem(place());
+  if (said) kept().checked = said === "yes";
+}
+document.addEventListener("htmx:afterSettle", restore);
+restore();
