@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
+from primum.core import taxonomy
 from primum.core.config import Config
 from primum.core.errors import Exit, MissingExtraError, StepFailedError, UsageError, did_you_mean
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from primum.studio.oidc import Provider
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+POLICY = "policy.yaml"
 NEEDED = ("starlette", "uvicorn", "sqlalchemy", "alembic", "argon2", "python_multipart")
 
 
@@ -107,7 +109,8 @@ def run_verb(config: StudioConfig, json_output: bool) -> tuple[int, dict[str, An
     folder = _folder(config)
     database = _database(config, folder)
     try:
-        return actions[config.action](config, folder, database, json_output)
+        with taxonomy.using(folder / POLICY):
+            return actions[config.action](config, folder, database, json_output)
     finally:
         database.close()
 
@@ -149,7 +152,7 @@ def _serve(config: StudioConfig, folder: Path, database: Database, json_output: 
     url = config.url or f"http://{'127.0.0.1' if config.host in LOOPBACK else config.host}:{port}"
     provider = _provider(config, url)
     studio = Studio(
-        database, Talkers(config.model), Path(config.runs), folder / "policy.yaml", secure=url.startswith("https://"),
+        database, Talkers(config.model), Path(config.runs), taxonomy.named() or folder / POLICY, secure=url.startswith("https://"),
         with_accounts=config.accounts or provider is not None or config.host not in LOOPBACK,
         idle_minutes=config.idle_minutes, provider=provider,
     )  # fmt: skip

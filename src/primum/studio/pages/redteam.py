@@ -196,7 +196,7 @@ def close(visit: Visit) -> Response:
 
 def take_out(visit: Visit) -> Response:
     """Send the ended dialogues as a campaign's file."""
-    made = dialogues.campaign(visit.db)
+    made = dialogues.campaign(visit.db, visit.policy)
     visit.log("export dialogues", rows=made.rows)
     headers = {"content-disposition": 'attachment; filename="dialogues.csv"', "x-left-out": f"not ended: {made.open}"}
     return Response(made.text.encode("utf-8", "replace"), media_type="text/csv; charset=utf-8", headers=headers)

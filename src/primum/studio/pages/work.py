@@ -41,6 +41,7 @@ def _page(visit: Visit, task: Task, assignment: Assignment, problem: str = "") -
         standing=annotate.standing(visit.db, task, visit.person),
         pause=care.tired(visit.db, visit.person),
         veiled=care.veiled(visit.person, item.prompt["intent"], item.harm),
+        overlay=visit.policy.overlay(item.language),
     )  # fmt: skip
 
 
