@@ -118,7 +118,8 @@ def test_a_language_takes_its_own_overlay_or_that_of_its_family(mine):
     ("old", "new", "match"),
     [("  fraud:", "  frauds:", "'fraud' is missing"), ("  forestry:", "  ../../x:", "no name of a category"),
      ("  forestry:", "  Trees:", "no name of a category"),
-     ("risk: illicit, held_out: true}\nlang", "risk: x}\nlang", "needs a name and a risk"), ("avoid: [eins, zwei]", "avoid: eins", "both lists")],
+     ("risk: illicit, held_out: true}\nlang", "risk: x}\nlang", "needs a name and a risk"),
+     ("avoid: [eins, zwei]", "avoid: eins", "both lists")],
 )  # fmt: skip
 def test_a_policy_file_that_does_not_hold_together_names_what_and_where(mine, old, new, match):
     mine.write_text(mine.read_text().replace(old, new))

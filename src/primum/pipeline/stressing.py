@@ -334,7 +334,8 @@ class Facts:
         return {
             "kind": "stress", "primum": __version__, "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "policy": stamp(), "title": f"Stress: {self.model.name}", "model": describe(self.model),
-            "settings": grid.settings, "seed": grid.seed, "prompts": {"all": len(grid.prompts.all), "harmful": len(grid.prompts.harmful)},
+            "settings": grid.settings, "seed": grid.seed,
+            "prompts": {"all": len(grid.prompts.all), "harmful": len(grid.prompts.harmful)},
             "judges": {judge: self._judge(judge) for judge in grid.judges},
             "checks": self._checks(), "skipped": self._skipped(),
             "about": {name: member("tampers", name).about for name in dict.fromkeys(c.tamper for c in grid.cells)},
