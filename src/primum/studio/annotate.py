@@ -85,7 +85,7 @@ def add_items(db: Session, task: Task, incoming: Sequence[Incoming], by: str) ->
 
     One that is there already is counted, not doubled: it takes scores and priority, and no votes.
     """
-    held = dict(db.execute(select(Item.key, Item.id).where(Item.task_id == task.id)).tuples().all())
+    held = {row.key: row.id for row in db.execute(select(Item.key, Item.id).where(Item.task_id == task.id))}
     items = votes = changed = 0
     for one in incoming:
         if one.key in held:
