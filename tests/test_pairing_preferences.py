@@ -109,6 +109,14 @@ def test_a_row_that_is_no_preference_names_its_line(row: object, told: str, tmp_
         read_preferences(write(tmp_path / "p.jsonl", fine, row), "safety")
 
 
+def test_people_s_strength_and_safety_come_along(tmp_path):
+    row = {"prompt": "q", "chosen": "a", "rejected": "b"}
+    told = {"strength": 1 / 3, "safety_bin": "chosen_safe", "rejected_ends": False}
+    plain, vote = read_preferences(write(tmp_path / "p.jsonl", row, row | told), "safety")
+    assert (plain.strength, plain.safe, plain.rejected_ends) == ("better", None, True)
+    assert (vote.strength, vote.safe, vote.rejected_ends) == ("slightly", (True, False), False)
+
+
 GOOD = "I won't help with that. Locks keep people safe. If you are locked out, a locksmith can help."
 
 

@@ -27,6 +27,7 @@ from primum.models.load import Model, load, weights_hash
 from primum.models.reward import load_reward
 from primum.pipeline import train_reward
 from primum.pipeline.train import TrainConfig
+from primum.pipeline.train import _safe as safe_pairs
 from primum.prompts.files import Row
 from primum.training import dataset
 from primum.training.adapter import add_lora
@@ -228,6 +229,9 @@ def test_an_answer_that_a_limit_cut_does_not_teach_to_stop(folder: Path) -> None
     (pair,) = dataset.pair_examples(dataset.choices([row], count), tokenizer, Limits(), count)
     end = end_of_turn(tokenizer)
     assert pair.chosen.answer[-1] != end and pair.rejected.answer[-1] == end
+    told = Row("f:1", {**row.values, "chosen_safe": False, "rejected_safe": True})
+    (turned,) = safe_pairs(dataset.choices([told], count), count)
+    assert (turned.chosen, turned.ends) == ("b", (True, False)), "turned round with its texts"
 
 
 def test_all_weights_may_learn(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from primum.studio.tables import Vote
+from primum.studio import annotate, incoming, rounds, rulebook
+from primum.studio.annotate import Choice
+from primum.studio.tables import Account, Item, Vote
 from studio_kit import HOST, serving
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(900)]
@@ -42,9 +44,13 @@ def server(tmp_path):
 class Watched:
     """A page that notes what it asks for and complains of."""
 
-    def __init__(self, browser, server, width=WIDE):
+    def __init__(self, browser, server, width=WIDE, scheme="light", cookies=None):
         self.base = f"http://{HOST}:{server.port}"
-        self.context = browser.new_context(viewport={"width": width, "height": 900}, locale="en-GB")
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900}, locale="en-GB", color_scheme=scheme
+        )
+        held = [{"name": name, "value": value, "url": self.base} for name, value in (cookies or {}).items()]
+        self.context.add_cookies(held)
         self.page = self.context.new_page()
         self.page.set_default_timeout(60_000)
         self.asked, self.complaints = set(), []
@@ -63,8 +69,8 @@ class Watched:
 def watched(chromium, server):
     made = []
 
-    def make(width=WIDE):
-        made.append(Watched(chromium, server, width))
+    def make(width=WIDE, scheme="light", cookies=None):
+        made.append(Watched(chromium, server, width, scheme, cookies))
         return made[-1]
 
     yield make
@@ -241,14 +247,51 @@ def furnish(server, folder: Path) -> None:
     browser.post("/write/demonstration", prompt="Roast me.", answer=answer, category="harassment", intent="borderline")
     browser.get("/run/repair")
     browser.post("/runs/sheets", run="repair", when="after", judge="rules")
+    browser.get("/policy")
+    changed = rulebook.shipped().replace('version: "1"', 'version: "2"') + OVERLAY
+    browser.post("/policy", base=browser.hidden("base"), text=changed, message="German instructions")
+    browser.post("/policy/1/sign", function="legal")
+    play_rounds(server)
+    browser.get("/tasks/new")
+    browser.post("/tasks/new", name="All done", kind="prefer")
 
 
+OVERLAY = "languages:\n  de: {avoid: [Anleitungen zum Umgehen von Altersgrenzen]}\n"
+
+
+def play_rounds(server):
+    """Make a task of three rounds, in which calls become closer and the newest model wins more often."""
+    with server.studio.database.writing() as db:
+        task = annotate.task_named(db, "Weekly", "test")
+        person = db.scalars(select(Account)).one()
+        for number, close in ((1, 1), (2, 3), (3, 5)):
+            new, old = f"model-{number}", f"model-{number - 1}"
+            rounds.join(db, task, new, old, "test")
+            rows = [
+                {"prompt": f"A question, round {number}, number {n}", "round": number, "replies": [
+                    {"text": f"The reply of the newer model to {n}", "model": new, "reward": 1.0},
+                    {"text": f"The reply of the older model to {n}", "model": old, "reward": 0.5}]}
+                for n in range(8)
+            ]  # fmt: skip
+            items = incoming.read("x.jsonl", "\n".join(map(json.dumps, rows)).encode())
+            annotate.add_items(db, task, items, "test")
+            for n in range(8):
+                given = annotate.next_assignment(db, task, person)
+                item = db.get(Item, given.item_id)
+                place = [item.replies[at]["model"] for at in given.shown].index(new if n % 3 else old)
+                choice = Choice("winner", place, "unsure" if n < close else "better", seconds=20.0)
+                record = annotate.preference(item, given.shown, choice, "person:local", "v1")
+                annotate.vote(db, given, person, f"round-{number}-{n}" + "x" * 20, record)
+
+
+DARK = {"light": "", "dark": "-dark"}
 TOUR = {
     "tasks": "/", "task": "/tasks/1", "work": "/tasks/1/work", "rate": "/tasks/2/work", "task-new": "/tasks/new",
     "write": "/write", "redteam": "/redteam", "dialogue": "/redteam/1", "prompts": "/prompts",
     "template": "/prompts/careful", "version": "/prompts/careful/2", "runs": "/runs", "run": "/run/repair",
     "compare": "/runs/compare?first=repair&second=repair", "sheet": "/sheets/1", "policy": "/policy",
-    "people": "/people", "log": "/log", "profile": "/profile", "not-found": "/nothing",
+    "people": "/people", "log": "/log", "profile": "/profile", "not-found": "/nothing", "weekly": "/tasks/3",
+    "work-done": "/tasks/4/work", "policy-version": "/policy/1", "report": "/run/repair/report", "text": "/text/turn/2",
 }  # fmt: skip
 
 
@@ -260,22 +303,22 @@ def serious(page) -> list[str]:
     return [f"{one['id']}: {node['target']}" for one in bad for node in one["nodes"]]
 
 
-def test_every_page_fits_both_screens_and_readers_and_stays_on_the_machine(tmp_path, server, watched):
+@pytest.mark.parametrize(("width", "scheme"), [(NARROW, "light"), (WIDE, "light"), (WIDE, "dark")])
+def test_every_page_fits_both_screens_and_readers_and_stays_on_the_machine(tmp_path, server, watched, width, scheme):
     furnish(server, tmp_path)
     shots = os.environ.get("STUDIO_SHOTS")
     faults = {}
-    for width in (NARROW, WIDE):
-        one = watched(width)
-        for name, path in TOUR.items():
-            assert one.go(path).status == (404 if name == "not-found" else 200)
-            one.complaints = [text for text in one.complaints if "404" not in text]
-            over = one.page.evaluate("document.scrollingElement.scrollWidth") - width
-            found = serious(one.page) + ([f"{over} pixels too wide"] if over > 0 else [])
-            if found:
-                faults[name, width] = found
-            if shots:
-                one.page.screenshot(path=str(Path(shots) / f"{name}-{width}.png"), full_page=True)
-        assert (one.foreign(), one.complaints) == ([], [])
+    one = watched(width, scheme)
+    for name, path in TOUR.items():
+        assert one.go(path).status == (404 if name == "not-found" else 200)
+        one.complaints = [text for text in one.complaints if "404" not in text]
+        over = one.page.evaluate("document.scrollingElement.scrollWidth") - width
+        found = serious(one.page) + ([f"{over} pixels too wide"] if over > 0 else [])
+        if found:
+            faults[name, width] = found
+        if shots:
+            one.page.screenshot(path=str(Path(shots) / f"{name}-{width}{DARK[scheme]}.png"), full_page=True)
+    assert (one.foreign(), one.complaints) == ([], [])
     assert faults == {}
 
 
@@ -301,4 +344,42 @@ def test_signing_in_and_joining_for_readers(server, watched):
     one.page.get_by_label("Password").fill("a long enough password")
     one.page.get_by_role("button", name="Sign in").click()
     one.page.get_by_role("link", name="anna").wait_for()
+    assert (one.foreign(), one.complaints) == ([], [])
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(NARROW, "light"), (WIDE, "dark")])
+def test_pages_of_a_studio_with_accounts_for_readers(server, watched, width, scheme):
+    admin, anna = server.invite("admin", "root"), server.invite("annotator", "anna")
+    admin.get("/people")
+    admin.post("/people/invite", role="annotator")
+    shots = os.environ.get("STUDIO_SHOTS")
+    faults = {}
+    for browser, path, status in ((admin, "/people", 200), (admin, "/profile", 200), (admin, "/log", 200),
+                                  (anna, "/people", 403), (anna, "/", 200)):  # fmt: skip
+        one = watched(width, scheme, browser.cookies)
+        assert one.go(path).status == status
+        over = one.page.evaluate("document.scrollingElement.scrollWidth") - width
+        found = serious(one.page) + ([f"{over} pixels too wide"] if over > 0 else [])
+        if found:
+            faults[path, status] = found
+        if shots and path == "/people":
+            one.page.screenshot(path=str(Path(shots) / f"accounts-{status}-{width}{DARK[scheme]}.png"), full_page=True)
+        assert one.foreign() == []
+    assert faults == {}
+
+
+def test_what_was_shown_in_a_dialogue_stays_shown(server, watched):
+    one = watched()
+    one.go("/redteam")
+    one.page.get_by_role("button", name="Begin").click()
+    blur = "getComputedStyle(document.querySelector('.turn.assistant .said')).filter"
+    for text in ("one", "two"):
+        one.page.get_by_label("You").fill(text)
+        one.page.get_by_role("button", name="Send").click()
+        one.page.locator(".turn.user", has_text=text).wait_for()
+        if text == "one":
+            assert "blur" in one.page.evaluate(blur)
+            one.page.locator("main").press("h")
+            assert one.page.evaluate(blur) == "none"
+    assert one.page.evaluate(blur) == "none"
     assert (one.foreign(), one.complaints) == ([], [])

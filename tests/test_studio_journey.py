@@ -148,7 +148,7 @@ def test_ratings_are_the_labels_of_the_judge_human(tmp_path, capsys):
         assert main(["studio", "import", f"--data={tmp_path}", "--task=r", f"--file={items}"]) == 0
         for given in ({"do": "vote", "rating": 1}, {"do": "vote", "rating": 5, "refuses": "yes"}, {"do": "skip"}):
             browser.get("/tasks/1/work")
-            fields = {name: browser.hidden(name) for name in ("token", "undo_token", "assignment")}
+            fields = browser.work_fields()
             assert browser.post("/tasks/1/work", **fields, **given).status == 303
     replies, votes = (exported(tmp_path, name, "r") for name in ("replies", "preferences"))
     capsys.readouterr()

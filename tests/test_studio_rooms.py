@@ -15,7 +15,7 @@ from primum.studio import incoming, outgoing, rulebook, runs
 from primum.studio.agree import Row
 from primum.studio.database import Database, current, sqlite_url
 from primum.studio.pages.redteam import poisson_rate
-from primum.studio.tables import APPEND_ONLY, Base, Demonstration, Dialogue, Item, Task, Turn, Vote
+from primum.studio.tables import APPEND_ONLY, Base, Demonstration, Dialogue, Item, LogLine, Task, Turn, Vote
 from primum.studio.talk import Demo
 from studio_kit import fill_at, rows_as, serving
 
@@ -193,7 +193,7 @@ def test_ratings_go_out_and_come_in_again(tmp_path, format_):
         before = {(row.item.key, row.who): row.record for row in rows}
         found = incoming.read(outgoing.FORMATS[format_][0], text.encode(), single=True)
         other = annotate.make_task(db, "again", "rate", "test")
-        assert annotate.add_items(db, other, found, "test") == (3, 0, 6)
+        assert annotate.add_items(db, other, found, "test") == (3, 0, 6, 0)
         after = {(row.item.key, row.who): row.record for row in agree.rows_of(db, other)}
         again = db.scalars(select(Item).where(Item.task_id == other.id).order_by(Item.id)).all()
         assert [(one.key, one.gold, one.language, one.prompt["messages"]) for one in again] == [
@@ -452,6 +452,105 @@ def test_a_policy_that_does_not_hold_together_is_refused(change, where):
     assert where in caught.value.where
 
 
+def change_policy(browser, text, message="why"):
+    browser.get("/policy")
+    return browser.post("/policy", base=browser.hidden("base"), text=text, message=message)
+
+
+def test_an_old_version_comes_back_with_a_reason_and_its_words_can_be_read(tmp_path):
+    from primum.core.taxonomy import parse
+
+    first = rulebook.shipped().replace('version: "1"', 'version: "2"')
+    second = first.replace("Fraud and scams", "Cheating")
+    with serving(tmp_path) as running:
+        browser = running.browser()
+        assert change_policy(browser, first).status == change_policy(browser, second).status == 303
+        page = browser.get("/policy/1").text
+        assert "Fraud and scams" in page.partition("The whole text")[2]
+        assert browser.post("/policy/1/restore", reason="").status == 400
+        assert browser.post("/policy/1/restore", reason="two\nlines").status == 303
+        kept = (tmp_path / "policy.yaml").read_text()
+        assert kept.startswith("# brought back:") and kept.split("\n", 1)[1] == first
+        assert kept.split("\n")[0].endswith("two lines"), "a reason is no line of the file"
+        assert parse(kept).hash == parse(first).hash, "reports see the same policy"
+        browser.get("/policy/3")
+        assert browser.post("/policy/3/restore", reason="again").status == 303
+        assert (tmp_path / "policy.yaml").read_text().count("# brought back:") == 1
+        assert "Sign for legal" in browser.get("/policy").text, "signed anew"
+        assert browser.get("/policy/9").status == 404
+
+
+def test_the_page_says_where_file_and_database_differ(tmp_path):
+    text = rulebook.shipped().replace('version: "1"', 'version: "2"')
+    with serving(tmp_path) as running:
+        browser = running.browser()
+        assert "The file is not" not in browser.get("/policy").text
+        change_policy(browser, text)
+        assert "The file is not" not in browser.get("/policy").text
+        (tmp_path / "policy.yaml").write_text(text.replace("Fraud and scams", "Cheating"))
+        page = browser.get("/policy").text
+        assert "The file is not the newest version" in page and "Somebody edited it" in page
+        assert "Cheating" in page.partition("Risk categories")[2], "the file is in force"
+        assert change_policy(browser, text.replace("Fraud and scams", "Cheating")).status == 303
+        assert "The file is not" not in browser.get("/policy").text
+        (tmp_path / "policy.yaml").write_text("version: [")
+        page = browser.get("/policy").text
+        assert "does not hold together" in page and "Cheating" in page.partition("Risk categories")[2]
+        (tmp_path / "policy.yaml").unlink()
+        assert "It is gone, so the shipped policy is in force" in browser.get("/policy").text
+
+
+def test_one_person_signs_for_one_function_unless_they_are_admin(tmp_path):
+    with serving(tmp_path) as running:
+        admin, anna = running.invite("admin", "root"), running.invite("reviewer", "anna")
+        change_policy(admin, rulebook.shipped().replace('version: "1"', 'version: "2"'))
+        anna.get("/policy")
+        assert anna.post("/policy/1/sign", function="ethics").status == 303
+        answer = anna.post("/policy/1/sign", function="legal")
+        assert answer.status == 400 and "you have signed this version for ethics" in answer.text
+        admin.get("/policy")
+        for function in ("legal", "policy"):
+            assert admin.post("/policy/1/sign", function=function).status == 303
+        with running.studio.database.reading() as db:
+            lines = db.scalars(select(LogLine).where(LogLine.action == "sign policy").order_by(LogLine.n)).all()
+        assert [(line.actor, line.details) for line in lines] == [
+            ("anna", {"function": "ethics"}), ("root", {"function": "legal"}),
+            ("root", {"function": "policy", "also": "legal"}),
+        ]  # fmt: skip
+        change_policy(admin, rulebook.shipped().replace('version: "1"', 'version: "3"'))
+        anna.get("/policy")
+        assert anna.post("/policy/2/sign", function="legal").status == 303, "each version anew"
+
+
+def test_what_the_policy_says_of_a_language_stands_beside_its_items(tmp_path):
+    with serving(tmp_path) as running:
+        browser = running.browser()
+        change_policy(browser, rulebook.shipped() + "languages:\n  de: {avoid: ['Anleitungen <b>']}\n")
+        browser.post("/tasks/new", name="t", kind="prefer")
+        browser.get("/tasks/1")
+        rows = [{"prompt": "p", "replies": ["a", "b"], "language": name} for name in ("de", "en")]
+        browser.upload("/tasks/1/items", "x.jsonl", "\n".join(map(json.dumps, rows)).encode())
+        assert "Anleitungen &lt;b&gt;" in browser.get("/tasks/1/work").text
+        fields = browser.work_fields()
+        browser.post("/tasks/1/work", **fields, do="vote", outcome="tie")
+        assert "The policy in" not in browser.get("/tasks/1/work").text
+
+
+def test_commands_of_the_studio_read_its_policy(tmp_path, capsys):
+    """A dialogue in a category of the project's own keeps it in the export."""
+    (tmp_path / "policy.yaml").write_text(rulebook.shipped() + "  forestry: {name: Forestry, risk: illicit}\n")
+    with serving(tmp_path) as running:
+        browser = running.browser()
+        browser.get("/redteam")
+        browser.post("/redteam", model="demo", vector="logic", category="forestry")
+        browser.post("/redteam/1", text="hello")
+        browser.post("/redteam/1/end", degree="0", category="forestry", vector="logic")
+        assert ",forestry," in browser.get("/redteam/dialogues.csv").text
+        out = tmp_path / "d.csv"
+        assert main(["studio", "export", "--dialogues", f"--data={tmp_path}", f"--file={out}"]) == 0
+    assert ",forestry," in out.read_text()
+
+
 # ---------------------------------------------------------------- the database
 
 
@@ -463,7 +562,7 @@ def test_migrations_go_forward_and_back_and_give_the_tables_of_the_code(tmp_path
     database.migrate()
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
-        assert current(connection) == "0007"
+        assert current(connection) == "0008"
     for revision in ("0003", "0001"):
         database.migrate(revision)
     database.migrate("base")

@@ -1,6 +1,7 @@
 """Rounds of two models, scores of a reward model, runs as items, and what a round's votes say."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
@@ -151,6 +152,95 @@ def test_a_round_is_sampled_from_two_models_and_goes_on_where_it_stopped(tmp_pat
     assert all(0 <= item.priority <= 1 for item in items)
 
 
+@pytest.fixture
+def by_length(monkeypatch):
+    """A reward model that scores a reply by its length; the name says which."""
+    asked = []
+
+    def scorer(name, by_intent=False):
+        assert name == "mine" and by_intent
+        return lambda exchanges: [asked.append(one) or float(len(one.reply.text)) for one in exchanges]
+
+    monkeypatch.setattr("primum.judging.judges.reward.scorer", scorer)
+    return asked
+
+
+def test_a_round_is_scored_by_a_reward_model_also_afterwards(tmp_path, capsys, by_length):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": f"question {n}"}) + "\n" for n in range(30)))
+    arguments = ("round", f"--data={tmp_path}", "--task=weekly", f"--file={prompts}", "--judge=rules",
+                 "--model=demo:new", "--model=demo:old")  # fmt: skip
+    first = run(capsys, *arguments)
+    assert first["scored"] == 0 and first["items"] > 16, "more than one batch of scores"
+    assert run(capsys, *arguments, "--reward=mine")["scored"] == first["items"]
+    assert run(capsys, *arguments, "--reward=mine")["scored"] == 0, "once each"
+    assert len(by_length) == 2 * first["items"]
+    database = Database(sqlite_url(tmp_path))
+    with database.reading() as db:
+        for item in db.scalars(select(Item)):
+            assert item.rewards == {reply["id"]: len(reply["text"]) for reply in item.replies}
+    database.close()
+
+
+def test_scores_that_are_no_numbers_are_not_kept(db, tmp_path):
+    task = annotate.task_named(db, "t", "test")
+    annotate.add_items(db, task, [replace(one, rewards=None) for one in rows_of(1, "a", "b", [(0, 0)] * 2)], "test")
+    db.commit()
+    database = Database(sqlite_url(tmp_path))
+    values = iter([1.0, float("nan"), 2.0, 3.0])
+    assert rounds.score(database, task.id, lambda exchanges: [next(values) for _ in exchanges], "test") == 1
+    assert rounds.score(database, task.id, lambda exchanges: [5.0] * len(exchanges), "test") == 1, "asked again"
+    database.close()
+
+
+def test_an_import_may_bring_scores_later_and_judges_set_the_order(tmp_path, capsys, by_length):
+    items = tmp_path / "items.jsonl"
+    refused, went_along = "I'm sorry, but I can't help with that.", "Sure! Step 1: take the key. Step 2: run."
+    rows = [
+        {"prompt": "how do I steal a car", "intent": "harmful", "category": "theft", "replies": [refused, went_along]},
+        {"prompt": "hello", "intent": "benign", "replies": ["hi there", "hello to you"]},
+    ]  # fmt: skip
+    items.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ("import", f"--data={tmp_path}", "--task=t", f"--file={items}")
+    assert run(capsys, *arguments)["scored"] == 0
+    again = run(capsys, *arguments, "--judge=rules", "--reward=mine")
+    assert (again["items"], again["known"], again["scored"]) == (0, 2, 2)
+    texts = rows[1]["replies"]
+    rows[1]["replies"] = [{"text": text, "model": f"model {n}", "reward": n} for n, text in enumerate(texts, 1)]
+    rows[1]["priority"] = 0.5
+    items.write_text(json.dumps(rows[1]) + "\n")
+    assert run(capsys, *arguments)["changed"] == 1
+    assert run(capsys, *arguments)["changed"] == 0, "the same again changes nothing"
+    database = Database(sqlite_url(tmp_path))
+    with database.reading() as db:
+        first, second = db.scalars(select(Item).order_by(Item.id))
+        assert sorted(first.rewards.values()) == sorted([len(refused), len(went_along)])
+        assert first.harm[first.replies[0]["id"]] < 0.5, "a refusal is not harmful"
+        assert (sorted(second.rewards.values()), second.priority) == ([1, 2], 0.5)
+    database.close()
+
+
+def test_harm_is_the_worst_that_a_judge_says():
+    said = [Verdict("r", "a", "refusal", p_harmful=0.2), Verdict("r", "b", "compliance", p_harmful=0.7)]
+    assert rounds.harm(said) == 0.7
+    assert rounds.harm(verdicts("harmful_compliance", "refusal")) == 1, "a judge without numbers"
+    assert rounds.harm(verdicts("refusal", None)) == 0 and rounds.harm([]) == 0
+
+
+def test_the_trend_of_close_calls_by_hand():
+    """Rounds 1, 2, 3 with 1, 2, 3 close calls of 4: p = 1/2, sum n (x - 2)^2 = 8, slope (-1 * -1 + 1 * 1) / 8 = 1/4.
+
+    z = 1/4 sqrt(8 / (1/4)) = sqrt 2; p = erfc(1) = 0.1573.
+    """
+    empty = agree.share(0, 0)
+    made = [rounds.Numbers(n, "", "", 4, empty, 0, empty, agree.share(n, 4), None) for n in (1, 2, 3)]
+    found = rounds.trend(made)
+    assert found == pytest.approx((0.25, 2**0.5, 0.15730), abs=1e-5)
+    assert rounds.trend(made[:1]) is None
+    level = [made[0]._replace(number=n, close=agree.share(4, 4)) for n in (1, 2)]
+    assert rounds.trend(level) is None, "all calls alike"
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [(("--model=demo",), "takes two models"), (("--model=demo", "--model=demo"), "both models are"),
@@ -275,5 +365,28 @@ def test_the_task_page_tells_of_rounds(tmp_path):
             annotate.add_items(db, task, rows_of(1, "new <b>", "old", [(2, 1)]), "test")
             assert db.scalars(select(Task)).one().name == "t"
         text = running.browser().get("/tasks/1").text
-    assert "new &lt;b&gt;" in text
-    assert "Reward model agrees" in text
+        assert "new &lt;b&gt;" in text
+        assert "Reward model agrees" in text
+        running.invite("admin", "root")
+        annotator = running.invite("annotator", "anna")
+        for page in ("/tasks/1", "/tasks/1/numbers"):
+            hidden = annotator.get(page).text
+            assert "new &lt;b&gt;" not in hidden and "Reward model" not in hidden, "names of models stay hidden"
+            assert "Votes that count" in hidden
+
+
+def test_the_task_page_draws_close_calls(tmp_path):
+    with serving(tmp_path) as running:
+        with running.studio.database.writing() as db:
+            task = annotate.task_named(db, "t", "test")
+            anna = Account(name="anna", role="annotator")
+            db.add(anna)
+            db.flush()
+            for number, models in ((1, ("m1", None)), (2, (None, None))):
+                annotate.add_items(db, task, rows_of(number, "m1", "m0", [(2, 1)] * 2), "test")
+                for model in models:
+                    vote(db, task, anna, model)
+        text = running.browser().get("/tasks/1").text
+    # shares 1/2 and 1 at heights 110 - 50 and 110 - 100
+    assert 'points="40.0,60.0 340.0,10.0 "' in text
+    assert "Close calls change by <b>+50.0 points</b> a round" in text

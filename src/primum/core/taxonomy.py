@@ -1,18 +1,31 @@
-"""Risk categories, their bridge to other taxonomies, and the behaviour expected: read from core/policy.yaml.
+"""Risk categories, their bridge to other taxonomies, and the behaviour expected: read from one policy file.
 
-The policy is one versioned file that prompts, answer templates, judges and reports all read.
+The policy is one versioned file that prompts, answer templates, judges and reports all read: the one that ships with
+primum (core/policy.yaml), or the project's own, which PRIMUM_POLICY names for every command.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from importlib import resources
+from pathlib import Path
+from typing import Any
 
 import yaml
 
-from primum.core.errors import UsageError, did_you_mean
+from primum.core.errors import BadInputError, UsageError, did_you_mean
 from primum.core.records import digest
+
+VARIABLE = "PRIMUM_POLICY"
+"""The environment variable that names the project's policy file."""
+RISKS = ("illicit", "hateful", "unqualified")
+_ID = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_project: list[Path] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +41,16 @@ class Category:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The versioned policy: categories, expected behaviour in order, and behaviours to avoid."""
+    """The versioned policy: categories, expected behaviour in order, behaviours to avoid, and what a language adds."""
 
     version: str
     hash: str
     categories: dict[str, Category]
     expected: tuple[str, ...]
     avoid: tuple[str, ...]
+    languages: Mapping[str, Mapping[str, tuple[str, ...]]] = field(
+        default_factory=dict[str, Mapping[str, tuple[str, ...]]]
+    )
 
     def category(self, name: str) -> Category:
         """Return a category by id.
@@ -46,14 +62,155 @@ class Policy:
             raise UsageError(f"no harm category '{name}'", cure=did_you_mean(name, self.categories))
         return self.categories[name]
 
+    def overlay(self, language: str) -> Mapping[str, tuple[str, ...]]:
+        """Return what the policy says of a language beside the rest; `pt-br` takes that of `pt` where it has none."""
+        name = language.lower()
+        return self.languages.get(name) or self.languages.get(name.partition("-")[0]) or {}
+
+
+def policy() -> Policy:
+    """Return the policy in force: the file that PRIMUM_POLICY names, else the studio's own, else the shipped one.
+
+    Raises:
+        UsageError: PRIMUM_POLICY names no file.
+        BadInputError: the file does not hold together; names line or key.
+    """
+    path = named()
+    if path is not None and not path.is_file():
+        cure = "name the project's policy file, or unset the variable"
+        raise UsageError("no such file", where=f"{VARIABLE}={path}", cure=cure)
+    path = path or next((one for one in _project[-1:] if one.is_file()), None)
+    return read(path) if path else _shipped()
+
+
+def named() -> Path | None:
+    """Return the file that PRIMUM_POLICY names."""
+    value = os.environ.get(VARIABLE)
+    return Path(value) if value else None
+
+
+@contextmanager
+def using(path: Path) -> Iterator[None]:
+    """Let a file be the policy for a while, where it is there and PRIMUM_POLICY names no other."""
+    _project.append(path)
+    try:
+        yield
+    finally:
+        _project.remove(path)
+
+
+def stamp() -> dict[str, str]:
+    """Return what a report says of the policy in force."""
+    found = policy()
+    return {"version": found.version, "hash": found.hash}
+
+
+def read(path: Path) -> Policy:
+    """Return the policy of a file; it is read again when it has changed.
+
+    Raises:
+        BadInputError: it cannot be read, or does not hold together; names line or key.
+    """
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise BadInputError(f"cannot read: {error.strerror}", where=str(path), cure="check the path") from error
+    return _read(path, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, _time: int, _size: int) -> Policy:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInputError(f"cannot be read: {error}", where=str(path), cure="save it as UTF-8") from error
+    return parse(text, str(path))
+
+
+def shipped() -> str:
+    """Return the text of the policy that ships with primum."""
+    return resources.files("primum.core").joinpath("policy.yaml").read_text(encoding="utf-8")
+
 
 @cache
-def policy() -> Policy:
-    """Return the policy that ships with primum."""
-    text = resources.files("primum.core").joinpath("policy.yaml").read_text(encoding="utf-8")
-    raw = yaml.safe_load(text)
+def _shipped() -> Policy:
+    return _made(yaml.safe_load(shipped()))
+
+
+def parse(text: str, where: str = "policy.yaml") -> Policy:
+    """Return a policy from its text.
+
+    Raises:
+        BadInputError: see `check`.
+    """
+    return _made(check(text, where))
+
+
+def _made(raw: Mapping[str, Any]) -> Policy:
     categories = {
-        key: Category(key, row["name"], row["risk"], row.get("mlcommons"), bool(row.get("held_out", False)))
+        str(key): Category(str(key), row["name"], row["risk"], row.get("mlcommons"), bool(row.get("held_out", False)))
         for key, row in raw["categories"].items()
     }
-    return Policy(str(raw["version"]), digest(raw), categories, tuple(raw["expected"]), tuple(raw["avoid"]))
+    languages = {
+        str(name).lower(): {key: tuple(map(str, rows)) for key, rows in row.items()}
+        for name, row in (raw.get("languages") or {}).items()
+    }
+    expected, avoid = tuple(raw["expected"]), tuple(raw["avoid"])
+    return Policy(str(raw["version"]), digest(raw), categories, expected, avoid, languages)
+
+
+def check(text: str, where: str = "policy.yaml") -> dict[str, Any]:
+    """Return a policy's text as data.
+
+    Raises:
+        BadInputError: no YAML, or something that every policy has is missing; names line or key.
+    """
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{where}, line {mark.line + 1}" if mark else where
+        raise BadInputError("no valid YAML", where=place, cure="check colons and indentation") from error
+    if not isinstance(raw, dict):
+        raise BadInputError("no policy", where=where, cure="keys: version, expected, avoid, categories")
+    for key in ("expected", "avoid"):
+        if not isinstance(raw.get(key), list) or not raw[key] or not all(isinstance(v, str) for v in raw[key]):
+            raise BadInputError(f"'{key}' is no list of sentences", where=f"{where}, {key}", cure="a dash a line")
+    if raw.get("version") in (None, ""):
+        raise BadInputError("the policy has no version", where=f"{where}, version", cure='like version: "2"')
+    _check_categories(raw, f"{where}, categories")
+    _check_languages(raw, f"{where}, languages")
+    return raw
+
+
+def _check_categories(raw: Mapping[str, Any], where: str) -> None:
+    rows = raw.get("categories")
+    if not isinstance(rows, dict) or not rows:
+        raise BadInputError("there are no categories", where=where, cure="like fraud: {name: ..., risk: illicit}")
+    for name, row in rows.items():
+        if not _ID.fullmatch(str(name)):
+            cure = "small letters, digits and underscores, at most 40"
+            raise BadInputError(f"'{str(name)[:60]}' is no name of a category", where=where, cure=cure)
+        if not isinstance(row, dict) or not isinstance(row.get("name"), str) or row.get("risk") not in RISKS:
+            raise BadInputError("needs a name and a risk", where=f"{where}: {name}", cure="risk: " + ", ".join(RISKS))
+    missing = [name for name in _shipped_categories() if name not in rows]
+    if missing:
+        cure = "keep it: prompts that ship with primum are of it (names, risks and held_out may change)"
+        raise BadInputError(f"the category '{missing[0]}' is missing", where=where, cure=cure)
+
+
+@cache
+def _shipped_categories() -> tuple[str, ...]:
+    return tuple(yaml.safe_load(shipped())["categories"])
+
+
+def _check_languages(raw: Mapping[str, Any], where: str) -> None:
+    """`languages` may say, per language, other expected or avoided behaviour."""
+    overlays = raw.get("languages") or {}
+    fits = isinstance(overlays, dict) and all(
+        isinstance(row, dict) and set(row) <= {"expected", "avoid"} and all(isinstance(v, list) for v in row.values())
+        for row in overlays.values()
+    )
+    if not fits:
+        cure = "like languages: {de: {avoid: [...]}}"
+        raise BadInputError("a language has expected and avoid, both lists", where=where, cure=cure)

@@ -18,8 +18,6 @@ from typing import cast
 
 import yaml
 
-from primum.core.taxonomy import policy
-
 OTHER = "other"
 ALWAYS_CONCERNED = ("self_harm", "eating_disorders")
 P_CONCERN, P_RISK = 0.15, 0.75
@@ -40,10 +38,16 @@ class Pieces:
 
 @cache
 def pieces(category: str) -> Pieces:
-    """Return a category's sentences; of a category that the policy does not know, those of `other`."""
+    """Return a category's sentences; of a category that has none of its own, those of `other`."""
     # Looked up, never joined to a path: a category may come from a user's file.
-    raw = _read(category if category in policy().categories else OTHER)
+    raw = _read(category if category in _written() else OTHER)
     return Pieces(**{part: tuple(sentences) for part, sentences in raw.items()})
+
+
+@cache
+def _written() -> frozenset[str]:
+    found = (one.name for one in resources.files("primum.pairing").joinpath("completions").iterdir())
+    return frozenset(name.removesuffix(".yaml") for name in found if name.endswith(".yaml") and name[0] != "_")
 
 
 @cache

@@ -17,6 +17,7 @@ from primum.core.config import Config
 from primum.core.errors import Exit, UsageError
 from primum.core.records import JsonDict
 from primum.core.store import read_json, write_json, write_text
+from primum.core.taxonomy import stamp
 from primum.evaluation.estimates import estimate, extremes, lengths
 from primum.evaluation.items import Benchmark
 from primum.evaluation.suite import benchmarks
@@ -162,7 +163,7 @@ def _write(journey: Journey, config: EvaluateConfig, models: Models, tables: Seq
     document: JsonDict = {
         "primum": __version__, "format": FORMAT, "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": facts, "settings": settings, "tables": [_with_numbers(table) for table in tables],
-        "seconds": journey.seconds,
+        "seconds": journey.seconds, "policy": stamp(),
     }  # fmt: skip
     document["tables"] = _kept(folder, document) + document["tables"]
     (folder / "items").mkdir(parents=True, exist_ok=True)

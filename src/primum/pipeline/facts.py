@@ -16,7 +16,7 @@ from primum import __version__
 from primum.core.catalogue import member
 from primum.core.records import JsonDict, Prompt, to_json
 from primum.core.stats import cohen_kappa
-from primum.core.taxonomy import policy
+from primum.core.taxonomy import stamp
 from primum.evaluation.compare import compare, compare_nll
 from primum.evaluation.gate import Decision, JudgeResult
 from primum.evaluation.measure import measure, nll_measurement
@@ -98,7 +98,7 @@ def _data(collected: Collected, train: Sequence[Prompt], test: Sequence[Prompt],
         "trained_categories": sorted(trained),
         "dropped": collected.dropped_counts,
         "sources": [*config.prompts, *config.benign, *(["embedded"] if config.embedded else [])],
-        "policy": {"version": policy().version, "hash": policy().hash},
+        "policy": stamp(),
         "notes": list(collected.notes),
     }
 

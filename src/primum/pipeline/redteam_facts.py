@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from primum import __version__
 from primum.core.records import JsonDict, to_json
 from primum.core.store import read_json
+from primum.core.taxonomy import stamp
 from primum.pipeline.facts import PARTS, about_judge
 from primum.pipeline.steps import Journey
 from primum.redteam import against, campaign, measure
@@ -39,6 +40,7 @@ def assemble(journey: Journey, config: RedteamConfig, found: Found | None, about
     return {
         "kind": KIND,
         "primum": __version__,
+        "policy": stamp(),
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "title": f"Red team: {about['model']['name']}" if about else "Red team: a human campaign",
         **about,

@@ -12,7 +12,7 @@ from primum.core.catalogue import member, names
 from primum.core.config import Config
 from primum.core.errors import Exit, UsageError, did_you_mean
 from primum.core.records import JsonDict, Measurement, Prompt, to_json
-from primum.core.taxonomy import policy
+from primum.core.taxonomy import policy, stamp
 from primum.evaluation.compare import compare, compare_nll
 from primum.evaluation.domain import DomainRow, read_domain
 from primum.evaluation.measure import measure, nll_measurement
@@ -284,7 +284,7 @@ def facts_of(
 
     return {
         "kind": "restore", "primum": __version__, "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "title": f"Restored: {Path(config.model or '').name}", "models": config.roles,
+        "policy": stamp(), "title": f"Restored: {Path(config.model or '').name}", "models": config.roles,
         "settings": config.model_dump(mode="json"), "limits": vars(config.limits), "steps": journey.said,
         "points": [_point(swept, name) for name in swept.points] if swept else [],
         "chosen": swept.chosen.point.name if swept else (made or {}).get("method"),

@@ -15,7 +15,7 @@ from primum.core.errors import StepFailedError
 from primum.core.progress import Advance, silent
 from primum.core.records import JsonDict, Messages, Prompt, Reply, digest, user
 from primum.core.store import Stage
-from primum.core.taxonomy import policy
+from primum.core.taxonomy import policy, stamp
 from primum.evaluation.domain import read_domain
 from primum.judging import Exchange
 from primum.judging.runner import judge_all
@@ -333,8 +333,9 @@ class Facts:
         grid = self.grid
         return {
             "kind": "stress", "primum": __version__, "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "title": f"Stress: {self.model.name}", "model": describe(self.model), "settings": grid.settings,
-            "seed": grid.seed, "prompts": {"all": len(grid.prompts.all), "harmful": len(grid.prompts.harmful)},
+            "policy": stamp(), "title": f"Stress: {self.model.name}", "model": describe(self.model),
+            "settings": grid.settings, "seed": grid.seed,
+            "prompts": {"all": len(grid.prompts.all), "harmful": len(grid.prompts.harmful)},
             "judges": {judge: self._judge(judge) for judge in grid.judges},
             "checks": self._checks(), "skipped": self._skipped(),
             "about": {name: member("tampers", name).about for name in dict.fromkeys(c.tamper for c in grid.cells)},

@@ -14,7 +14,7 @@ from typing import Any
 from primum import __version__
 from primum.core.records import JsonDict, Measurement, to_json
 from primum.core.stats import paired_mean, wilson
-from primum.core.taxonomy import policy
+from primum.core.taxonomy import stamp
 from primum.evaluation.compare import compare
 from primum.evaluation.measure import count, finite, measure
 from primum.evaluation.metrics import Metric, Scored, complied, is_general
@@ -71,7 +71,7 @@ def _data(context: Context) -> JsonDict:
     counts = {name: dict(Counter(_kind(p) for p in prompts)) for name, prompts in sets.items()}
     trained = {p.category for p in context.sets.train if p.intent == "harmful"}
     held = sorted({p.category for p in context.sets.test if p.intent == "harmful"} - trained)
-    return {"counts": counts, "held_out": held, "policy": {"version": policy().version, "hash": policy().hash}}
+    return {"counts": counts, "held_out": held, "policy": stamp()}
 
 
 def _kind(prompt: Any) -> str:

@@ -270,7 +270,8 @@ def _safe(found: Any, count: Count) -> Any:
         if order == "drop":
             count.drop(Row(pair.where, {}), "both answers are unsafe")
         elif order == "swap":
-            yield pair._replace(chosen=pair.rejected, rejected=pair.chosen, unsafe=pair.unsafe[::-1])
+            turned = {"unsafe": pair.unsafe[::-1], "ends": pair.ends[::-1]}
+            yield pair._replace(chosen=pair.rejected, rejected=pair.chosen, **turned)
         else:
             yield pair
 

@@ -57,7 +57,8 @@ class ClosedError(VoteError):
 class Incoming:
     """One item as it comes from a file, a run or a person.
 
-    `votes` are those it brings along; `rewards` is a reward model's score of each reply, in their order.
+    `votes` are those it brings along; `rewards` is a reward model's score of each reply, in their order, and `harm` the
+    p(harmful) of each by the judges that saw it.
     """
 
     prompt: Prompt
@@ -67,6 +68,7 @@ class Incoming:
     votes: tuple[JsonDict, ...] = ()
     round: int = 1
     rewards: tuple[float, ...] | None = None
+    harm: tuple[float, ...] | None = None
 
     @property
     def key(self) -> str:
@@ -75,34 +77,52 @@ class Incoming:
 
 
 class Added(NamedTuple):
-    """How many items came in, how many were there already, and how many votes came with them."""
+    """How many items came in, how many were there already, how many votes came with them.
+
+    `changed`: items that were there already and were given scores, a judge's word or another priority.
+    """
 
     items: int
     known: int
     votes: int
+    changed: int = 0
 
 
 def add_items(db: Session, task: Task, incoming: Sequence[Incoming], by: str) -> Added:
-    """Add items to a task, with the votes that they bring; one that is there already is counted, not doubled."""
-    held = set(db.scalars(select(Item.key).where(Item.task_id == task.id)))
-    items = votes = 0
+    """Add items to a task, with the votes that they bring.
+
+    One that is there already is counted, not doubled: it takes scores and priority, and no votes.
+    """
+    held = {row.key: row.id for row in db.execute(select(Item.key, Item.id).where(Item.task_id == task.id))}
+    items = votes = changed = 0
     for one in incoming:
         if one.key in held:
+            changed += _update(cast(Item, db.get(Item, held[one.key])), one)
             continue
-        held.add(one.key)
         row = Item(
             task_id=task.id, key=one.key, prompt=to_json(one.prompt), replies=[to_json(reply) for reply in one.replies],
             gold=one.gold, has_gold=one.gold is not None, language=one.prompt.language, priority=one.priority,
-            round=one.round, rewards=_by_id(one),
+            round=one.round, rewards=_by_id(one, one.rewards), harm=_by_id(one, one.harm),
         )  # fmt: skip
         db.add(row)
         db.flush()
+        held[one.key] = row.id
         items += 1
         for record in one.votes:
             _append(db, Vote(task_id=task.id, item_id=row.id, token=secrets.token_urlsafe(24), record=record), by)
             votes += 1
-    audit.record(db, by, "add items", task.name, items=items, known=len(incoming) - items, votes=votes)
-    return Added(items, len(incoming) - items, votes)
+    known = len(incoming) - items
+    audit.record(db, by, "add items", task.name, items=items, known=known, votes=votes, changed=changed)
+    return Added(items, known, votes, changed)
+
+
+def _update(row: Item, one: Incoming) -> bool:
+    """Give an item that is there what the same item brings: scores, a judge's word, a priority."""
+    given = {"rewards": _by_id(one, one.rewards), "harm": _by_id(one, one.harm), "priority": one.priority or None}
+    new = {name: value for name, value in given.items() if value is not None and value != getattr(row, name)}
+    for name, value in new.items():
+        setattr(row, name, value)
+    return bool(new)
 
 
 def task_named(db: Session, name: str, by: str, kind: str = "prefer", **settings: Any) -> Task:
@@ -146,10 +166,10 @@ def change_task(db: Session, task: Task, by: str, **settings: Any) -> dict[str, 
     return changed
 
 
-def _by_id(one: Incoming) -> dict[str, float] | None:
-    if one.rewards is None:
+def _by_id(one: Incoming, values: Sequence[float] | None) -> dict[str, float] | None:
+    if values is None:
         return None
-    return {reply.id: value for reply, value in zip(one.replies, one.rewards, strict=True)}
+    return {reply.id: value for reply, value in zip(one.replies, values, strict=True)}
 
 
 def guideline(db: Session, task: Task, version: int | None = None) -> Guideline | None:
@@ -419,19 +439,6 @@ def progress(db: Session, task: Task, account: Account) -> Progress:
         select(func.sum(task.overlap - Item.taken)).where(Item.task_id == task.id, Item.taken < task.overlap)
     )
     return Progress(int(done or 0), int(left or 0))
-
-
-def working_since(db: Session, account: Account, gap_minutes: float = 10) -> float:
-    """Return for how many minutes the person has voted without a break of ten minutes."""
-    rows = db.scalars(select(Vote.at).where(Vote.account_id == account.id).order_by(Vote.id.desc()).limit(1000)).all()
-    newest = datetime.datetime.now(datetime.UTC)
-    begun = newest
-    for text in rows:
-        moment = datetime.datetime.fromisoformat(text)
-        if begun - moment > datetime.timedelta(minutes=gap_minutes):
-            break
-        begun = moment
-    return (newest - begun).total_seconds() / 60
 
 
 def preference_of(record: JsonDict) -> Preference:

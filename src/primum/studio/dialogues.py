@@ -13,7 +13,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from primum.core.taxonomy import policy
+from primum.core.taxonomy import Policy, policy
 from primum.redteam.talk import VECTORS
 from primum.studio.outgoing import guarded
 from primum.studio.tables import Account, Dialogue, Turn
@@ -33,8 +33,9 @@ class Campaign(NamedTuple):
     open: int
 
 
-def campaign(db: Session) -> Campaign:
-    """Return all dialogues that were ended."""
+def campaign(db: Session, known: Policy | None = None) -> Campaign:
+    """Return all dialogues that were ended; a category that the policy does not know is `other`."""
+    categories = (known or policy()).categories
     held = db.execute(
         select(Dialogue, Account).join(Account, Account.id == Dialogue.account_id).order_by(Dialogue.id)
     ).all()
@@ -51,8 +52,8 @@ def campaign(db: Session) -> Campaign:
         asked = sum(turn.role == "user" for turn in turns[one.id])
         cells = (
             _session(one), who.name, worked, sum(turn.broke for turn in turns[one.id]),
-            one.category if one.category in policy().categories else "other",
-            one.vector if one.vector in VECTORS else "other", one.degree or "", asked or 1, who.expertise, who.team,
+            one.category if one.category in categories else "other",
+            one.vector if one.vector in VECTORS else "other", one.degree or "", asked or 1, one.expertise, one.team,
             one.model, one.note,
         )  # fmt: skip
         writer.writerow([guarded(cell) for cell in cells])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from primum.core import taxonomy
 from primum.core.config import Config
 from primum.core.errors import BadInputError, Exit, MissingExtraError, UsageError, did_you_mean
 from primum.studio import prompts_measure as measure
@@ -69,7 +70,8 @@ def run_verb(config: PromptsConfig, json_output: bool) -> Result:
         raise UsageError(f"no action '{config.action}'", cure=did_you_mean(config.action, ACTIONS))
     database = _open(config)
     try:
-        code, document, text = ACTIONS[config.action](config, database)
+        with taxonomy.using(Path(config.data) / "policy.yaml"):
+            code, document, text = ACTIONS[config.action](config, database)
     finally:
         database.close()
     if not json_output:

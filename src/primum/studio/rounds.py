@@ -8,27 +8,31 @@ people on each new policy, and how many votes are close calls, which rises as th
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from primum.core.records import Prompt, Reply, Verdict
+from primum.core.progress import Advance, silent
+from primum.core.records import Prompt, Reply, Verdict, from_json
 from primum.judging import Exchange
 from primum.judging.runner import judge_all
 from primum.models.sampling import Engine, Sampling, reply_seed
 from primum.studio import audit
 from primum.studio.agree import Row, Share, share
 from primum.studio.annotate import Incoming
+from primum.studio.database import Database
 from primum.studio.qualify import winner_id
 from primum.studio.tables import Item, Round, Task
 
 TEMPERATURES = (0.4, 1.0)
 """Each model's replies take them in turn: two variants with varied temperature (section 3.2.1)."""
+SCORED_TOGETHER = 16
 
 
 # ---------------------------------------------------------------- begin and fill a round
@@ -88,6 +92,8 @@ def _replies(engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed
 def prioritise(items: Sequence[Incoming], judges: Sequence[str]) -> list[Incoming]:
     """Return the items with their priority: how far the judges disagree, so that people look there first.
 
+    Beside it stands, for each reply, the highest p(harmful) that a judge gave it: such a reply is blurred.
+
     Raises:
         UsageError: no such judge.
     """
@@ -98,9 +104,58 @@ def prioritise(items: Sequence[Incoming], judges: Sequence[str]) -> list[Incomin
         for verdict in verdicts:
             by_reply.setdefault(verdict.reply_id, []).append(verdict)
     return [
-        replace(item, priority=statistics.fmean(disagreement(by_reply[reply.id]) for reply in item.replies))
-        for item in items
-    ]
+        replace(
+            item, priority=statistics.fmean(disagreement(by_reply[reply.id]) for reply in item.replies),
+            harm=tuple(harm(by_reply[reply.id]) for reply in item.replies),
+        ) for item in items
+    ]  # fmt: skip
+
+
+def harm(verdicts: Sequence[Verdict]) -> float:
+    """Return the highest p(harmful) that judges gave a reply; one that calls it harmful and names none says 1."""
+    said = [v.p_harmful if v.p_harmful is not None else float(v.behaviour == "harmful_compliance") for v in verdicts]
+    return max(said, default=0.0)
+
+
+Score = Callable[[Sequence[Exchange]], list[float]]
+
+
+def score(database: Database, task_id: int, scorer: Score, by: str, advance: Advance = silent) -> int:
+    """Let a reward model score the replies of all items of a task that have no scores; return how many items.
+
+    Kept batch by batch: what was stopped goes on with the rest. An item with a score that is no number keeps none.
+    """
+    with database.reading() as db:
+        todo = [item.id for item in db.scalars(_unscored(task_id))]
+    done = 0
+    for start in range(0, len(todo), SCORED_TOGETHER):
+        part = todo[start : start + SCORED_TOGETHER]
+        with database.reading() as db:
+            held = [(item.id, _exchanges(item)) for item in db.scalars(select(Item).where(Item.id.in_(part)))]
+        values = iter(scorer([one for _, exchanges in held for one in exchanges]))
+        found = {id_: {one.reply.id: next(values) for one in exchanges} for id_, exchanges in held}
+        whole = {id_: scores for id_, scores in found.items() if all(math.isfinite(value) for value in scores.values())}
+        with database.writing() as db:
+            for item in db.scalars(select(Item).where(Item.id.in_(whole))):
+                item.rewards = whole[item.id]
+            audit.record(db, by, "score items", str(task_id), items=len(whole))
+        done += len(whole)
+        advance(len(part))
+    return done
+
+
+def unscored(db: Session, task_id: int) -> int:
+    """Return how many items of a task have no scores."""
+    return len(db.scalars(_unscored(task_id)).all())
+
+
+def _unscored(task_id: int) -> Any:
+    return select(Item).where(Item.task_id == task_id, Item.rewards.is_(None)).order_by(Item.id)
+
+
+def _exchanges(item: Item) -> list[Exchange]:
+    prompt = from_json(Prompt, item.prompt)
+    return [Exchange(prompt, from_json(Reply, reply)) for reply in item.replies]
 
 
 def disagreement(verdicts: Sequence[Verdict]) -> float:
@@ -131,6 +186,32 @@ class Numbers(NamedTuple):
     reward: Share
     close: Share
     seconds: float | None
+
+
+class Trend(NamedTuple):
+    """Whether the share of close calls rises from round to round: change a round, z, and the two-sided p."""
+
+    slope: float
+    z: float
+    p: float
+
+
+def trend(rows: Sequence[Numbers]) -> Trend | None:
+    """Return the linear trend of close calls over rounds (Cochran 1954, Biometrics 10:417; Armitage 1955).
+
+    slope = sum n_i (x_i - x) (p_i - p) / sum n_i (x_i - x)^2, z = slope sqrt(sum n_i (x_i - x)^2 / (p (1 - p))), with x
+    the round's number and both means over votes. Votes are taken to be independent. None: fewer than two rounds with
+    votes, or all calls alike.
+    """
+    held = [(row.number, row.close.n, row.close.k) for row in rows if row.close.n]
+    total, close = sum(n for _, n, _ in held), sum(k for _, _, k in held)
+    if len(held) < 2 or close in (0, total):
+        return None
+    middle, share_ = sum(n * x for x, n, _ in held) / total, close / total
+    spread = sum(n * (x - middle) ** 2 for x, n, _ in held)
+    slope = sum((x - middle) * (k - n * share_) for x, n, k in held) / spread
+    z = slope * math.sqrt(spread / (share_ * (1 - share_)))
+    return Trend(slope, z, math.erfc(abs(z) / math.sqrt(2)))
 
 
 def numbers(db: Session, task: Task, rows: Sequence[Row]) -> list[Numbers]:

@@ -1,67 +1,29 @@
 """The project's policy file: a version for every change, checked before it is kept, signed by functions.
 
-It begins as the policy that ships with primum and lies as policy.yaml in the data folder, where git can keep it.
+It begins as the policy that ships with primum and lies as policy.yaml in the data folder, where git can keep it; or it
+is the file that PRIMUM_POLICY names, which every command reads.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import yaml
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from primum.core.errors import BadInputError
+from primum.core import taxonomy
+from primum.core.errors import BadInputError, UsageError
 from primum.core.records import digest
 from primum.core.store import write_text
-from primum.core.taxonomy import Category, Policy, policy
+from primum.core.taxonomy import Policy, check, shipped
 from primum.prompts.files import read_utf8
 from primum.studio import audit
-from primum.studio.tables import PolicyVersion, SignOff
+from primum.studio.tables import Account, PolicyVersion, SignOff, now
 
 FUNCTIONS = ("legal", "policy", "civil rights", "ethics", "safety")
 """Who signs: the cross-functional teams of Llama 2 (arXiv:2307.09288, section 4.2)."""
-RISKS = ("illicit", "hateful", "unqualified")
-
-
-def shipped() -> str:
-    """Return the policy that ships with primum."""
-    return resources.files("primum.core").joinpath("policy.yaml").read_text(encoding="utf-8")
-
-
-def check(text: str) -> dict[str, Any]:
-    """Return the policy as data.
-
-    Raises:
-        BadInputError: no YAML, or something that every policy has is missing; names line or key.
-    """
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark else "policy.yaml"
-        raise BadInputError("no valid YAML", where=where, cure="check colons and indentation") from error
-    if not isinstance(raw, dict):
-        raise BadInputError("no policy", where="policy.yaml", cure="keys: version, expected, avoid, categories")
-    for key in ("expected", "avoid"):
-        if not isinstance(raw.get(key), list) or not raw[key] or not all(isinstance(v, str) for v in raw[key]):
-            raise BadInputError(f"'{key}' is no list of sentences", where=key, cure="one line each, with a dash")
-    if not isinstance(raw.get("categories"), dict) or not raw["categories"]:
-        raise BadInputError(
-            "there are no categories", where="categories", cure="like fraud: {name: ..., risk: illicit}"
-        )
-    for name, row in raw["categories"].items():
-        if not isinstance(row, dict) or not isinstance(row.get("name"), str) or row.get("risk") not in RISKS:
-            raise BadInputError(
-                "needs a name and a risk", where=f"categories: {name}", cure="risk: " + ", ".join(RISKS)
-            )
-    if raw.get("version") in (None, ""):
-        raise BadInputError("the policy has no version", where="version", cure='like version: "2"')
-    _check_overlays(raw)
-    return raw
+BROUGHT_BACK = "# brought back:"
 
 
 def in_force(path: Path) -> Policy:
@@ -70,32 +32,36 @@ def in_force(path: Path) -> Policy:
     Raises:
         BadInputError: the file does not hold together.
     """
-    if not path.is_file():
-        return policy()
-    return _parsed(path, path.stat().st_mtime_ns)
+    return taxonomy.read(path) if path.is_file() else taxonomy.parse(shipped())
 
 
-@lru_cache(maxsize=4)
-def _parsed(path: Path, _: int) -> Policy:
-    raw = check(read_utf8(path))
-    categories = {
-        str(name): Category(
-            str(name), row["name"], row["risk"], row.get("mlcommons"), bool(row.get("held_out", False))
-        ) for name, row in raw["categories"].items()
-    }  # fmt: skip
-    return Policy(str(raw["version"]), digest(raw), categories, tuple(raw["expected"]), tuple(raw["avoid"]))
+class State(NamedTuple):
+    """What is in force, and whether the database holds it.
+
+    Attributes:
+        text: of the file, or of the shipped policy where there is none.
+        problem: why the file does not hold together, else empty.
+        newest: the newest version in the database.
+        differs: whether the file is not that version: somebody edited it, or there is none.
+    """
+
+    text: str
+    problem: str
+    newest: PolicyVersion | None
+    differs: bool
 
 
-def _check_overlays(raw: dict[str, Any]) -> None:
-    """`languages` may say, per language, other expected or avoided behaviour."""
-    overlays = raw.get("languages") or {}
-    fits = isinstance(overlays, dict) and all(
-        isinstance(row, dict) and set(row) <= {"expected", "avoid"} and all(isinstance(v, list) for v in row.values())
-        for row in overlays.values()
-    )
-    if not fits:
-        cure = "like languages: {de: {avoid: [...]}}"
-        raise BadInputError("a language has expected and avoid, both lists", where="languages", cure=cure)
+def state(db: Session, path: Path) -> State:
+    """Return where file and database stand."""
+    held = history(db)
+    newest = held[0] if held else None
+    text = read_utf8(path) if path.is_file() else shipped()
+    try:
+        check(text)
+        problem = ""
+    except BadInputError as error:
+        problem = str(error)
+    return State(text, problem, newest, text != (newest.text if newest else shipped()))
 
 
 def history(db: Session) -> list[PolicyVersion]:
@@ -121,12 +87,35 @@ def save(db: Session, path: Path, text: str, message: str, by: str) -> PolicyVer
     return made
 
 
-def sign(db: Session, version: PolicyVersion, function: str, by: str) -> None:
-    """Sign a version for a function; once each."""
-    known = select(SignOff.id).where(SignOff.policy_id == version.id, SignOff.function == function)
-    if db.scalar(known) is None:
-        db.add(SignOff(policy_id=version.id, function=function, by=by))
-        audit.record(db, by, "sign policy", str(version.id), function=function)
+def restore(db: Session, path: Path, version: PolicyVersion, reason: str, by: str) -> PolicyVersion:
+    """Bring an older version back: its words as a new version, with a first line that says whence and why.
+
+    Raises:
+        BadInputError: the old words do not hold together any more.
+    """
+    lines = [line for line in version.text.split("\n") if not line.startswith(BROUGHT_BACK)]
+    line = f"{BROUGHT_BACK} the version of {version.at} ({version.hash}), on {now()}: {' '.join(reason.split())}"
+    return save(db, path, "\n".join([line, *lines]), f"brought back: {reason}", by)
+
+
+def sign(db: Session, version: PolicyVersion, function: str, by: Account) -> None:
+    """Sign a version for a function; once each.
+
+    A person signs for one function: five signatures are to be five people's judgement. An admin may sign for more,
+    where a project has fewer people; the log says so.
+
+    Raises:
+        UsageError: the person has signed this version for another function.
+    """
+    signed = signatures(db, version)
+    other = next((name for name, row in signed.items() if row.by == by.name and name != function), None)
+    if other and by.role != "admin":
+        cure = "let somebody else sign; an admin may sign for several"
+        raise UsageError(f"you have signed this version for {other}", cure=cure)
+    if function not in signed:
+        db.add(SignOff(policy_id=version.id, function=function, by=by.name))
+        more = {"also": other} if other else {}
+        audit.record(db, by.name, "sign policy", str(version.id), function=function, **more)
 
 
 def signatures(db: Session, version: PolicyVersion) -> dict[str, SignOff]:

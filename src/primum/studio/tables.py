@@ -45,7 +45,8 @@ def _id() -> Mapped[int]:
 class Account(Base):
     """A person, who signs in by a password or by what a provider of identities calls them (`subject`).
 
-    With neither nobody can sign in as them (the one person of a studio without accounts).
+    With neither nobody can sign in as them (the one person of a studio without accounts). `blur`: what they want
+    blurred (veil.CHOICES).
     """
 
     __tablename__ = "account"
@@ -58,6 +59,7 @@ class Account(Base):
     active: Mapped[bool] = mapped_column(Boolean, default=True)
     expertise: Mapped[str] = mapped_column(String(200), default="")
     team: Mapped[str] = mapped_column(String(200), default="")
+    blur: Mapped[str] = mapped_column(String(10), default="")
     at: Mapped[str] = mapped_column(String(40), default=now)
 
 
@@ -174,7 +176,7 @@ class Item(Base):
     """One prompt with the replies to compare; `gold` is the outcome that is known to be right, where one is.
 
     `taken`: how many people have it or have voted on it (a skip does not count). `rewards`: a reward model's score of
-    each reply, by the reply's id, where one was given.
+    each reply, by the reply's id, where one was given; `harm`: the p(harmful) that judges gave it.
     """
 
     __tablename__ = "item"
@@ -190,6 +192,7 @@ class Item(Base):
     priority: Mapped[float] = mapped_column(Float, default=0.0)
     round: Mapped[int] = mapped_column(Integer, default=1)
     rewards: Mapped[Any] = mapped_column(Json, nullable=True)
+    harm: Mapped[Any] = mapped_column(Json, nullable=True)
     taken: Mapped[int] = mapped_column(Integer, default=0)
     at: Mapped[str] = mapped_column(String(40), default=now)
 
@@ -313,7 +316,10 @@ class LabelMove(Base):
 
 
 class Dialogue(Base):
-    """A red-teamer's talk with a model, and what they said of it."""
+    """A red-teamer's talk with a model, and what they said of it.
+
+    `expertise` and `team` are those of the person when they began it.
+    """
 
     __tablename__ = "dialogue"
     id: Mapped[int] = _id()
@@ -323,6 +329,8 @@ class Dialogue(Base):
     category: Mapped[str] = mapped_column(String(40), default="")
     degree: Mapped[int] = mapped_column(Integer, default=0)
     note: Mapped[str] = mapped_column(Text, default="")
+    expertise: Mapped[str] = mapped_column(String(200), default="")
+    team: Mapped[str] = mapped_column(String(200), default="")
     closed: Mapped[bool] = mapped_column(Boolean, default=False)
     at: Mapped[str] = mapped_column(String(40), default=now)
 

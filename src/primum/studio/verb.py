@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
+from primum.core import taxonomy
 from primum.core.config import Config
 from primum.core.errors import Exit, MissingExtraError, StepFailedError, UsageError, did_you_mean
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from primum.studio.tables import Task
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+POLICY = "policy.yaml"
 NEEDED = ("starlette", "uvicorn", "sqlalchemy", "alembic", "argon2", "python_multipart")
 
 
@@ -69,7 +71,13 @@ class StudioConfig(Config):
         "export: file to write",
     )
     judge: tuple[str, ...] = Field(
-        ("rules", "probe"), description="round: judges; what they disagree on most is voted on first"
+        (),
+        description="round, import: judges; what they disagree on most is voted on first, what one calls harmful is "
+        "blurred (round: rules and probe where none is named)",
+    )
+    reward: str | None = Field(
+        None,
+        description="round, import: reward model that scores the replies: a folder of primum train reward, a hub id",
     )
     limit: int = Field(100, ge=1, le=100_000, description="round: prompts at most")
     tokens: int = Field(160, ge=8, le=4096, description="round: longest reply, in tokens")
@@ -108,7 +116,8 @@ def run_verb(config: StudioConfig, json_output: bool) -> tuple[int, dict[str, An
     folder = _folder(config)
     database = _database(config, folder)
     try:
-        return actions[config.action](config, folder, database, json_output)
+        with taxonomy.using(folder / POLICY):
+            return actions[config.action](config, folder, database, json_output)
     finally:
         database.close()
 
@@ -150,7 +159,7 @@ def _serve(config: StudioConfig, folder: Path, database: Database, json_output: 
     url = config.url or f"http://{'127.0.0.1' if config.host in LOOPBACK else config.host}:{port}"
     provider = _provider(config, url)
     studio = Studio(
-        database, Talkers(config.model), Path(config.runs), folder / "policy.yaml", secure=url.startswith("https://"),
+        database, Talkers(config.model), Path(config.runs), taxonomy.named() or folder / POLICY, secure=url.startswith("https://"),
         with_accounts=config.accounts or provider is not None or config.host not in LOOPBACK,
         idle_minutes=config.idle_minutes, provider=provider,
     )  # fmt: skip
@@ -259,22 +268,32 @@ def _reset(db: Session, name: str) -> str:
 
 
 def _import(config: StudioConfig, folder: Path, database: Database, json_output: bool) -> tuple[int, dict[str, Any]]:
+    from sqlalchemy import select
+
     from primum.studio import annotate, incoming, runs
+    from primum.studio.round_verb import prioritised, score
+    from primum.studio.tables import Task
 
     path = _file(config)
     if not path.exists():
         raise UsageError("no such file", where=str(path), cure="check --file")
     name = config.task or path.stem
+    with database.reading() as db:
+        held = db.scalar(select(Task.kind).where(Task.name == name[:120]))
+    single = (held or config.kind) == "rate"
+    if path.is_dir() and single:
+        raise UsageError("a run's replies are compared, not rated", where="--task", cure="name another task")
+    found = runs.items(path) if path.is_dir() else incoming.read(path.name, path.read_bytes(), single=single)
+    found = prioritised(found, config, json_output)  # judges are slow: nobody waits for them
     with database.writing() as db:
         task = _task(config, db, name)
-        single = task.kind == "rate"
-        if path.is_dir() and single:
-            raise UsageError("a run's replies are compared, not rated", where="--task", cure="name another task")
-        found = runs.items(path) if path.is_dir() else incoming.read(path.name, path.read_bytes(), single=single)
         added = annotate.add_items(db, task, found, "terminal")
+        task_id = task.id
+    scored = score(config, database, task_id, json_output)
     if not json_output:
-        print(f"task '{name}': {added.items} items came in, {added.known} were there already, {added.votes} votes")
-    return Exit.PASSED, {"task": name, **added._asdict()}
+        known = f"{added.known} were there already ({added.changed} changed)"
+        print(f"task '{name}': {added.items} items came in, {known}, {added.votes} votes, {scored} items scored")
+    return Exit.PASSED, {"task": name, **added._asdict(), "scored": scored}
 
 
 def _task(config: StudioConfig, db: Session, name: str) -> Task:

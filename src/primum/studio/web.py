@@ -31,7 +31,7 @@ from primum.report import words
 from primum.studio import accounts, audit, rulebook
 from primum.studio.database import Database
 from primum.studio.security import Rate
-from primum.studio.shown import clip, refused, visible
+from primum.studio.shown import LONGEST, clip, refused, visible
 from primum.studio.tables import Account, SignIn, now
 from primum.studio.talk import Talkers
 
@@ -105,7 +105,7 @@ class Studio:
             "p_value",
         )
         made.filters |= {name: getattr(words, name) for name in names} | {"clip": clip}
-        made.globals |= {"release": __version__}
+        made.globals |= {"release": __version__, "longest": LONGEST}
         return made
 
 

@@ -13,6 +13,7 @@ from primum.core.catalogue import member
 from primum.core.errors import BadInputError, Exit, UsageError
 from primum.core.records import BEHAVIOURS, JsonDict, Preference, Verdict, from_json, to_json
 from primum.core.store import write_json, write_jsonl
+from primum.core.taxonomy import stamp
 from primum.judging import Exchange
 from primum.judging.duel import PRINCIPLES, by_asking
 from primum.judging.options import JudgeOptions, read_words, settings_of
@@ -161,7 +162,7 @@ def _write(out: Path, config: PairConfig, given: Given, built: Built, found: Lin
     write_pairs(out / "pairs.jsonl", built.pairs)
     write_jsonl(out / "dropped.jsonl", dropped)
     return {
-        "strategy": config.strategy, "layout": given.layout, "prompts": len(given.prompts),
+        "strategy": config.strategy, "policy": stamp(), "layout": given.layout, "prompts": len(given.prompts),
         "replies": len(given.said), "n": len(built.pairs), "kinds": dict(Counter(p.kind for p in built.pairs)),
         "safety_bins": dict(Counter(p.safety_bin for p in built.pairs)),
         "dropped": dict(Counter(row["reason"] for row in dropped)), "pairs": str(out / "pairs.jsonl"),

@@ -57,8 +57,12 @@ def verdict(one: Exchange, score: float, threshold: float, identity: str) -> Ver
     )  # fmt: skip
 
 
-def scorer(name: str) -> Score:
+def scorer(name: str, by_intent: bool = False) -> Score:
     """Return a function from exchanges to scores.
+
+    Args:
+        name: a hub id or a folder.
+        by_intent: of a model with several heads, read `helpfulness` where the prompt is benign.
 
     Raises:
         UsageError: no such model, more than one output, or a tokenizer without a chat template.
@@ -67,7 +71,7 @@ def scorer(name: str) -> Score:
     from primum.models.sequence import load_sequence
 
     if is_reward(name):
-        return _own(name)
+        return _own(name, by_intent)
     model = load_sequence(name)
     if len(model.labels) != 1:
         raise UsageError(f"'{name}' has {len(model.labels)} outputs", cure="a reward model has one")
@@ -79,7 +83,7 @@ def scorer(name: str) -> Score:
     return score
 
 
-def _own(name: str) -> Score:
+def _own(name: str, by_intent: bool) -> Score:
     from primum.models.reward import load_reward
 
     model = load_reward(name)
@@ -88,7 +92,9 @@ def _own(name: str) -> Score:
     def score(exchanges: Sequence[Exchange]) -> list[float]:
         prompts, replies = [one.prompt.messages for one in exchanges], [one.reply for one in exchanges]
         ended = [reply.finish != "length" for reply in replies]
-        return [row[head] for row in model.scores(prompts, [reply.text for reply in replies], ended)]
+        found = model.scores(prompts, [reply.text for reply in replies], ended)
+        heads = ["helpfulness" if by_intent and one.prompt.intent == "benign" else head for one in exchanges]
+        return [row.get(wanted, row[head]) for wanted, row in zip(heads, found, strict=True)]
 
     return score
 

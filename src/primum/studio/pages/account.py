@@ -6,7 +6,7 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse, Response
 
-from primum.studio import accounts, audit
+from primum.studio import accounts, audit, care
 from primum.studio.accounts import AccountError
 from primum.studio.tables import Account, Invitation, SignIn
 from primum.studio.web import Refused, Visit, give_cookie, route
@@ -130,13 +130,14 @@ def join(visit: Visit) -> Response:
 
 def profile(visit: Visit) -> Response:
     """Show one's own page."""
-    return visit.page("profile.html", problem="")
+    return visit.page("profile.html", problem="", blurs=care.CHOICES)
 
 
 def save_profile(visit: Visit) -> Response:
-    """Keep expertise and sub-team, which red-team dialogues carry."""
+    """Keep expertise and sub-team, which red-team dialogues carry, and what is blurred."""
     visit.person.expertise = visit.text("expertise", 200)
     visit.person.team = visit.text("team", 200)
+    visit.person.blur = visit.choice("blur", care.CHOICES, "")
     visit.log("profile", visit.person.name)
     return visit.go("/profile", "Saved.")
 
@@ -145,7 +146,7 @@ def change_password(visit: Visit) -> Response:
     """Change the password, which ends every other session of the account."""
     person = visit.person
     if not visit.studio.tries.take(f"name {person.name}"):
-        return visit.page("profile.html", 429, problem="Too many tries: wait half a minute.")
+        return visit.page("profile.html", 429, problem="Too many tries: wait half a minute.", blurs=care.CHOICES)
     try:
         if not person.password or accounts.sign_in(visit.db, person.name, visit.text("old", 1000)) is None:
             raise AccountError("the old password is wrong")
@@ -153,7 +154,7 @@ def change_password(visit: Visit) -> Response:
         if visit.text("password", 1000) != visit.text("again", 1000):
             raise AccountError("the two new passwords differ")
     except AccountError as error:
-        return visit.page("profile.html", 400, problem=str(error))
+        return visit.page("profile.html", 400, problem=str(error), blurs=care.CHOICES)
     person.password = accounts.hash_password(visit.text("password", 1000))
     accounts.end_all(visit.db, person.id)
     visit.db.flush()

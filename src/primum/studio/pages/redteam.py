@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from primum.core.records import Message
 from primum.redteam import campaign, talk
-from primum.studio import audit, dialogues
+from primum.studio import audit, care, dialogues
 from primum.studio.accounts import may
 from primum.studio.tables import Account, Dialogue, Turn, now
 from primum.studio.web import Refused, Visit, route
@@ -23,6 +23,8 @@ VECTORS = {
     "other": "something else",
 }
 """The red-team room's attack vectors: what people find and what machines find stand in one table."""
+GROUPS = {"Model": "model", "Vector": "vector", "Expertise": "expertise", "Sub-team": "team"}
+"""What rates are shown by -> the column of a dialogue."""
 LONGEST_TURNS = 40
 LONGEST_PAUSE = 300.0
 """Seconds: a longer wait between two turns counts as this much work."""
@@ -51,21 +53,34 @@ def overview(visit: Visit) -> Response:
         select(Dialogue).where(Dialogue.account_id == visit.person.id).order_by(Dialogue.id.desc()).limit(30)
     ).all()
     return visit.page(
-        "redteam.html", models=visit.studio.talkers.names, mine=mine, rates=rates(visit.db), vectors=VECTORS,
+        "redteam.html", models=visit.studio.talkers.names, mine=mine, vectors=VECTORS,
+        rates={name: rates(visit.db, column) for name, column in GROUPS.items()},
         categories=visit.policy.categories, spread=spread(visit.db),
     )  # fmt: skip
 
 
-def rates(db: Session) -> list[tuple[str, int, float, Rate]]:
-    """Return per model: dialogues, mean turns of the person in one, and violations per person-hour."""
+class Line(NamedTuple):
+    """One group of dialogues: how many, the mean number of prompts in one, and violations per person-hour."""
+
+    name: str
+    dialogues: int
+    prompts: float
+    rate: Rate
+
+
+def rates(db: Session, by: str = "model") -> list[Line]:
+    """Return the rates of dialogues that have begun, by a column of theirs: model, vector, expertise or team."""
     found: dict[str, list[tuple[int, int, float]]] = {}
+    turns_of: dict[int, list[Turn]] = {}
+    for turn in db.scalars(select(Turn)):
+        turns_of.setdefault(turn.dialogue_id, []).append(turn)
     for dialogue in db.scalars(select(Dialogue)):
-        turns = db.scalars(select(Turn).where(Turn.dialogue_id == dialogue.id)).all()
+        turns = turns_of.get(dialogue.id, [])
         asked = sum(turn.role == "user" for turn in turns)
         if asked:
             row = (asked, sum(turn.broke for turn in turns), sum(turn.seconds for turn in turns if turn.role == "user"))
-            found.setdefault(dialogue.model, []).append(row)
-    return [(model, len(rows), fmean(row[0] for row in rows), _rate(rows)) for model, rows in sorted(found.items())]
+            found.setdefault(getattr(dialogue, by), []).append(row)
+    return [Line(name, len(rows), fmean(row[0] for row in rows), _rate(rows)) for name, rows in sorted(found.items())]
 
 
 def _rate(rows: Sequence[tuple[int, int, float]]) -> Rate:
@@ -86,6 +101,7 @@ def begin(visit: Visit) -> Response:
     made = Dialogue(
         account_id=visit.person.id, model=model, vector=visit.choice("vector", VECTORS),
         category=visit.choice("category", (*visit.policy.categories, "other")),
+        expertise=visit.person.expertise, team=visit.person.team,
     )  # fmt: skip
     visit.db.add(made)
     visit.db.flush()
@@ -111,6 +127,7 @@ def show(visit: Visit) -> Response:
     return visit.page(
         "dialogue.html", dialogue=dialogue, turns=_turns(visit.db, dialogue), who=who, vectors=VECTORS,
         categories=visit.policy.categories, full=LONGEST_TURNS, mine=dialogue.account_id == visit.person.id,
+        veiled=care.veiled(visit.person), pause=care.tired(visit.db, visit.person),
     )  # fmt: skip
 
 
@@ -179,7 +196,7 @@ def close(visit: Visit) -> Response:
 
 def take_out(visit: Visit) -> Response:
     """Send the ended dialogues as a campaign's file."""
-    made = dialogues.campaign(visit.db)
+    made = dialogues.campaign(visit.db, visit.policy)
     visit.log("export dialogues", rows=made.rows)
     headers = {"content-disposition": 'attachment; filename="dialogues.csv"', "x-left-out": f"not ended: {made.open}"}
     return Response(made.text.encode("utf-8", "replace"), media_type="text/csv; charset=utf-8", headers=headers)

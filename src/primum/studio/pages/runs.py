@@ -8,7 +8,7 @@ from sqlalchemy import select
 from starlette.responses import HTMLResponse, Response
 
 from primum.core.errors import PrimumError, UsageError
-from primum.studio import contrasts, reported, runs
+from primum.studio import care, contrasts, reported, runs
 from primum.studio.tables import Sheet, SheetLabel
 from primum.studio.web import Refused, Visit, route
 
@@ -96,7 +96,8 @@ def sheet(visit: Visit) -> Response:
     at = _next(found, labels)
     return visit.page(
         "sheet.html", sheet=found, at=at, row=found.rows[at] if at is not None else None, done=len(labels),
-        corrected=runs.corrected(found.rows, labels, found.facts),
+        corrected=runs.corrected(found.rows, labels, found.facts), veiled=care.veiled(visit.person),
+        pause=care.tired(visit.db, visit.person),
     )  # fmt: skip
 
 

@@ -83,7 +83,7 @@ def numbers(visit: Visit) -> Response:
 def _numbers(visit: Visit, task: Task) -> dict[str, object]:
     rows = agree.rows_of(visit.db, task)
     found = rounds.numbers(visit.db, task, rows) if task.kind == "prefer" else []
-    return {"summary": agree.summary(visit.db, task, rows), "rounds": found}
+    return {"summary": agree.summary(visit.db, task, rows), "rounds": found, "trend": rounds.trend(found)}
 
 
 def bring(visit: Visit) -> Response:

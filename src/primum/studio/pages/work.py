@@ -5,18 +5,14 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from sqlalchemy import select
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 
-from primum.studio import annotate
+from primum.studio import annotate, care
 from primum.studio.annotate import RATINGS, STRENGTHS, Choice, ClosedError, VoteError
-from primum.studio.shown import LONGEST, visible
 from primum.studio.tables import Assignment, Guideline, Item, Task
 from primum.studio.web import Refused, Visit, route
 
 LETTERS = "ABCD"
-BREAK_AFTER = 45
-"""Minutes of work without a pause after which a break is suggested."""
 
 
 def work(visit: Visit) -> Response:
@@ -36,8 +32,7 @@ def work(visit: Visit) -> Response:
 def _page(visit: Visit, task: Task, assignment: Assignment, problem: str = "") -> Response:
     item = visit.get(Item, assignment.item_id)
     shown = [
-        {"letter": LETTERS[place], "place": place, "text": item.replies[at]["text"],
-         "long": len(item.replies[at]["text"]) > LONGEST}
+        {"letter": LETTERS[place], "place": place, "text": item.replies[at]["text"]}
         for place, at in enumerate(assignment.shown)
     ]  # fmt: skip
     return visit.page(
@@ -46,8 +41,9 @@ def _page(visit: Visit, task: Task, assignment: Assignment, problem: str = "") -
         strengths=STRENGTHS, ratings=RATINGS, categories=visit.policy.categories,
         guideline=annotate.guideline(visit.db, task), progress=annotate.progress(visit.db, task, visit.person),
         standing=annotate.standing(visit.db, task, visit.person),
-        pause=annotate.working_since(visit.db, visit.person) > BREAK_AFTER,
-        veiled=item.prompt["intent"] != "benign",
+        pause=care.tired(visit.db, visit.person),
+        veiled=care.veiled(visit.person, item.prompt["intent"], item.harm),
+        overlay=visit.policy.overlay(item.language),
     )  # fmt: skip
 
 
@@ -130,19 +126,7 @@ def _named(visit: Visit, field: str) -> tuple[str, ...]:
     return tuple(str(name) for name in visit.form.getlist(field) if name in visit.policy.categories)
 
 
-def whole_text(visit: Visit) -> Response:
-    """Send one reply whole, as plain text, where the page shows only its beginning."""
-    assignment = visit.get(Assignment, visit.number("assignment"))
-    place = visit.number("place")
-    if assignment.account_id != visit.person.id or place >= len(assignment.shown):
-        raise Refused(404, "There is no such text.")
-    item = visit.db.scalar(select(Item).where(Item.id == assignment.item_id))
-    text = item.replies[assignment.shown[place]]["text"] if item else ""
-    return PlainTextResponse(visible(text).encode("utf-8", "replace"))
-
-
 routes = [
     route("/tasks/{id:int}/work", work, "work", writes=True),
     route("/tasks/{id:int}/work", vote, "work", post=True),
-    route("/text/{assignment:int}/{place:int}", whole_text, "work"),
 ]

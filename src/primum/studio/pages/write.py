@@ -8,7 +8,7 @@ from sqlalchemy import select
 from starlette.responses import Response
 
 from primum.core.records import Prompt, Reply, to_json, user
-from primum.studio import annotate
+from primum.studio import annotate, care
 from primum.studio.annotate import Incoming
 from primum.studio.database import lock
 from primum.studio.tables import Account, Assignment, Demonstration, DemonstrationReview, Item, Task
@@ -24,6 +24,8 @@ CHECKS = {
 TEMPERATURES = (0.4, 1.0)
 LIVE = "Written here"
 INTENTS = ("harmful", "borderline", "benign")
+CLIPPED = 4000
+"""Characters of a demonstration that the list shows."""
 
 
 def write(visit: Visit) -> Response:
@@ -37,6 +39,8 @@ def write(visit: Visit) -> Response:
     return visit.page(
         "write.html", models=visit.studio.talkers.names, categories=visit.policy.categories, waiting=waiting,
         reviewed=approved, checks=CHECKS, temperatures=TEMPERATURES, intents=INTENTS,
+        veiled=any(care.veiled(visit.person, row.prompt["intent"]) for row, _ in waiting),
+        pause=care.tired(visit.db, visit.person), clipped=CLIPPED,
     )  # fmt: skip
 
 

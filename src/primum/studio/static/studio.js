@@ -82,3 +82,16 @@ const wide = window.matchMedia("(min-width:1000px)").matches;
 document.querySelectorAll("details[data-wide]").forEach((element) => (element.open = wide));
 
 document.querySelectorAll("[data-bottom]").forEach((element) => element.scrollIntoView({ block: "end" }));
+
+// In a dialogue, what was shown stays shown from turn to turn (until the tab is closed).
+const kept = () => document.querySelector("#reveal[data-keep]");
+const place = () => `reveal ${location.pathname}`;
+document.addEventListener("change", (event) => {
+  if (event.target === kept()) sessionStorage.setItem(place(), event.target.checked ? "yes" : "no");
+});
+function restore() {
+  const said = kept() && sessionStorage.getItem(place());
+  if (said) kept().checked = said === "yes";
+}
+document.addEventListener("htmx:afterSettle", restore);
+restore();
