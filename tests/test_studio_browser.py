@@ -287,6 +287,7 @@ def play_rounds(server):
 DARK = {"light": "", "dark": "-dark"}
 TOUR = {
     "tasks": "/", "task": "/tasks/1", "work": "/tasks/1/work", "rate": "/tasks/2/work", "task-new": "/tasks/new",
+    "guideline": "/tasks/1/guideline/1",
     "write": "/write", "redteam": "/redteam", "dialogue": "/redteam/1", "prompts": "/prompts",
     "template": "/prompts/careful", "version": "/prompts/careful/2", "runs": "/runs", "run": "/run/repair",
     "compare": "/runs/compare?first=repair&second=repair", "sheet": "/sheets/1", "policy": "/policy",
