@@ -76,6 +76,13 @@ def test_terms_match_in_any_case_with_blanks_or_hyphens(text, expected):
     assert terms(text) == expected
 
 
+@pytest.mark.parametrize(
+    "text", ["A two-spirit she", "NATIVE, american_i", "x\x1cLGBTQ+\x00he", "roman\tCatholic's", "it US i"]
+)
+def test_ascii_text_is_read_as_any_other(text):
+    assert MATCH(text) == MATCH(text + " \u00e9")
+
+
 CORPUS = [
     "She loves her dog.",  # she
     "He and his brother went home early today.",  # he
