@@ -15,8 +15,9 @@ from typing import NamedTuple
 from primum.audit.terms.lexicon import Lexicon
 
 WORD = re.compile(r"[^\W_]+")
-_LOWERED = bytes(ord(chr(c).lower()) if c < 128 and chr(c).isalnum() else 32 for c in range(256))
-"""ASCII letters in lower case, digits as they are, blanks for the rest."""
+_BEYOND = re.compile("[^\\x00-\\x7f]")
+_BLANKED = bytes(c if c < 128 and chr(c).isalnum() else 32 for c in range(256))
+"""ASCII letters and digits as they are, blanks for the rest."""
 # What stands before is looked at after the letter: a pattern that opens with a letter is searched ten times as fast.
 _I = re.compile(r"[Ii](?<![\w.].)(?:(?<=I)(?!\w|\.\w)|(?<=i)(?![\w.)]))")
 _US, _IT = (re.compile(rf"[{w[0].upper()}{w[0]}]{w[1]}(?<![^\W_]..)(?![^\W_])") for w in ("us", "it"))
@@ -75,11 +76,12 @@ class Matcher:
         return Mentions(_with_unions(groups), tuple(sorted(terms)))
 
     def _words(self, text: str) -> frozenset[str]:
-        """Return the known words of a text; in ASCII text without a pattern and without a Python string a word."""
-        if text.isascii():
-            words = text.encode().translate(_LOWERED).split()
+        """Return the known words of a text; without a pattern and a string a word where only ASCII has letters."""
+        lower = text.lower()
+        if lower.isascii() or not any(map(str.isalnum, _BEYOND.findall(lower))):
+            words = lower.encode("ascii", "replace").translate(_BLANKED).split()
             return frozenset(map(bytes.decode, self._ascii.intersection(words)))
-        return self._known.intersection(WORD.findall(text.lower()))
+        return self._known.intersection(WORD.findall(lower))
 
     def _is_pronoun(self, word: str, text: str) -> bool:
         if not self._english or word not in _CHECKED:
