@@ -91,11 +91,12 @@ def test_the_overlap_of_signatures_estimates_jaccard():
 
 
 def find(tmp_path, texts, threshold=0.8):
-    write, held = write_signatures(), notes(texts)
+    write, held = write_signatures(), texts if texts and isinstance(texts[0], Note) else notes(texts)
     for stem, part in (("00000-00000", held[: len(held) // 2]), ("00000-00001", held[len(held) // 2 :])):
         for suffix, data in write(part).items():
             (tmp_path / (stem + suffix)).write_bytes(data)
-        lines = (json.dumps({"id": note.document.id, "source": note.document.source}) + "\n" for note in part)
+        heads = ({"id": note.document.id, "source": note.document.source, "attributes": {}} for note in part)
+        lines = (json.dumps(head, ensure_ascii=False) + "\n" for head in heads)
         (tmp_path / f"{stem}.jsonl").write_text("".join(lines))
     path = tmp_path / "duplicates.jsonl"
     facts = duplicate_findings(tmp_path, ["00000-00000", "00000-00001"], threshold, path)
@@ -113,6 +114,14 @@ def test_near_duplicates_point_to_the_first_one(tmp_path):
     assert (facts["documents"], facts["duplicates"], facts["groups"]) == (9, 3, 3)
     assert facts["share"] == pytest.approx(1 / 3)
     assert facts["by_source"] == {"web": 3}
+
+
+def test_an_id_may_look_like_the_rest_of_a_line(tmp_path):
+    text = "the same words again and again"
+    named = [Note(Document(f'", "attributes": {{"{i}', text, '\u00e9, "attributes": ', "f:1", {})) for i in range(3)]
+    facts, found = find(tmp_path, named)
+    assert found == {named[i].document.id: named[0].document.id for i in (1, 2)}
+    assert facts["by_source"] == {named[0].document.source: 2}
 
 
 def test_a_chain_of_copies_is_one_group(tmp_path):

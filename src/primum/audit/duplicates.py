@@ -36,6 +36,9 @@ NOTHING = 0
 """The bands of a text without a word: it repeats nothing."""
 SIGNATURE = np.dtype([("bands", np.uint64, (BANDS,)), ("hashes", np.uint8, (HASHES,))])
 """What is kept of a document: a hash of each band, and the last byte of each MinHash to confirm a pair by."""
+_ATTRIBUTES = b', "attributes": '
+"""Opens a line's attributes, which need not be read; inside a string its quotes would have backslashes."""
+_encoded = json.JSONEncoder(ensure_ascii=False).encode
 _ROW = Struct(f"<{HASHES}I")
 _WEIGHTS = np.cumprod(np.full(ROWS // 2, MIX), dtype=np.uint64)
 
@@ -203,13 +206,14 @@ def _write(
                 leader = int(first[number])
                 if leader == number and not repeated[number]:
                     continue
-                row = json.loads(line)
+                head, cut, _ = line.partition(_ATTRIBUTES)
+                row = json.loads(head + b"}" if cut else line)
                 if leader == number:
                     ids[number] = row["id"]
                     continue
                 by_source[row["source"]] += 1
                 found = {"id": row["id"], "of": ids[leader], "source": row["source"]}
-                file.write(json.dumps(found, ensure_ascii=False) + "\n")
+                file.write(_encoded(found) + "\n")
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
