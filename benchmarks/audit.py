@@ -1,38 +1,50 @@
-"""The audit's speed, memory and accuracy.
+"""The audit's speed, memory and accuracy, and the page about them.
 
-    python benchmarks/audit.py accuracy [--documents N]        planted items and look-alikes: recall and precision
-    python benchmarks/audit.py presidio [--documents N]        the same texts by Presidio's pattern recognizers
-    python benchmarks/audit.py speed [--documents N]           one core, 1 kB documents: each step, and the three
-    python benchmarks/audit.py scale [--megabytes N ...]       whole runs: seconds and the largest memory, by size
-    python benchmarks/audit.py language [--documents N]        three stretches of a text against the whole text
-    python benchmarks/audit.py misses [--documents N]          what was missed and wrongly found
+    python benchmarks/audit.py accuracy [--documents N]     planted items and look-alikes, beside Presidio's patterns
+    python benchmarks/audit.py speed [--repeats N]          one core, 1 kB documents: each step, the three, duplicates
+    python benchmarks/audit.py scale [--megabytes N ...]    whole runs: seconds and the largest memory, by size
+    python benchmarks/audit.py language [--documents N]     three stretches of a text against the whole text
+    python benchmarks/audit.py misses [--documents N]       what was missed and wrongly found
+    python benchmarks/audit.py page --write docs/benchmarks/audit.md
 
-Speed and scale need a quiet machine. `presidio` needs presidio-analyzer (no language model is loaded).
+Each measurement is printed and kept in --json FILE, from which `page` writes. Presidio takes part in `accuracy` and
+`speed` where presidio-analyzer is installed (pattern recognizers alone; no language model is loaded). Speed and scale
+need a quiet machine: rates by CPU time bear other work better than rates by the clock, and both are given.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
+import logging
+import os
+import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+from audit_page import write
 from planted import FILLER, TYPES, Planted, planted
 
 from primum.core.stats import wilson
+from primum.core.store import read_json, write_json
 
 PRESIDIO = {
     "EMAIL_ADDRESS": "email", "PHONE_NUMBER": "phone", "IP_ADDRESS": "ip", "CREDIT_CARD": "credit_card",
     "IBAN_CODE": "iban", "US_SSN": "us_ssn", "ES_NIF": "es_dni", "MAC_ADDRESS": "mac", "CRYPTO": "crypto",
 }  # fmt: skip
+LEAST_SCORE = 0.3
+"""From this score on Presidio's finding counts."""
 Find = Callable[[str], Iterable[tuple[str, int, int]]]
+Facts = dict[str, Any]
 
 
 def ours(text: str) -> Iterable[tuple[str, int, int]]:
@@ -41,73 +53,130 @@ def ours(text: str) -> Iterable[tuple[str, int, int]]:
     return [(span.type, span.start, span.end) for span in scan(text)]
 
 
-def presidio() -> Find:
-    from presidio_analyzer import predefined_recognizers as known
-
+def presidio() -> Find | None:
+    """Return Presidio's pattern recognizers for the planted types, or None where it is not installed."""
+    try:
+        from presidio_analyzer import predefined_recognizers as known
+    except ImportError:
+        return None
+    logging.getLogger("tldextract").setLevel(logging.CRITICAL)  # it would load a newer list of domains than it has
     names = ("EmailRecognizer", "PhoneRecognizer", "IpRecognizer", "CreditCardRecognizer", "IbanRecognizer",
              "UsSsnRecognizer", "EsNifRecognizer", "MacAddressRecognizer", "CryptoRecognizer")  # fmt: skip
-    recognizers = [getattr(known, name)() for name in names if hasattr(known, name)]
-    print("recognizers:", ", ".join(type(one).__name__ for one in recognizers))
+    recognizers = [getattr(known, name)() for name in names]
 
     def find(text: str) -> Iterable[tuple[str, int, int]]:
-        for one in recognizers:
-            for hit in one.analyze(text, one.supported_entities, None) or []:
-                if hit.score >= 0.3:
-                    yield PRESIDIO[hit.entity_type], hit.start, hit.end
+        hits = [hit for one in recognizers for hit in one.analyze(text, one.supported_entities, None) or []]
+        return [(PRESIDIO[hit.entity_type], hit.start, hit.end) for hit in hits if hit.score >= LEAST_SCORE]
 
     return find
 
 
-def accuracy(texts: list[Planted], find: Find, kinds: Iterable[str], show: bool = False) -> None:
-    """Print recall and precision; found is what overlaps a planted item of its type, wrong what overlaps none."""
-    hits, total, wrong = Counter(), Counter(), Counter()
-    seconds = time.process_time()
-    found_all = [list(find(one.text)) for one in texts]
-    seconds = time.process_time() - seconds
-    for one, found in zip(texts, found_all, strict=True):
+# ---------------------------------------------------------------- accuracy
+
+
+def accuracy(documents: int, seed: int, show: bool = False) -> Facts:
+    """Return recall and precision by type, ours and Presidio's, on the same texts."""
+    texts = planted(documents, seed)
+    facts: Facts = {"texts": documents, "seed": seed, "look_alikes": 3 * documents, "finders": {}}
+    facts["finders"]["primum"] = _judged(texts, ours, list(TYPES), show)
+    other = presidio()
+    if other:
+        facts["presidio"] = version("presidio-analyzer")
+        facts["finders"]["presidio"] = _judged(texts, other, list(PRESIDIO.values()), False)
+    for name, kinds in facts["finders"].items():
+        print(f"\n{name:<14}{'planted':>8}{'recall':>9}   95% interval   {'wrong':>6}{'precision':>11}   95% interval")
+        for kind, row in kinds.items():
+            _line(kind, row)
+    return facts
+
+
+def _judged(texts: list[Planted], find: Find, kinds: list[str], show: bool) -> Facts:
+    """Count what was found: what overlaps a planted item of its type; wrong is what overlaps none."""
+    hits, total, wrong = Counter[str](), Counter[str](), Counter[str]()
+    for one in texts:
+        found = list(find(one.text))
         for kind, start, end in one.items:
             total[kind] += 1
-            if any(k == kind and s < end and e > start for k, s, e in found):
-                hits[kind] += 1
-            elif show:
-                print("missed", kind, one.text[max(start - 25, 0) : end + 12])
+            held = any(k == kind and s < end and e > start for k, s, e in found)
+            hits[kind] += held
+            _show(show and not held, "missed", kind, one.text, start, end)
         for kind, start, end in found:
-            if not any(k == kind and s < end and e > start for k, s, e in one.items):
-                wrong[kind] += 1
-                if show:
-                    print("wrong ", kind, one.text[max(start - 25, 0) : end + 12])
-    kinds = list(kinds)
-    print(f"{'type':<14}{'planted':>8}{'recall':>9}   95% interval   {'wrong':>6}{'precision':>11}")
-    for kind in [*kinds, *sorted(set(wrong) - set(kinds))]:
-        _line(kind, hits[kind], total[kind], wrong[kind])
-    _line("all", sum(hits[k] for k in kinds), sum(total[k] for k in kinds), sum(wrong.values()))
-    size = sum(len(one.text.encode()) for one in texts)
-    print(f"{len(texts):,} texts, {size / 1e6:.1f} MB, {size / 1e6 / seconds:.2f} MB per CPU second")
+            held = any(k == kind and s < end and e > start for k, s, e in one.items)
+            wrong[kind] += not held
+            _show(show and not held, "wrong", kind, one.text, start, end)
+    named = [*kinds, *sorted(set(wrong) - set(kinds) - {kind for kind in wrong if not wrong[kind]})]
+    rows = {kind: {"planted": total[kind], "found": hits[kind], "wrong": wrong[kind]} for kind in named}
+    rows["all"] = {key: sum(row[key] for row in rows.values()) for key in ("planted", "found", "wrong")}
+    return rows
 
 
-def _line(kind: str, hit: int, total: int, wrong: int) -> None:
-    if not total:
-        print(f"{kind:<14}{0:>8}{'':>9}{'':>18}{wrong:>6}")
-        return
-    span = wilson(hit, total)
-    precise = hit / (hit + wrong) if hit + wrong else float("nan")
-    print(f"{kind:<14}{total:>8}{span.value:>9.3f}   [{span.low:.3f}, {span.high:.3f}]{wrong:>6}{precise:>11.3f}")
+def _show(wanted: bool, what: str, kind: str, text: str, start: int, end: int) -> None:
+    if wanted:
+        print(what, kind, text[max(start - 25, 0) : end + 12])
 
 
-def rows(n: int) -> bytes:
-    """Return n JSONL rows of about 1 kB in which one text in ten holds personal information."""
-    plain = planted(max(n // 10, 1), 1)
-    lines = []
-    for number in range(n):
-        text = plain[number // 10].text if number % 10 == 0 else " ".join(FILLER[(number + i) % 6] for i in range(17))
-        text = text.replace("The patient", "She" if number % 3 else "The Korean patient, he said,")
-        lines.append(json.dumps({"id": f"d{number}", "text": text, "source": f"s{number % 20}"}))
+def _line(kind: str, row: Facts) -> None:
+    parts = [(row["found"], row["planted"]), (row["found"], row["found"] + row["wrong"])]
+    recall, precision = (
+        "" if not n else f"{(w := wilson(k, n)).value:.3f} [{w.low:.3f}, {w.high:.3f}]" for k, n in parts
+    )
+    print(f"{kind:<18}{row['planted']:>6}  {recall:<22}{row['wrong']:>6}  {precision}")
+
+
+# ---------------------------------------------------------------- speed
+
+
+def rows(texts: Iterable[str]) -> bytes:
+    lines = [json.dumps({"id": f"d{i}", "text": text, "source": f"s{i % 20}"}) for i, text in enumerate(texts)]
     return ("\n".join(lines) + "\n").encode()
 
 
-def speed(n: int) -> None:
-    """Print MB of text and documents per CPU second of one process."""
-    from primum.audit.duplicates import signatures
+def filler(n: int) -> list[str]:
+    """Return n texts of about 1 kB, one in ten with personal information and look-alikes."""
+    plain = planted(max(n // 10, 1), 1)
+    texts = []
+    for number in range(n):
+        text = plain[number // 10].text if number % 10 == 0 else " ".join(FILLER[(number + i) % 6] for i in range(17))
+        texts.append(text.replace("The patient", "She" if number % 3 else "The Korean patient, he said,"))
+    return texts
+
+
+def medical(n: int) -> list[str]:
+    """Return at most n texts of 1,000 characters cut from the medical question sets, one after the other."""
+    from primum.prompts.shared import default_data_dir
+
+    lines = [line for path in sorted((default_data_dir() / "medical").glob("*.jsonl")) for line in path.open("rb")]
+    joined = "\n".join(" ".join(map(str, json.loads(line).values())) for line in lines)
+    return [joined[at : at + 1000] for at in range(0, len(joined) - 999, 1000)][:n]
+
+
+def speed(n: int, repeats: int) -> Facts:
+    """Return MB of text and documents a second of one process, for made-up and for medical text."""
+    facts: Facts = {"repeats": repeats, "texts": {}, "load": os.getloadavg()[0]}
+    for name, texts in (("filler", filler(n)), ("medical", medical(n))):
+        size = sum(len(text.encode()) for text in texts)
+        with tempfile.TemporaryDirectory() as folder:
+            works = _works(Path(folder), texts)
+            taken: dict[str, list[tuple[float, float]]] = {what: [] for what in works}
+            for turn in range(repeats + 1):  # in turns, so that a moment's load falls on all of them
+                for what, work in works.items():
+                    seconds = _timed(work)
+                    if turn:  # the first loads what is needed
+                        taken[what].append(seconds)
+        facts["texts"][name] = {
+            "documents": len(texts), "bytes": size,
+            "steps": {what: _rates(times, size, len(texts)) for what, times in taken.items()},
+        }  # fmt: skip
+        print(f"\n{name}: {len(texts):,} documents, {size / 1e6:.1f} MB, median of {repeats}")
+        for what, row in facts["texts"][name]["steps"].items():
+            cpu = row["cpu"]
+            print(f"{what:<26}{cpu['mb']:>7.2f} MB/s of CPU time [{cpu['low']:.2f}, {cpu['high']:.2f}]"
+                  f"{cpu['documents']:>10,.0f} documents/s; by the clock {row['wall']['mb']:.2f} MB/s")  # fmt: skip
+    return facts
+
+
+def _works(folder: Path, texts: list[str]) -> dict[str, Callable[[], object]]:
+    from primum.audit.duplicates import SUFFIX, THRESHOLD, duplicate_findings, signatures
     from primum.audit.engine import Plan, Task, Worker
     from primum.audit.reading.blocks import Block
     from primum.audit.reading.records import Fields
@@ -115,79 +184,126 @@ def speed(n: int) -> None:
     from primum.audit.settings import Settings, make
     from primum.audit.terms.lexicon import builtin
 
-    data = rows(n)
-    texts = [json.loads(line)["text"] for line in data.split(b"\n") if line]
-    size = sum(len(text.encode()) for text in texts)
-    with tempfile.TemporaryDirectory() as folder:
-        for steps in ((), ("pii",), ("terms",), ("language",), ("language", "pii", "terms"), ("risk",)):
-            worker = Worker(Plan(folder, Limits(), Fields(), make, Settings(steps, builtin())))
-            taken = min(_timed(lambda w=worker: w(Task(0, 0, "x", Part("jsonl", Block(1, data))))) for _ in range(3))
-            print(f"{' + '.join(steps) or 'reading':<24}{size / 1e6 / taken:>8.2f} MB/s{n / taken:>12,.0f} documents/s")
-    taken = min(_timed(lambda: signatures(texts)) for _ in range(3))
-    print(f"{'near-duplicates':<24}{size / 1e6 / taken:>8.2f} MB/s{n / taken:>12,.0f} documents/s")
+    task = Task(0, 0, "x", Part("jsonl", Block(1, rows(texts))))
+
+    def worker(*steps: str) -> Callable[[], object]:
+        held = Worker(Plan(str(folder), Limits(), Fields(), make, Settings(steps, builtin())))
+        return lambda: held(task)
+
+    worker()()  # the ids that repeats are named by
+
+    def duplicates() -> None:
+        (folder / (task.stem + SUFFIX)).write_bytes(signatures(texts).tobytes())
+        duplicate_findings(folder, [task.stem], THRESHOLD, folder / "duplicates.jsonl")
+
+    works = {" + ".join(steps) or "reading": worker(*steps) for steps in
+             ((), ("pii",), ("terms",), ("language",), ("language", "pii", "terms"))}  # fmt: skip
+    works["near-duplicates"] = duplicates
+    works["patterns alone"] = lambda: [ours(text) for text in texts]
+    other = presidio()
+    if other:
+        works["presidio's patterns alone"] = lambda: [other(text) for text in texts]
+    return works
 
 
-def _timed(work: Callable[[], object]) -> float:
-    start = time.process_time()
+def _timed(work: Callable[[], object]) -> tuple[float, float]:
+    cpu, wall = time.process_time(), time.perf_counter()
     work()
-    return time.process_time() - start
+    return time.process_time() - cpu, time.perf_counter() - wall
 
 
-def scale(sizes: Iterable[int]) -> None:
-    """Print the seconds and the largest memory of whole runs with one worker."""
-    block = rows(1000)
+def _rates(times: list[tuple[float, float]], size: int, documents: int) -> Facts:
+    rates: Facts = {}
+    for name, seconds in zip(("cpu", "wall"), zip(*times, strict=True), strict=True):
+        middle = median(seconds)
+        rates[name] = {
+            "mb": size / 1e6 / middle, "documents": documents / middle,
+            "low": size / 1e6 / max(seconds), "high": size / 1e6 / min(seconds),
+        }  # fmt: skip
+    return rates
+
+
+# ---------------------------------------------------------------- scale
+
+
+def scale(sizes: Iterable[int]) -> Facts:
+    """Return the seconds and the largest memory of whole runs with one worker, each in a process of its own."""
+    block = rows(filler(1000))
+    found: list[Facts] = []
     for megabytes in sizes:
         with tempfile.TemporaryDirectory() as folder:
             corpus = Path(folder) / "corpus.jsonl"
             with corpus.open("wb") as file:
                 for _ in range(max(megabytes * 1_000_000 // len(block), 1)):
                     file.write(block)
+            size = corpus.stat().st_size
             start = time.monotonic()
-            command = [sys.executable, "-m", "primum", "audit", str(corpus), "--out", f"{folder}/out", "--workers", "1",
-                       "--json"]  # fmt: skip
-            subprocess.run(command, check=True, capture_output=True)
-            taken = time.monotonic() - start
-            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # the largest so far: sizes grow
-            print(
-                f"{megabytes:>6} MB{taken:>9.1f} s{megabytes / taken:>8.2f} MB/s{peak:>9.0f} MB of memory", flush=True
-            )
+            command = [sys.executable, "-m", "primum", "audit", str(corpus), "--out", f"{folder}/out", "--workers", "1"]
+            with open(os.devnull, "w") as nowhere:
+                child = subprocess.Popen(command, stdout=nowhere, stderr=subprocess.STDOUT)
+                _, status, used = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            if child.returncode:
+                raise SystemExit(f"the audit of {megabytes} MB ended with exit code {child.returncode}")
+            found.append({
+                "bytes": size, "wall": time.monotonic() - start, "cpu": used.ru_utime + used.ru_stime,
+                "memory": used.ru_maxrss * 1024,
+            })  # fmt: skip
+        row = found[-1]
+        print(f"{size / 1e6:>8.0f} MB{row['cpu']:>9.1f} s of CPU time{row['wall']:>9.1f} s by the clock"
+              f"{row['memory'] / 1e6:>8.0f} MB of memory", flush=True)  # fmt: skip
+    return {"runs": found}
 
 
-def language(n: int) -> None:
-    """Print how often three stretches of a text give another language than the whole text does."""
+# ---------------------------------------------------------------- language
+
+
+def language(n: int) -> Facts:
+    """Return how often three stretches of a text give another language than the whole text does."""
     from primum.audit import language as lid
-    from primum.prompts.shared import default_data_dir
 
-    texts = [json.loads(line)["text"] for line in rows(n).split(b"\n") if line]
-    for path in sorted((default_data_dir() / "medical").glob("*.jsonl")):
-        for line in path.read_text(encoding="utf-8").split("\n")[:n]:
-            if line:
-                texts.append(" ".join(str(value) for value in json.loads(line).values()))
-    long = [text for text in texts if len(text) > 3 * lid.STRETCH + 64]
+    long = [text for text in (*filler(n), *medical(n)) if len(text) > 3 * lid.STRETCH + 64]
     fast = [lid.identify(text).code for text in long]
     slow = [lid._predict(text) for text in long]
     whole = [one.code if one.probability >= lid.THRESHOLD else lid.UNKNOWN for one in slow]
     differ = sum(a != b for a, b in zip(fast, whole, strict=True))
     print(f"{differ} of {len(long):,} texts get another language than by reading the whole")
+    return {"texts": len(long), "differ": differ, "stretch": lid.STRETCH, "clear": lid.CLEAR}
+
+
+def machine() -> Facts:
+    packages: Facts = {}
+    for name in ("phonenumbers", "python-stdnum", "fasttext-predict", "rensa", "numpy", "presidio-analyzer"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {"date": time.strftime("%Y-%m-%d"), "python": platform.python_version(), "cores": os.cpu_count(),
+            "packages": packages}  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("accuracy", "presidio", "speed", "scale", "language", "misses"))
+    parser.add_argument("what", choices=("accuracy", "speed", "scale", "language", "misses", "page"))
     parser.add_argument("--documents", type=int, default=6000)
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--megabytes", type=int, nargs="*", default=[10, 50, 250, 1000, 5000])
+    parser.add_argument("--json", type=Path, default=Path("runs/benchmarks/audit.json"))
+    parser.add_argument("--write", type=Path, default=Path("docs/benchmarks/audit.md"))
     given = parser.parse_args()
-    if given.what == "scale":
-        scale(given.megabytes)
-    elif given.what == "speed":
-        speed(given.documents)
-    elif given.what == "language":
-        language(given.documents)
-    elif given.what == "presidio":
-        accuracy(planted(given.documents, given.seed), presidio(), PRESIDIO.values())
-    else:
-        accuracy(planted(given.documents, given.seed), ours, TYPES, show=given.what == "misses")
+    held = read_json(given.json) if given.json.exists() else {}
+    if given.what == "page":
+        write(held, given.write)
+        return
+    if given.what == "misses":
+        accuracy(given.documents, given.seed, show=True)
+        return
+    measured = {
+        "accuracy": lambda: accuracy(given.documents, given.seed), "scale": lambda: scale(given.megabytes),
+        "speed": lambda: speed(given.documents, given.repeats), "language": lambda: language(given.documents),
+    }[given.what]()  # fmt: skip
+    write_json(given.json, held | {given.what: measured | {"machine": machine()}})
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Personal information by patterns: published examples of each type, and look-alikes that are none."""
 
+import re
 import sys
 from itertools import pairwise
 
@@ -7,8 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from primum.audit.pii import national, network, numbers, secrets
+from primum.audit.pii.context import Words
 from primum.audit.pii.national import singapore
 from primum.audit.pii.network import base58check, bech32
+from primum.audit.pii.scan import _window as found_in
 from primum.audit.pii.scan import mask, scan, windows
 from primum.audit.pii.secrets import entropy
 
@@ -140,6 +144,45 @@ def test_windows_cover_what_a_scan_of_the_whole_text_would_find(text):
     for span in scan(text):
         inside = any(low <= span.start and span.end <= high for low, high in windows(text))
         assert inside or span.type in ("email", "private_key")
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="iIıİkK\u212asSſ .:n1\n", max_size=30), st.integers(0, 30), st.integers(0, 30))
+def test_words_are_found_as_a_search_that_folds_case_finds_them(text, start, end):
+    start, end = min(start, len(text)), min(end, len(text))
+    for pattern in (r"(?:^|[^a-z])(?:sin|ski|n\.i)\s*$", r"(?:^|[^a-z])(?:kin|is)(?:[^a-z]|$)"):
+        words, folded = Words(pattern), re.compile("(?i)" + pattern)
+        one, other = words.search(text), folded.search(text)
+        assert (one and one.span()) == (other and other.span())
+        assert [one.span() for one in words.finditer(text)] == [one.span() for one in folded.finditer(text)]
+        assert words.within(text, start, end) == bool(folded.search(text, start, end))
+
+
+PIECES = """
+536-90-4399 12345678Z X1234567L 9434765919 nhs AB123456C ABCDE1234F 4111111111111111 DE89370400440532013000 8.8.8.8
+2a02::1 001b.4411.3ab7 00:1B:44:11:3A:B7 bc1qar0srrr7xfkvy5l643lydnw9re59gtzzwf5mdq 1 22 333 4444 - + . , key: token=
+AKIAIOSFODNN7EXAMPLE a8f5f167f44f4964e6c998dee827110c (212) 555-0123 order ſecret_key: é ٣٤٥٦٧٨٩ xoxb-1234567890 95 10
+36574261809 steuer-id insee 756.9217.0769.85 2 99 126 111 93
+"""
+NUMBERS = st.lists(st.sampled_from([*PIECES.split(), "\n"]), max_size=14)
+
+
+@settings(deadline=None, max_examples=300)
+@given(NUMBERS, st.sampled_from([" ", "", ", "]))
+def test_what_is_left_out_of_a_stretch_would_have_found_nothing(parts, between):
+    text = between.join(parts)
+    finders = (secrets.find, network.crypto, numbers.ibans, network.macs, network.ips, numbers.cards, national.find)
+    every = [span for find in (*finders, numbers.phones) for span in find(text, 0, len(text))]
+    assert list(found_in(text, 0, len(text), numbers.REGIONS)) == every
+
+
+@settings(deadline=None, max_examples=300)
+@given(NUMBERS, st.sampled_from([" ", "", ", "]))
+def test_shapes_that_are_sought_together_are_those_of_each_alone(parts, between):
+    text = between.join(parts)
+    for group in (national._PLAIN, national._LABELLED):
+        alone = [(kind, one.span()) for kind in group.kinds for one in kind.shape.finditer(text)]
+        assert [(kind, one.span()) for kind, one in national._shaped(group, text, 0, len(text))] == alone
 
 
 def test_long_unbroken_strings_take_linear_time():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from primum.audit.contamination import ContaminationStep, contaminated_shares, stretch, summarise, verdict
 from primum.audit.duplicates import HASHES, duplicate_findings, signatures, write_signatures
-from primum.audit.hashing import hashed, runs
+from primum.audit.hashing import hashed, runs, slices
 from primum.audit.notes import Note
 from primum.audit.reading.document import Document
 from primum.audit.steps import TermStep
@@ -40,6 +40,25 @@ def test_equal_words_and_only_they_have_equal_hashes(texts):
     flat = [word for own in words for word in own]
     assert len(set(held.words.tolist())) == len(set(flat))
     assert len(set(zip(held.words.tolist(), flat, strict=True))) == len(set(flat))
+
+
+def test_long_words_differ_by_every_byte():
+    for size in (7, 8, 9, 16, 17, 63, 64, 65, 5000):
+        word = "ab" * (size // 2) + "c" * (size % 2)
+        others = [word[:at] + "x" + word[at + 1 :] for at in {0, 7, 8, size // 2, size - 1} if at < size]
+        texts = [word, f"({word.upper()})", word + "a", word[:-1], *others]
+        held = hashed(texts).words.tolist()
+        assert len(held) == len(texts)
+        assert held[0] == held[1]
+        assert len(set(held)) == len(texts) - 1
+
+
+def test_texts_hash_alone_as_in_the_company_of_many():
+    texts = [f"word {i} " * (i % 50) + "\u00e4 end" * (i % 2) for i in range(3000)]
+    held = hashed(texts)
+    assert len(texts) > 2 * len(list(slices(texts))) > 2
+    for i in (0, 1, 49, 1500, 2999):
+        assert held.of(i).tolist() == hashed([texts[i]]).words.tolist()
 
 
 def test_a_run_does_not_reach_into_the_next_text():
@@ -72,11 +91,12 @@ def test_the_overlap_of_signatures_estimates_jaccard():
 
 
 def find(tmp_path, texts, threshold=0.8):
-    write, held = write_signatures(), notes(texts)
+    write, held = write_signatures(), texts if texts and isinstance(texts[0], Note) else notes(texts)
     for stem, part in (("00000-00000", held[: len(held) // 2]), ("00000-00001", held[len(held) // 2 :])):
         for suffix, data in write(part).items():
             (tmp_path / (stem + suffix)).write_bytes(data)
-        lines = (json.dumps({"id": note.document.id, "source": note.document.source}) + "\n" for note in part)
+        heads = ({"id": note.document.id, "source": note.document.source, "attributes": {}} for note in part)
+        lines = (json.dumps(head, ensure_ascii=False) + "\n" for head in heads)
         (tmp_path / f"{stem}.jsonl").write_text("".join(lines))
     path = tmp_path / "duplicates.jsonl"
     facts = duplicate_findings(tmp_path, ["00000-00000", "00000-00001"], threshold, path)
@@ -96,10 +116,40 @@ def test_near_duplicates_point_to_the_first_one(tmp_path):
     assert facts["by_source"] == {"web": 3}
 
 
+def test_an_id_may_look_like_the_rest_of_a_line(tmp_path):
+    text = "the same words again and again"
+    named = [Note(Document(f'", "attributes": {{"{i}', text, '\u00e9, "attributes": ', "f:1", {})) for i in range(3)]
+    facts, found = find(tmp_path, named)
+    assert found == {named[i].document.id: named[0].document.id for i in (1, 2)}
+    assert facts["by_source"] == {named[0].document.source: 2}
+
+
 def test_a_chain_of_copies_is_one_group(tmp_path):
     facts, found = find(tmp_path, ["the same words again and again"] * 5)
     assert found == {f"d{i}": "d0" for i in range(1, 5)}
     assert facts["groups"] == 1
+
+
+def test_groups_are_those_of_comparing_every_pair(tmp_path):
+    rng = random.Random(8)
+    texts = []
+    for _ in range(12):  # a text, then copies of copies, each with one word changed
+        own = [f"w{rng.randrange(3000)}" for _ in range(120)]
+        for _ in range(5):
+            texts.append(" ".join(own))
+            own[rng.randrange(120)] = "changed"
+    rng.shuffle(texts)
+    held = signatures(texts)
+    leader = list(range(len(texts)))
+    for i in range(len(texts)):
+        for j in range(i):
+            same = float(np.mean(held["hashes"][i] == held["hashes"][j]))
+            if (held["bands"][i] == held["bands"][j]).any() and (same - 1 / 256) / (1 - 1 / 256) >= 0.8:
+                low, high = sorted((leader[i], leader[j]))
+                leader = [low if one == high else one for one in leader]
+    _, found = find(tmp_path, texts)
+    assert found == {f"d{i}": f"d{one}" for i, one in enumerate(leader) if i != one}
+    assert len(found) > 40
 
 
 def test_no_documents_have_no_duplicates(tmp_path):

@@ -1,6 +1,7 @@
 """Pronouns, identity terms and languages, on corpora whose answers are counted by hand."""
 
 import json
+import re
 
 import pytest
 
@@ -74,6 +75,23 @@ def test_pronouns_are_whole_words(text, expected):
 )
 def test_terms_match_in_any_case_with_blanks_or_hyphens(text, expected):
     assert terms(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["A two-spirit she", "NATIVE, american_i", "x\x1cLGBTQ+\x00he", "roman\tCatholic's", "it US i"]
+)
+def test_ascii_text_is_read_as_any_other(text):
+    assert MATCH(text) == MATCH(text + " \u00e9") == MATCH(text + " \u2013 \u201c\u2265\u201d")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\u201cshe\u201d \u2013 he\u2026", "\u212aorean, k\u0130she", "caf\u00e9he \u2265she", "she\u0301 \u00b2he"],
+)
+def test_letters_beyond_ascii_bound_words_as_letters_and_signs_as_signs(text):
+    words = set(re.findall(r"[^\W_]+", text.lower()))
+    assert {"she", "he"} & set(MATCH(text).pronouns) == {"she", "he"} & words
+    assert ("nationality", "Korean") in MATCH(text).terms or "korean" not in words
 
 
 CORPUS = [

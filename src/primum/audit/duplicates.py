@@ -1,7 +1,7 @@
 """Near-duplicates by MinHash and banding (Broder 1997; Leskovec et al., Mining of Massive Datasets, chapter 3).
 
 Words are lower-cased runs of letters and digits; a document's features are its runs of 5 words. The pass writes a
-small signature of every document; afterwards bands are compared one at a time, so memory is 16 bytes a document.
+small signature of every document; afterwards bands are compared one at a time, so memory is some 50 bytes a document.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
+from struct import Struct
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from primum.audit.hashing import MIX, Words, hashed, runs
+from primum.audit.hashing import MIX, Words, hashed, runs, slices
 from primum.audit.notes import Note
 from primum.core.errors import MissingExtraError
 from primum.core.records import JsonDict
-from primum.core.store import write_jsonl
+from primum.core.store import disk_error
 
 RUN = 5
 """Words of a feature, as datatrove takes them."""
@@ -28,12 +28,19 @@ BANDS, ROWS = 16, 8
 """A pair of overlap J shares a band with probability 1 - (1 - J^8)^16: 95% at .8, 6% at .5."""
 HASHES = BANDS * ROWS
 THRESHOLD = 0.8
+PAIRS = 1 << 16
+"""Pairs that are confirmed together."""
 SUFFIX = ".signatures"
 SEED = 42
 NOTHING = 0
 """The bands of a text without a word: it repeats nothing."""
 SIGNATURE = np.dtype([("bands", np.uint64, (BANDS,)), ("hashes", np.uint8, (HASHES,))])
 """What is kept of a document: a hash of each band, and the last byte of each MinHash to confirm a pair by."""
+_ATTRIBUTES = b', "attributes": '
+"""Opens a line's attributes, which need not be read; inside a string its quotes would have backslashes."""
+_encoded = json.JSONEncoder(ensure_ascii=False).encode
+_ROW = Struct(f"<{HASHES}I")
+_WEIGHTS = np.cumprod(np.full(ROWS // 2, MIX), dtype=np.uint64)
 
 
 class Features(NamedTuple):
@@ -62,19 +69,18 @@ def signatures(texts: Sequence[str]) -> NDArray[Any]:
         from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue] (a compiled module without stubs)
     except ImportError as error:
         raise MissingExtraError("rensa, which finds near-duplicates,", "audit") from error
-    out = np.zeros(len(texts), SIGNATURE)
-    if not texts:
-        return out
-    found = features(texts)
-    matrix = RMinHash.digest_matrix_from_flat_token_hashes(found.hashes, found.offsets, HASHES, SEED)
-    rows = np.fromiter(chain.from_iterable(matrix.to_rows()), np.uint32, len(texts) * HASHES)
-    hashes = rows.reshape(len(texts), BANDS, ROWS).astype(np.uint64)
-    bands = np.zeros((len(texts), BANDS), np.uint64)
-    for row in range(ROWS):
-        bands = (bands ^ hashes[:, :, row]) * MIX
-        bands ^= bands >> np.uint64(31)
+    parts = [_signed(features(some), RMinHash) for some in slices(texts)]
+    return np.concatenate(parts) if parts else np.zeros(0, SIGNATURE)
+
+
+def _signed(found: Features, minhash: Any) -> NDArray[Any]:
+    out = np.zeros(len(found.offsets) - 1, SIGNATURE)
+    matrix = minhash.digest_matrix_from_flat_token_hashes(found.hashes, found.offsets, HASHES, SEED)
+    packed = b"".join([_ROW.pack(*row) for row in matrix.to_rows()])
+    bands = (np.frombuffer(packed, "<u8").reshape(-1, BANDS, ROWS // 2) * _WEIGHTS).sum(axis=2)  # two hashes a number
+    bands ^= bands >> np.uint64(31)
     out["bands"] = np.where(np.diff(found.offsets)[:, None] > 0, np.maximum(bands, 1), NOTHING)
-    out["hashes"] = (hashes & np.uint64(255)).reshape(len(texts), HASHES)
+    out["hashes"] = np.frombuffer(packed, np.uint8).reshape(-1, HASHES, 4)[:, :, 0]
     return out
 
 
@@ -96,20 +102,20 @@ def groups(work: Path, stems: Sequence[str], threshold: float = THRESHOLD) -> ND
     """
     paths = [work / (stem + SUFFIX) for stem in stems]
     total = sum(path.stat().st_size for path in paths) // SIGNATURE.itemsize
-    parent = np.arange(total, dtype=np.int64)
+    leaders = np.arange(total, dtype=np.int64)
     if not total:
-        return parent
+        return leaders
     joined = work / "all.signatures"
     _concatenate(paths, joined)
     held = np.memmap(joined, SIGNATURE, "r")
     for band in range(BANDS):
-        for first, other in _candidates(np.array(held["bands"][:, band])):
-            if _root(parent, first) != _root(parent, other) and _overlap(held, first, other) >= threshold:
-                low, high = sorted((_root(parent, first), _root(parent, other)))
-                parent[high] = low
+        first, other = _candidates(np.array(held["bands"][:, band]))
+        apart = leaders[first] != leaders[other]
+        first, other = _confirmed(held, first[apart], other[apart], threshold)
+        leaders = _together(leaders, leaders[first], leaders[other])
     del held
     joined.unlink()
-    return np.array([_root(parent, index) for index in range(total)], np.int64)
+    return leaders
 
 
 def _concatenate(paths: Sequence[Path], into: Path) -> None:
@@ -118,30 +124,46 @@ def _concatenate(paths: Sequence[Path], into: Path) -> None:
             file.write(path.read_bytes())
 
 
-def _candidates(column: Words) -> Iterator[tuple[int, int]]:
-    """Yield (first, other) for every document that shares a band's hash with an earlier one."""
+def _candidates(column: Words) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (first, other) for every document that shares a band's hash with an earlier one."""
     order = np.argsort(column, kind="stable")
     ordered = column[order]
-    same = np.flatnonzero((ordered[1:] == ordered[:-1]) & (ordered[1:] != NOTHING)) + 1
-    first = -1
-    before = -2
-    for at in same:
-        if at != before + 1:
-            first = int(order[at - 1])
-        before = int(at)
-        yield first, int(order[at])
+    begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    sizes = np.diff(begins, append=len(column))
+    many = (sizes > 1) & (ordered[begins] != NOTHING)
+    begins, sizes = begins[many], sizes[many]
+    first = np.repeat(order[begins], sizes - 1)
+    behind = np.arange(len(first)) - np.repeat(np.cumsum(sizes - 1) - (sizes - 1), sizes - 1)
+    return first, order[np.repeat(begins + 1, sizes - 1) + behind]
 
 
-def _overlap(held: NDArray[Any], first: int, other: int) -> float:
-    same = float(np.mean(held["hashes"][first] == held["hashes"][other]))
-    return (same - 1 / 256) / (1 - 1 / 256)  # two different hashes share their last byte once in 256
+def _confirmed(
+    held: NDArray[Any], first: NDArray[np.int64], other: NDArray[np.int64], threshold: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs whose estimated overlap reaches the threshold."""
+    hashes, kept = held["hashes"], np.zeros(len(first), bool)
+    for at in range(0, len(first), PAIRS):
+        some = slice(at, at + PAIRS)
+        same = np.mean(hashes[first[some]] == hashes[other[some]], axis=1)
+        kept[some] = (same - 1 / 256) / (1 - 1 / 256) >= threshold  # different hashes share a byte once in 256
+    return first[kept], other[kept]
 
 
-def _root(parent: NDArray[np.int64], index: int) -> int:
-    while parent[index] != index:
-        parent[index] = parent[parent[index]]
-        index = int(parent[index])
-    return index
+def _together(leaders: NDArray[np.int64], one: NDArray[np.int64], two: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the leaders when these pairs of leaders belong together: of all that are joined the first one leads."""
+    if not len(one):
+        return leaders
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    known, places = np.unique(np.concatenate([one, two]), return_inverse=True)
+    ends = (places[: len(one)], places[len(one) :])
+    graph = coo_array((np.ones(len(one), np.int8), ends), shape=(len(known), len(known)))
+    _, part = connected_components(graph, directed=False)
+    _, smallest = np.unique(part, return_index=True)  # `known` ascends: the first of a part is its smallest
+    renamed = np.arange(len(leaders))
+    renamed[known] = known[smallest[part]]
+    return renamed[leaders]
 
 
 def duplicate_findings(work: Path, stems: Sequence[str], threshold: float, path: Path) -> JsonDict:
@@ -157,28 +179,49 @@ def duplicate_findings(work: Path, stems: Sequence[str], threshold: float, path:
         StepFailedError: the disk is full or cannot be written.
     """
     first = groups(work, stems, threshold)
-    repeats = np.flatnonzero(first != np.arange(len(first)))
-    leaders = np.unique(first[repeats])
-    named = _identities(work, stems, set(leaders.tolist()) | set(repeats.tolist()))
-    rows = [{"id": named[i][0], "of": named[int(first[i])][0], "source": named[i][1]} for i in map(int, repeats)]
-    write_jsonl(path, rows)
-    by_source = Counter(row["source"] for row in rows)
+    repeated = np.zeros(len(first), bool)
+    repeated[first[first != np.arange(len(first))]] = True
+    by_source = _write(work, stems, first, repeated, path)
+    duplicates = by_source.total()
     return {
-        "documents": len(first), "threshold": threshold, "duplicates": len(rows), "groups": len(leaders),
-        "share": len(rows) / len(first) if len(first) else None,
+        "documents": len(first), "threshold": threshold, "duplicates": duplicates, "groups": int(repeated.sum()),
+        "share": duplicates / len(first) if len(first) else None,
         "by_source": dict(sorted(by_source.items(), key=lambda one: (-one[1], one[0]))),
     }  # fmt: skip
 
 
-def _identities(work: Path, stems: Sequence[str], wanted: set[int]) -> dict[int, tuple[str, str]]:
-    """Return id and source of the documents with these numbers."""
-    found: dict[int, tuple[str, str]] = {}
-    number = 0
+def _write(
+    work: Path, stems: Sequence[str], first: NDArray[np.int64], repeated: NDArray[np.bool_], path: Path
+) -> Counter[str]:
+    """Write the repeats in one reading of the shards; return how many there are by source.
+
+    Only the ids of documents that are repeated are held: a first one comes before its repeats.
+    """
+    ids: dict[int, str] = {}
+    by_source: Counter[str] = Counter()
+    temporary = path.with_name(path.name + ".partial")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            for number, line in enumerate(_lines(work, stems)):
+                leader = int(first[number])
+                if leader == number and not repeated[number]:
+                    continue
+                head, cut, _ = line.partition(_ATTRIBUTES)
+                row = json.loads(head + b"}" if cut else line)
+                if leader == number:
+                    ids[number] = row["id"]
+                    continue
+                by_source[row["source"]] += 1
+                found = {"id": row["id"], "of": ids[leader], "source": row["source"]}
+                file.write(_encoded(found) + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise disk_error(error, path) from error
+    return by_source
+
+
+def _lines(work: Path, stems: Sequence[str]) -> Iterator[bytes]:
     for stem in stems:
-        with (work / f"{stem}.jsonl").open(encoding="utf-8") as file:
-            for line in file:
-                if number in wanted:
-                    row = json.loads(line)
-                    found[number] = (row["id"], row["source"])
-                number += 1
-    return found
+        with (work / f"{stem}.jsonl").open("rb") as file:
+            yield from file

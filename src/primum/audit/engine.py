@@ -107,9 +107,12 @@ class Worker:
         write_text(stem.with_suffix(".json"), json.dumps(ordered, ensure_ascii=False))
 
 
+_encoded = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps would make an encoder for every line
+
+
 def _line(note: Note) -> bytes:
     row = {"id": note.document.id, "source": note.document.source, "attributes": note.attributes}
-    return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+    return _encoded(row).encode("utf-8", "replace") + b"\n"
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -45,7 +45,7 @@ from primum.report.audit_card import croissant
 from primum.report.audit_page import audit_page
 from primum.report.audit_words import closing_lines
 
-VERSION = 2
+VERSION = 3
 """Raised when the same input and settings give other shards than before."""
 FACTS, PAGE, CARD = "audit.json", "audit.html", "croissant.json"
 STEPS = (*DEFAULT, *FURTHER)

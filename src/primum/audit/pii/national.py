@@ -6,7 +6,7 @@ The type's name is the country and the id: us_ssn, uk_nino, es_dni, ...
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib import import_module
 from typing import NamedTuple
@@ -23,25 +23,13 @@ class National(NamedTuple):
     module: str
     words: str = ""
 
-    @property
-    def pattern(self) -> re.Pattern[str]:
-        """The shape, standing alone."""
-        return _alone(self.shape)
 
-    @property
-    def label(self) -> re.Pattern[str]:
-        """The words before it."""
-        return _labels(self.words)
-
-
-@cache
 def _alone(shapes: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<![\w.\-+/])(?:{shapes})(?![\w]|[.\-/]\d)")
+    return re.compile(rf"(?<![\w.\-+/])(?=[A-Z\d])(?:{shapes})(?![\w]|[.\-/]\d)")
 
 
-@cache
-def _labels(words: str) -> re.Pattern[str]:
-    return re.compile(rf"(?i)(?:^|[^a-z])(?:{words})(?:[^a-z]|$)")
+def _labels(words: str) -> context.Words:
+    return context.Words(rf"(?:^|[^a-z])(?:{words})(?:[^a-z]|$)")
 
 
 _ANY = r"id|identity|national id|identification|tax|tin|personal number"
@@ -100,37 +88,71 @@ IDS = (
 )
 
 
-_PLAIN = tuple(one for one in IDS if not one.words)
-_LABELLED = tuple(one for one in IDS if one.words)
-_ANY_SHAPE = _alone("|".join(one.shape for one in _PLAIN))
-_ANY_LABEL = _labels("|".join(one.words for one in _LABELLED))
+class _Kind(NamedTuple):
+    """An id made ready: its shape, standing alone, and its label."""
+
+    id: National
+    shape: re.Pattern[str]
+    label: context.Words
+
+
+class _Group(NamedTuple):
+    """Ids that are sought together: any of their shapes, and each."""
+
+    any_shape: re.Pattern[str]
+    kinds: tuple[_Kind, ...]
+
+
+def _group(ids: Sequence[National]) -> _Group:
+    kinds = tuple(_Kind(one, _alone(one.shape), _labels(one.words)) for one in ids)
+    return _Group(_alone("|".join(one.shape for one in ids)), kinds)
+
+
+FEWEST_DIGITS = 4
+"""Digits that the one with the fewest has (in_pan)."""
+_PLAIN = _group([one for one in IDS if not one.words])
+_LABELLED = _group([one for one in IDS if one.words])
+_ANY_LABEL = _labels("|".join(kind.id.words for kind in _LABELLED.kinds))
 TYPES = tuple(dict.fromkeys(one.type for one in IDS))
 
 
 def find(text: str, start: int, end: int) -> Iterator[Span]:
-    """Yield the national ids of a stretch of text.
+    """Yield the national ids of a stretch of text."""
+    for kind, match in _shaped(_PLAIN, text, start, end):
+        other = context.NOT_PERSONAL.search(context.before(text, match.start()))
+        if not (other and not _ID_WORD.search(other.group())) and _valid(kind.id, match.group()):
+            yield Span(match.start(), match.end(), kind.id.type)
+    if _ANY_LABEL.within(text, start, end):
+        for kind, match in _shaped(_LABELLED, text, start, end):
+            if _labelled(kind.label, context.before(text, match.start())) and _valid(kind.id, match.group()):
+                yield Span(match.start(), match.end(), kind.id.type)
 
-    One search tells whether any shape, and one whether any label is there: most stretches hold neither.
+
+def _shaped(group: _Group, text: str, start: int, end: int) -> list[tuple[_Kind, re.Match[str]]]:
+    """Return what has the shape of an id, kind by kind and in order.
+
+    One pattern finds the places where any shape begins; only there the kinds are tried one by one.
     """
-    if _ANY_SHAPE.search(text, start, end):
-        for kind in _PLAIN:
-            for match in kind.pattern.finditer(text, start, end):
-                other = context.NOT_PERSONAL.search(context.before(text, match.start()))
-                if not (other and not _ID_WORD.search(other.group())) and _valid(kind, match.group()):
-                    yield Span(match.start(), match.end(), kind.type)
-    if _ANY_LABEL.search(text, start, end):
-        for kind in _LABELLED:
-            for match in kind.pattern.finditer(text, start, end):
-                if _labelled(kind, context.before(text, match.start())) and _valid(kind, match.group()):
-                    yield Span(match.start(), match.end(), kind.type)
+    found: list[tuple[int, re.Match[str]]] = []
+    done = [start] * len(group.kinds)
+    at = group.any_shape.search(text, start, end)
+    while at:
+        place = at.start()
+        for number, kind in enumerate(group.kinds):
+            if place >= done[number] and (match := kind.shape.match(text, place, end)):
+                done[number] = match.end()
+                found.append((number, match))
+        at = group.any_shape.search(text, place + 1, end)
+    found.sort(key=lambda one: one[0])
+    return [(group.kinds[number], match) for number, match in found]
 
 
 _ID_WORD = re.compile(r"(?i)\b(?:id|identity|ssn|social|national|tax|dni|nie|nin|nino|insurance|passport|personal)\b")
 
 
-def _labelled(kind: National, said: str) -> bool:
+def _labelled(words: context.Words, said: str) -> bool:
     """Whether a word for the id stands before it, and none for another thing between ("DNI ...; SKU 11054428")."""
-    label = max((match.end() for match in kind.label.finditer(said)), default=-1)
+    label = max((match.end() for match in words.finditer(said)), default=-1)
     other = context.NOT_PERSONAL.search(said)
     return label >= 0 and not (other and other.start() >= label - 1 and not _ID_WORD.search(other.group()))
 

@@ -41,6 +41,8 @@ _VERSIONS58 = frozenset({0, 5, 30, 48, 50, 22, 65, 76, 16})
 """First byte of an address: Bitcoin, Litecoin, Dogecoin, Tron, Dash."""
 _BECH32_ENDS = (1, 0x2BC830A3)
 """Checksums of Bech32 (BIP 173) and Bech32m (BIP 350)."""
+SHORTEST_CRYPTO, SHORTEST_MAC = 11, 14
+"""Characters of the shortest one; neither has a blank in it."""
 LONGEST_LOCAL, LONGEST_DOMAIN = 66, 255
 
 
@@ -65,10 +67,10 @@ def _is_email(match: re.Match[str], text: str) -> bool:
 
 def ips(text: str, start: int, end: int) -> Iterator[Span]:
     """Yield the public IP addresses (`ipaddress.is_global`); private ones, versions and section numbers are none."""
-    for match in _V4.finditer(text, start, end):
+    for match in _V4.finditer(text, start, end) if text.count(".", start, end) >= 3 else ():
         if _global(match.group()) and not context.is_version(text, *match.span()):
             yield Span(match.start(), match.end(), "ip")
-    for match in _V6.finditer(text, start, end):
+    for match in _V6.finditer(text, start, end) if text.count(":", start, end) >= 2 else ():
         if any(c.isdigit() for c in match.group()) and _global(match.group()):
             yield Span(match.start(), match.end(), "ip")
 

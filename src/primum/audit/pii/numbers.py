@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from primum.audit.pii import context
@@ -41,6 +42,12 @@ _DATE = re.compile(
 )
 _SSN = re.compile(r"\d{3}-\d{2}-\d{4}")
 _TRUNK_GROUPS = re.compile(r"\(?0\d{1,5}\)?(?:[ .\-/\u00a0]{1,3}\d{2,8}){1,5}")
+SHORTEST_CARD, SHORTEST_PHONE = 12, 7
+"""Digits that the shortest one has."""
+_LOCAL = re.compile(r"[2-9]\d\d[ .\-]\d{4}")
+_NO_DIGIT = re.compile(r"\D")
+REMEMBERED = 1 << 14
+"""Numbers whose answer of phonenumbers is kept: a page's footer comes again and again, and an answer takes long."""
 REGIONS = ("US", "GB", "DE", "FR", "CH", "ES", "IT", "IN", "AU", "BR")
 """Whose national ways to write a number are tried where no country code stands before it."""
 
@@ -63,7 +70,7 @@ def cards(text: str, start: int, end: int) -> Iterator[Span]:
     from stdnum import luhn
 
     for match in _CARD.finditer(text, start, end):
-        digits = re.sub(r"\D", "", match.group())
+        digits = _NO_DIGIT.sub("", match.group())
         if not _CARD_GROUPS.fullmatch(match.group()) or not _brand(digits) or len(set(digits)) < 2:
             continue
         if luhn.is_valid(digits) and not context.NOT_PERSONAL.search(context.before(text, match.start())):
@@ -92,7 +99,7 @@ def phones(text: str, start: int, end: int, regions: Sequence[str] = REGIONS) ->
 
 def _is_phone(text: str, start: int, end: int, regions: Sequence[str]) -> bool:
     found, said = text[start:end], context.before(text, start)
-    digits = re.sub(r"\D", "", found)
+    digits = _NO_DIGIT.sub("", found)
     if not 7 <= len(digits) <= 15 or len(set(digits)) < 2 or found.count("(") != found.count(")"):
         return False
     announced = bool(context.PHONE.search(said))
@@ -109,16 +116,13 @@ def _is_phone(text: str, start: int, end: int, regions: Sequence[str]) -> bool:
     if _NANP.fullmatch(found):
         return True
     if announced:
-        return _possible(found, regions) or _local(found)
+        return _possible(found, tuple(regions)) or _LOCAL.fullmatch(found) is not None
     if _SSN.fullmatch(found):  # one that was never given out, or national ids would have it
         return False
-    return bool(_TRUNK_GROUPS.fullmatch(found)) and _valid(found, regions)
+    return bool(_TRUNK_GROUPS.fullmatch(found)) and _valid(found, tuple(regions))
 
 
-def _local(found: str) -> bool:
-    return bool(re.fullmatch(r"[2-9]\d\d[ .\-]\d{4}", found))
-
-
+@lru_cache(REMEMBERED)
 def _with_code(number: str, *, grouped: bool) -> bool:
     import phonenumbers
 
@@ -139,13 +143,15 @@ def _parsed(number: str, regions: Sequence[str]) -> Iterator[Any]:
             continue
 
 
-def _valid(number: str, regions: Sequence[str]) -> bool:
+@lru_cache(REMEMBERED)
+def _valid(number: str, regions: tuple[str, ...]) -> bool:
     import phonenumbers
 
     return any(phonenumbers.is_valid_number(parsed) for parsed in _parsed(number, regions))
 
 
-def _possible(number: str, regions: Sequence[str]) -> bool:
+@lru_cache(REMEMBERED)
+def _possible(number: str, regions: tuple[str, ...]) -> bool:
     import phonenumbers
 
     return any(phonenumbers.is_possible_number(parsed) for parsed in _parsed(number, regions))

@@ -13,7 +13,10 @@ from primum.audit.pii import context, national, network, numbers, secrets
 from primum.audit.pii.span import Span
 
 _DIGITS = re.compile(r"\d[\d .()/:\-\u00a0\u202f\u2010\u2011\u2013]{4,}\d")
+_DIGITS_ASCII = re.compile(r"[0-9][0-9 .()/:\-]{4,}[0-9]")
+"""The same in ASCII text, where it is found in half the time."""
 _NO_DIGIT = re.compile(r"\D+")
+_NO_DIGIT_BYTES = bytes(range(0x30)) + bytes(range(0x3A, 0x100))
 _DIGIT_OR_PREFIX = re.compile(r"\d|gh[opsur]_|github_pat_|hf_|glpat-|xox[a-z]-|npm_|pypi-|ya29\.|AIza|sk-|[rsp]k_|SG\.")
 """A key of 20 random letters and digits has no digit at all in 3 of 100 cases; its prefix tells it."""
 LONG = 14
@@ -47,7 +50,8 @@ def scan(text: str, regions: Sequence[str] = numbers.REGIONS) -> list[Span]:
 
 def windows(text: str) -> list[tuple[int, int]]:
     """Return the stretches of text that are worth the detailed patterns, merged and in order."""
-    hits = [match.span() for match in _DIGITS.finditer(text) if _many_digits(match) or _between_letters(match)]
+    rows = (_DIGITS_ASCII if text.isascii() else _DIGITS).finditer(text)
+    hits = [match.span() for match in rows if _many_digits(match) or _between_letters(match)]
     if len(text) >= LONG:
         hits += _long_strings(text)
     if "::" in text or "PAN" in text:
@@ -60,6 +64,8 @@ def windows(text: str) -> list[tuple[int, int]]:
 def _many_digits(match: re.Match[str]) -> bool:
     """Whether a row of digits could be a number of somebody, and not a few decimals: 7 digits, an IP, three pairs."""
     found = match.group()
+    if len(found) < 7:
+        return False
     digits = len(_NO_DIGIT.sub("", found))
     return digits >= 7 or found.count(".") == 3 or (digits == 6 and found.count(" ") >= 2)
 
@@ -73,8 +79,8 @@ def _between_letters(match: re.Match[str]) -> bool:
 
 def _long_strings(text: str) -> Iterator[tuple[int, int]]:
     at = 0
-    for word in text.split():
-        if len(word) >= LONG and _DIGIT_OR_PREFIX.search(word):
+    for word in [word for word in text.split() if len(word) >= LONG]:
+        if _DIGIT_OR_PREFIX.search(word):
             at = text.find(word, at)
             yield at, at + len(word)
             at += len(word)
@@ -107,14 +113,29 @@ def _right(text: str, end: int) -> int:
 
 
 def _window(text: str, start: int, end: int, regions: Sequence[str]) -> Iterator[Span]:
-    yield from secrets.find(text, start, end)
-    yield from network.crypto(text, start, end)
+    """Yield what the patterns find that this stretch can hold at all: by its longest word and its digits."""
+    piece = text[start:end]
+    longest, digits = max(map(len, piece.split()), default=0), _digits(piece)
+    if longest >= secrets.SHORTEST:
+        yield from secrets.find(text, start, end)
+    if longest >= network.SHORTEST_CRYPTO:
+        yield from network.crypto(text, start, end)
     yield from numbers.ibans(text, start, end)
-    yield from network.macs(text, start, end)
+    if longest >= network.SHORTEST_MAC:
+        yield from network.macs(text, start, end)
     yield from network.ips(text, start, end)
-    yield from numbers.cards(text, start, end)
-    yield from national.find(text, start, end)
-    yield from numbers.phones(text, start, end, regions)
+    if digits >= numbers.SHORTEST_CARD:
+        yield from numbers.cards(text, start, end)
+    if digits >= national.FEWEST_DIGITS:
+        yield from national.find(text, start, end)
+    if digits >= numbers.SHORTEST_PHONE:
+        yield from numbers.phones(text, start, end, regions)
+
+
+def _digits(piece: str) -> int:
+    if piece.isascii():
+        return len(piece.encode().translate(None, _NO_DIGIT_BYTES))
+    return len(_NO_DIGIT.sub("", piece))
 
 
 _RANK = {

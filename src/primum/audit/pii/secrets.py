@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from primum.audit.pii.span import Span
 
@@ -52,6 +52,10 @@ _LABELLED_TOKEN = re.compile(
     rf"(?i)(?:(?<![A-Za-z])(?:(?:access|auth|api|bearer|refresh|session|id|oauth|bot|private|deploy|csrf)[_\- ]?)?token"
     rf"{_SAID}|(?<![A-Za-z])bearer[ :]{{1,2}}|authorization: {{0,2}}token ){_VALUE}"
 )
+_LABELLED = ((_LABELLED_TOKEN, ("token", "bearer"), "token"), (_LABELLED_KEY, ("key", "secret"), "api_key"))
+"""Each with the words of which one stands in every match."""
+SHORTEST = 14
+"""No key and no token is shorter, and none has a blank in it."""
 _PRIVATE = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
 _PLACEHOLDER = re.compile(r"(?i)your[_\-]|[_\-]here|x{4}|placeholder|changeme|insert[_\-]|replace[_\-]|dummy")
 LEAST_ENTROPY = 2.8
@@ -65,11 +69,20 @@ def find(text: str, start: int, end: int) -> Iterator[Span]:
     for match in _KEY.finditer(text, start, end):
         if match.group().startswith("AIza") or any(c.isdigit() for c in match.group()):
             yield Span(match.start(), match.end(), "api_key")
-    for pattern, name in ((_LABELLED_TOKEN, "token"), (_LABELLED_KEY, "api_key")):
-        for match in pattern.finditer(text, start, end):
+    for pattern, words, name in _LABELLED:
+        for match in pattern.finditer(text, start, end) if _any_of(words, text, start, end) else ():
             value = match["value"].rstrip(".-/")
             if random_looking(value):
                 yield Span(match.start("value"), match.start("value") + len(value), name)
+
+
+def _any_of(words: Sequence[str], text: str, start: int, end: int) -> bool:
+    """Whether a stretch may hold one of these words in any case (beyond ASCII other letters fold to theirs)."""
+    piece = text[start:end]
+    if not piece.isascii():
+        return True
+    lower = piece.lower()
+    return any(word in lower for word in words)
 
 
 def private_keys(text: str) -> Iterator[Span]:

@@ -15,6 +15,9 @@ from typing import NamedTuple
 from primum.audit.terms.lexicon import Lexicon
 
 WORD = re.compile(r"[^\W_]+")
+_BEYOND = re.compile("[^\\x00-\\x7f]")
+_BLANKED = bytes(c if c < 128 and chr(c).isalnum() else 32 for c in range(256))
+"""ASCII letters and digits as they are, blanks for the rest."""
 # What stands before is looked at after the letter: a pattern that opens with a letter is searched ten times as fast.
 _I = re.compile(r"[Ii](?<![\w.].)(?:(?<=I)(?!\w|\.\w)|(?<=i)(?![\w.)]))")
 _US, _IT = (re.compile(rf"[{w[0].upper()}{w[0]}]{w[1]}(?<![^\W_]..)(?![^\W_])") for w in ("us", "it"))
@@ -33,6 +36,7 @@ class _Long(NamedTuple):
     axis: str
     term: str
     pattern: re.Pattern[str]
+    words: frozenset[str]
 
 
 class Matcher:
@@ -46,25 +50,38 @@ class Matcher:
         for axis, terms in lexicon.axes.items():
             for term in terms:
                 self._add(axis, term)
-        self._known = frozenset(self._groups) | self._single.keys() | self._long.keys()
+        parts = [word for longs in self._long.values() for long in longs for word in long.words]
+        known = frozenset(self._groups) | self._single.keys() | frozenset(parts)
+        self._known = known
+        self._ascii = frozenset(word.encode() for word in known if word.isascii())
 
     def _add(self, axis: str, term: str) -> None:
         parts = WORD.findall(term.lower())
         if parts == [term.lower()]:
             self._single[term.lower()] = (axis, term)
         elif parts:
-            self._long.setdefault(parts[0], []).append(_Long(axis, term, _phrase(term)))
+            self._long.setdefault(parts[0], []).append(_Long(axis, term, _phrase(term), frozenset(parts)))
 
     def __call__(self, text: str) -> Mentions:
         """Return what a text mentions."""
-        found = self._known.intersection(WORD.findall(text.lower()))
+        found = self._words(text)
         if not found:
             return Mentions((), ())
         groups = {group for word in found if (group := self._groups.get(word)) and self._is_pronoun(word, text)}
         terms = [self._single[word] for word in found if word in self._single]
         for word in self._long.keys() & found:
-            terms += [(long.axis, long.term) for long in self._long[word] if long.pattern.search(text)]
+            for long in self._long[word]:
+                if (long.words <= found or not text.isascii()) and long.pattern.search(text):
+                    terms.append((long.axis, long.term))
         return Mentions(_with_unions(groups), tuple(sorted(terms)))
+
+    def _words(self, text: str) -> frozenset[str]:
+        """Return the known words of a text; without a pattern and a string a word where only ASCII has letters."""
+        lower = text.lower()
+        if lower.isascii() or not any(map(str.isalnum, _BEYOND.findall(lower))):
+            words = lower.encode("ascii", "replace").translate(_BLANKED).split()
+            return frozenset(map(bytes.decode, self._ascii.intersection(words)))
+        return self._known.intersection(WORD.findall(lower))
 
     def _is_pronoun(self, word: str, text: str) -> bool:
         if not self._english or word not in _CHECKED:

@@ -1,0 +1,227 @@
+"""The page about the audit's speed, memory and accuracy, and its plot; everything from the measured JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import log10
+from pathlib import Path
+from typing import Any
+
+from primum.core.stats import wilson
+from primum.core.store import write_text
+
+Facts = dict[str, Any]
+NAMES = {"filler": "made-up text, 1 in 10 with personal information", "medical": "medical questions and abstracts"}
+THREE, STEP = "language + pii + terms", "near-duplicates"
+
+
+def write(held: Facts, path: Path) -> None:
+    """Write the page, and beside it the plot where scale was measured."""
+    picture = path.with_name("audit-scale.svg")
+    if "scale" in held:
+        write_text(picture, plot(held["scale"]["runs"]))
+    parts = [_head(held), _speed(held.get("speed")), _scale(held.get("scale"), picture.name),
+             _accuracy(held.get("accuracy")), _language(held.get("language"))]  # fmt: skip
+    write_text(path, "\n".join(part for part in parts if part))
+
+
+def _head(held: Facts) -> str:
+    made = [facts["machine"] for facts in held.values()]
+    dates = " and ".join(sorted({one["date"] for one in made}))
+    packages = ", ".join(f"{name} {number}" for name, number in sorted(_merged(made).items()))
+    cores = ", ".join(sorted({str(one["cores"]) for one in made}))
+    python = ", ".join(sorted({one["python"] for one in made}))
+    return f"""# The audit: speed, memory, accuracy
+
+Made by `python benchmarks/audit.py accuracy|speed|scale|language` and `page` on {dates}.
+Python {python}, {cores} cores, {packages}. Intervals are 95% (Wilson).
+"""
+
+
+def _merged(made: Sequence[Facts]) -> dict[str, str]:
+    return {name: number for one in made for name, number in one["packages"].items()}
+
+
+# ---------------------------------------------------------------- speed
+
+
+def _speed(facts: Facts | None) -> str:
+    if not facts:
+        return ""
+    lines = [f"""## Speed of one core, documents of about 1 kB
+
+Each figure is the median of {facts["repeats"]} repeats, taken in turns (lowest to highest in brackets). Other work was
+running on the machine (load {facts["load"]:.1f}), so the rates by CPU time are the ones to read; it slows these too,
+through shared caches and memory. The first rows read JSON lines and write attributes; `near-duplicates` is the whole
+step behind that: signatures, groups, and the file that names the repeats."""]  # fmt: skip
+    for name, text in facts["texts"].items():
+        lines.append(f"""
+**{NAMES[name]}** ({text["documents"]:,} documents, {text["bytes"] / 1e6:.1f} MB)
+
+| | MB/s of CPU time | documents/s of CPU time | MB/s by the clock |
+|---|---|---|---|""")
+        for what, row in text["steps"].items():
+            cpu = row["cpu"]
+            lines.append(f"| {what} | {cpu['mb']:.1f} [{cpu['low']:.1f}, {cpu['high']:.1f}] | {cpu['documents']:,.0f} "
+                         f"| {row['wall']['mb']:.1f} |")  # fmt: skip
+    lines += ["", _bars(facts["texts"])]
+    return "\n".join(lines) + "\n"
+
+
+def _bars(texts: Facts) -> str:
+    rows = ["| bar | " + " | ".join(NAMES[name] for name in texts) + " |", "|---|" + "---|" * len(texts)]
+    goals: list[tuple[str, str, Callable[[Facts], float], float]] = [
+        ("the three together, MB/s: at least 5", THREE, lambda row: row["mb"], 5),
+        ("near-duplicates, documents/s: at least 50,000", STEP, lambda row: row["documents"], 50_000),
+    ]
+    for title, what, value, least in goals:
+        cells = []
+        for text in texts.values():
+            number = value(text["steps"][what]["cpu"])
+            cells.append(f"{number:,.0f}" if number > 100 else f"{number:.1f}")
+            cells[-1] += " (met)" if number >= least else " (not met)"
+        rows.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+# ---------------------------------------------------------------- scale
+
+
+def _scale(facts: Facts | None, picture: str) -> str:
+    if not facts:
+        return ""
+    runs = facts["runs"]
+    rates = [run["bytes"] / 1e6 / run["cpu"] for run in runs]
+    memory = sorted(run["memory"] / 1e6 for run in runs)
+    lines = [f"""## Size: seconds and memory
+
+Whole runs of `primum audit` with one worker and the default steps (start, page and card included), each in a process
+of its own; memory is the largest resident size. Other work was running. From {_mb(runs[0])} to {_mb(runs[-1])}:
+{rates[0]:.1f} to {rates[-1]:.1f} MB a second of CPU time, {memory[0]:.0f} to {memory[-1]:.0f} MB of memory.
+
+![CPU seconds and memory by size of the corpus]({picture})
+
+| corpus | CPU seconds | MB/s of CPU time | seconds by the clock | memory |
+|---|---|---|---|---|"""]  # fmt: skip
+    lines += [f"| {_mb(run)} | {run['cpu']:.1f} | {rate:.1f} | {run['wall']:.1f} | {run['memory'] / 1e6:.0f} MB |"
+              for run, rate in zip(runs, rates, strict=True)]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def _mb(run: Facts) -> str:
+    return f"{run['bytes'] / 1e6:,.0f} MB"
+
+
+def plot(runs: Sequence[Facts]) -> str:
+    """Return two panels as SVG over the corpus's size: CPU seconds (both axes in powers of ten) and memory."""
+    sizes = [log10(run["bytes"] / 1e6) for run in runs]
+    seconds = [log10(run["cpu"]) for run in runs]
+    memory = [run["memory"] / 1e6 for run in runs]
+    across = (int(min(sizes)), -int(-max(sizes) // 1))
+    up = (int(min(seconds) // 1), -int(-max(seconds) // 1))
+    most = -int(-max(memory) * 1.2 // 100) * 100
+    powers = [(power, f"{10**power:g}") for power in range(up[0], up[1] + 1)]
+    steps = [(most * part / 4, f"{most * part / 4:.0f}") for part in range(5)]
+    panels = [
+        _panel(60, "CPU seconds", sizes, seconds, across, up, powers),
+        _panel(440, "largest memory, MB", sizes, memory, across, (0, most), steps),
+    ]
+    style = (
+        "text{font:12px sans-serif;fill:#333}line{stroke:#ccc}polyline{fill:none;stroke:#1f5fa8;stroke-width:2}"
+        "circle{fill:#1f5fa8}rect{fill:#fff}"
+    )
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 740 300" role="img" '
+        'aria-label="CPU seconds and largest memory by size of the corpus">'
+        f'<style>{style}</style><rect width="740" height="300"/>{"".join(panels)}</svg>\n'
+    )
+
+
+def _panel(
+    left: int, title: str, x: Sequence[float], y: Sequence[float], across: tuple[float, float], up: tuple[float, float],
+    marks: Sequence[tuple[float, str]],
+) -> str:  # fmt: skip
+    wide, high, top = 280, 210, 40
+    place_x = lambda value: left + wide * (value - across[0]) / (across[1] - across[0])  # noqa: E731
+    place_y = lambda value: top + high * (1 - (value - up[0]) / (up[1] - up[0]))  # noqa: E731
+    parts = [f'<text x="{left}" y="24">{title}</text>']
+    for value, label in marks:
+        at = place_y(value)
+        parts.append(f'<line x1="{left}" x2="{left + wide}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        parts.append(f'<text x="{left - 6}" y="{at + 4:.1f}" text-anchor="end">{label}</text>')
+    for power in range(int(across[0]), int(across[1]) + 1):
+        parts.append(
+            f'<text x="{place_x(power):.1f}" y="{top + high + 18}" text-anchor="middle">{10**power:,} MB</text>'
+        )
+    points = [(place_x(a), place_y(b)) for a, b in zip(x, y, strict=True)]
+    parts.append(f'<polyline points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in points)}"/>')
+    parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4"/>' for a, b in points]
+    return "".join(parts)
+
+
+# ---------------------------------------------------------------- accuracy and language
+
+
+def _accuracy(facts: Facts | None) -> str:
+    if not facts:
+        return ""
+    ours, other = facts["finders"]["primum"], facts["finders"].get("presidio", {})
+    kinds = [kind for kind in ours if kind != "all"]
+    kinds += [kind for kind in other if kind not in ours]
+    beside = (
+        f", beside the pattern recognizers of Presidio {facts['presidio']} (from a score of 0.3 on)" if other else ""
+    )
+    lines = [f"""## Personal information: recall and precision
+
+{facts["texts"]:,} made-up texts (seed {facts["seed"]}), each with two planted items of 12 types, three look-alikes that
+are none (versions, private addresses, ISBNs, order numbers, hashes, ...) and sentences without numbers
+(benchmarks/planted.py){beside}.
+An item is found where a finding of its type overlaps it; a finding that overlaps no item of its type is wrong.
+A dash: no recognizer for it.
+
+| type | planted | recall, primum | recall, Presidio | precision, primum | precision, Presidio |
+|---|---|---|---|---|---|"""]  # fmt: skip
+    for kind in kinds:
+        one, two = ours.get(kind), other.get(kind)
+        planted = (one or two or {"planted": 0})["planted"]
+        lines.append(f"| {kind} | {planted} | {_recall(one)} | {_recall(two)} | {_precise(one)} | {_precise(two)} |")
+    lines.append(_total("all of its types", ours["all"], other.get("all")))
+    if other:
+        same = [kind for kind in other if kind in ours and kind != "all"]
+        lines.append(_total("the types of both", _sum(ours, same), _sum(other, same)))
+    return "\n".join(lines) + "\n"
+
+
+def _sum(rows: Facts, kinds: Sequence[str]) -> Facts:
+    return {key: sum(rows[kind][key] for kind in kinds) for key in ("planted", "found", "wrong")}
+
+
+def _total(title: str, one: Facts, two: Facts | None) -> str:
+    planted = f"{one['planted']}" + (f", {two['planted']}" if two and two["planted"] != one["planted"] else "")
+    return f"| **{title}** | {planted} | {_recall(one)} | {_recall(two)} | {_precise(one)} | {_precise(two)} |"
+
+
+def _recall(row: Facts | None) -> str:
+    return _share(row["found"], row["planted"]) if row else "–"
+
+
+def _precise(row: Facts | None) -> str:
+    return _share(row["found"], row["found"] + row["wrong"]) if row else "–"
+
+
+def _share(part: int, whole: int) -> str:
+    if not whole:
+        return "–"
+    span = wilson(part, whole)
+    return f"{span.value:.3f} [{span.low:.3f}, {span.high:.3f}] n={whole}"
+
+
+def _language(facts: Facts | None) -> str:
+    if not facts:
+        return ""
+    return f"""## Language
+
+A long text is judged by three stretches of {facts["stretch"]} characters, and by the whole where these leave a doubt
+(a probability below {facts["clear"]}). {facts["differ"]} of {facts["texts"]:,} texts (the same two kinds) get another
+language than by reading the whole: {_share(facts["differ"], facts["texts"])}.
+"""
