@@ -23,7 +23,8 @@ from primum.audit.reading.files import Input, expand
 from primum.audit.reading.records import Fields, text_of
 from primum.audit.reading.sources import Limits
 from primum.audit.risk.rules import WEIGHTS
-from primum.audit.risk.step import References, drop, ranked
+from primum.audit.risk.rank import drop, write_ranking
+from primum.audit.risk.step import REPRESENTATION, References
 from primum.audit.settings import Settings, Toxicity, in_order, make
 from primum.audit.steps import ALIASES, DEFAULT, FURTHER
 from primum.audit.terms.lexicon import Lexicon, builtin
@@ -35,7 +36,7 @@ from primum.audit.toxicity.summary import summarise as toxicity_summary
 from primum.core.config import Config
 from primum.core.errors import Exit, UsageError, did_you_mean
 from primum.core.records import JsonDict, digest
-from primum.core.store import read_json, read_jsonl, write_json, write_jsonl, write_text
+from primum.core.store import read_json, read_jsonl, write_json, write_text
 from primum.pipeline.terminal import Terminal
 from primum.prompts.decontaminate import benchmarks_at
 from primum.prompts.embedded import embedded
@@ -45,7 +46,7 @@ from primum.report.audit_card import croissant
 from primum.report.audit_page import audit_page
 from primum.report.audit_words import closing_lines
 
-VERSION = 2
+VERSION = 3
 """Raised when the same input and settings give other shards than before."""
 FACTS, PAGE, CARD = "audit.json", "audit.html", "croissant.json"
 STEPS = (*DEFAULT, *FURTHER)
@@ -90,7 +91,7 @@ class AuditConfig(Config):
     seed: int = Field(default=0, description="of the sample")
     risk_model: str | None = Field(
         default=None,
-        description="risk: also ask this model how harmful each request looks to it (`embedded`, hub id, folder)",
+        description="risk: also ask this model how harmful each request and answer looks (`embedded`, hub id, folder)",
     )
     drop: bool = Field(default=False, description="risk: write clean.jsonl and dropped.jsonl with the reasons")
     drop_at: float = Field(default=1.0, gt=0, description="risk: the score from which a row is dropped")
@@ -100,6 +101,10 @@ class AuditConfig(Config):
         default=0.25, gt=0, le=1, description="propose to exclude a source with this share of documents holding PII"
     )
     regions: tuple[str, ...] = Field(
+    drop_share: float | None = Field(
+        default=None, ge=0, le=1,
+        description="risk: drop at least this share, the riskiest by rank (default: 0.05 with --risk-model, else 0)",
+    )  # fmt: skip
         default=REGIONS, description="country whose national phone formats are known (ISO 3166)"
     )
     text_field: str = Field(default="", description="the field with the text (default: text, content, messages, ...)")
@@ -189,6 +194,8 @@ def settings_of(config: AuditConfig) -> Settings:
         config.mask,
         config.drop,
         Toxicity(config.classifier, config.toxic_label, config.sample, config.seed),
+    if config.drop_share is not None and not config.drop:
+        raise UsageError("--drop-share without --drop", cure="add --drop")
         _benchmarks(config) if "contamination" in steps else {},
         _references(config.risk_model) if config.risk_model and "risk" in steps else None,
     )
@@ -302,7 +309,8 @@ def findings(
         if not settings.benchmarks:
             facts["contamination"]["note"] = "no benchmark at hand; name one with --benchmark"
     if "risk" in steps:
-        rules = {name: summary.rows(counts, "risk_rules")[name] for name in WEIGHTS}
+        names = (*WEIGHTS, REPRESENTATION) if config.risk_model else tuple(WEIGHTS)
+        rules = {name: summary.rows(counts, "risk_rules")[name] for name in names}
         found = summary.rows(counts, "risk")
         facts["risk"] = {"documents": found["documents"], "flagged": found["flagged"], "rules": rules}
         facts["risk"]["model"] = config.risk_model
@@ -316,7 +324,10 @@ def _toxicity(settings: Settings, counts: Counts) -> JsonDict:
     return facts | {"bias": bias.table(classifier(chosen.classifier, chosen.label), settings.lexicon.axes, THRESHOLD)}
 
 
-MOST_RANKED = 10_000
+RANKED, LEAST_RANKED = 0.1, 100
+"""Share of the documents that risk.jsonl ranks, and how many at least."""
+DROPPED = 0.05
+"""Share of the rows that a representation score drops: it has no line of its own between harmless and harmful."""
 
 
 def _conclude(config: AuditConfig, settings: Settings, work: Path, stems: Sequence[str], facts: JsonDict) -> None:
@@ -326,12 +337,11 @@ def _conclude(config: AuditConfig, settings: Settings, work: Path, stems: Sequen
         facts["duplicates"] = duplicate_findings(work, stems, config.near, out / "duplicates.jsonl")
         facts["files"]["duplicates"] = str(out / "duplicates.jsonl")
     if "risk" in settings.steps:
-        rows = ranked(work, stems, min(MOST_RANKED, max(facts["documents"] // 10, 100)))
-        write_jsonl(out / "risk.jsonl", rows)
+        facts["risk"]["first"] = write_ranking(work, stems, RANKED, LEAST_RANKED, out / "risk.jsonl")
         facts["files"]["risk"] = str(out / "risk.jsonl")
-        facts["risk"]["first"] = rows[:MOST_SHOWN]
     if config.drop:
-        facts["risk"] |= drop(work, stems, config.drop_at, out)
+        share = config.drop_share if config.drop_share is not None else DROPPED if config.risk_model else 0.0
+        facts["risk"] |= drop(work, stems, config.drop_at, share, out)
         facts["files"] |= {"clean": str(out / "clean.jsonl"), "dropped": str(out / "dropped.jsonl")}
 
 
