@@ -289,7 +289,7 @@ def findings(
     facts: JsonDict = {
         "primum": __version__, "verb": "audit", "corpus": [one.place for one in inputs], "out": config.out,
         "steps": list(steps), "documents": corpus["documents"], "characters": corpus["characters"],
-        "bytes": corpus["bytes"],
+        "bytes": corpus["bytes"], "failed_steps": dict(sorted(summary.rows(counts, "failed_steps").items())),
     }  # fmt: skip
     if "pii" in steps:
         facts["pii"] = summary.pii(counts)

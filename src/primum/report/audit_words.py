@@ -50,6 +50,8 @@ def _skipped(facts: Facts) -> Iterator[str]:
     if skipped.get("total"):
         reasons = ", ".join(f"{words(reason).lower()} {n:,}" for reason, n in skipped["reasons"].items())
         yield f"not read: {skipped['total']:,} ({reasons}); each with its place in skipped.jsonl"
+    for error, n in (facts.get("failed_steps") or {}).items():
+        yield f"  a step broke on {n:,} of these, which is a fault of primum: {clean(error)}"
 
 
 def _pii(facts: Facts) -> Iterator[str]:

@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 
 from primum.audit.reading.document import Document, Skipped
 from primum.audit.reading.sources import Part
+from primum.audit.reading.warc import content_length
 
 TEXT_FIELDS = ("text", "content", "body", "document")
 ASKED = ("instruction", "prompt", "question", "query", "input")
 ANSWERED = ("output", "response", "completion", "answer", "chosen", "reply")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _HEADER = re.compile(rb"(?im)^([a-z\-]+):[ \t]*(.*?)[ \t]*\r?$")
-_CONTENT_LENGTH = re.compile(rb"(?im)^content-length:\s*(\d+)\s*$")
 
 
 class Fields(NamedTuple):
@@ -182,7 +182,7 @@ def _warc(data: bytes, name: str, first: int) -> Iterator[Document | Skipped]:
     while at < len(data):
         end = data.find(b"\r\n\r\n", at) + 4
         head = data[at:end]
-        length = int(_CONTENT_LENGTH.findall(head)[-1])
+        length = content_length(head) or 0
         facts = {key.decode().lower(): value.decode("utf-8", "replace") for key, value in _HEADER.findall(head)}
         if facts.get("warc-type") == "conversion" or facts.get("content-type", "").startswith("text/plain"):
             yield _warc_document(data[end : end + length], facts, f"{name}:record {number}", name)
