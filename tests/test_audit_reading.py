@@ -289,7 +289,6 @@ def test_a_damaged_packed_file_is_named(tmp_path, name, harm):
     else:
         packed = packed[:12] + b"no more of it"
     _, skipped = read(put(tmp_path, name, bytes(packed)))
-    assert skipped[0].reason in ("damaged_file", "broken_json", "invalid_utf8")
     assert "damaged_file" in {one.reason for one in skipped}
 
 
@@ -507,5 +506,4 @@ def test_a_hub_stream_that_breaks_keeps_what_was_read(hub, place, ids, said):
     found, skipped = read(f"hub:{place}")
     assert hub
     assert [one.id for one in found] == ids
-    assert skipped[-1].reason == "damaged_file"
-    assert skipped[-1].detail == f"cannot stream from the hub ({said})"
+    assert [one.detail for one in skipped if one.reason == "damaged_file"] == [f"cannot stream from the hub ({said})"]

@@ -14,7 +14,7 @@ import lzma
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
@@ -248,35 +248,48 @@ def _unpacker(packed: str, file: BinaryIO) -> Any:
     if packed == "bz2":
         return bz2.BZ2File(file)
     if packed == "xz":
-        return _Xz(file)
+        return _Members(file, lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY), 1 << 16)
     try:
         from zstandard import ZstdDecompressor
     except ImportError as error:
         raise MissingExtraError("zstandard, which reads .zst,", "audit") from error
-    return ZstdDecompressor(max_window_size=ZST_WINDOW).stream_reader(file, read_across_frames=True)
+    unpack = ZstdDecompressor(max_window_size=ZST_WINDOW)
+    return _Members(file, unpack.decompressobj, 1 << 10)
 
 
-class _Xz:
-    """The streams of an .xz file one after the other, in bounded memory (lzma.LZMAFile takes whatever is asked for)."""
+class _Members:
+    """The packed streams of a file, one after the other.
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._unpack = file, lzma.LZMADecompressor(memlimit=XZ_MEMORY)
+    lzma.LZMAFile takes whatever memory a header asks for, and zstandard's reader does not tell that a frame breaks off.
+
+    Args:
+        file: what is packed.
+        make: returns what unpacks one stream.
+        piece: bytes that are unpacked at a time, where it cannot be told how much to give: a piece of zstd's may
+            become 32,000 times as long.
+    """
+
+    def __init__(self, file: BinaryIO, make: Callable[[], Any], piece: int) -> None:
+        self._file, self._make, self._piece, self._unpack = file, make, piece, make()
+        self._bounded = hasattr(self._unpack, "needs_input")
 
     def read(self, size: int) -> bytes:
-        """Return up to `size` bytes, none at the end."""
+        """Return about `size` bytes, none at the end."""
         data = b""
         while not data:
             packed = b""
             if self._unpack.eof:
                 packed = self._unpack.unused_data.lstrip(b"\0")  # zeros fill up between streams
                 while not packed:
-                    if not (more := self._file.read(1 << 16)):
+                    if not (more := self._file.read(self._piece)):
                         return b""
                     packed = more.lstrip(b"\0")
-                self._unpack = lzma.LZMADecompressor(memlimit=XZ_MEMORY)
-            elif self._unpack.needs_input and not (packed := self._file.read(1 << 16)):
-                raise EOFError("the file ends inside its stream")
-            data = self._unpack.decompress(packed, size)
+                self._unpack = self._make()
+            elif not self._bounded or self._unpack.needs_input:
+                packed = self._file.read(self._piece)
+                if not packed:
+                    raise EOFError("the file ends inside its stream")
+            data = self._unpack.decompress(packed, size) if self._bounded else self._unpack.decompress(packed)
         return data
 
 
