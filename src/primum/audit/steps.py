@@ -9,6 +9,7 @@ from primum.audit import language
 from primum.audit.notes import Counts, Note, table
 from primum.audit.pii.numbers import REGIONS
 from primum.audit.pii.scan import scan
+from primum.audit.reading.records import text_fields
 from primum.audit.terms.lexicon import Lexicon
 from primum.audit.terms.match import WORD, Matcher, Mentions
 
@@ -27,8 +28,9 @@ class Basics:
     def __call__(self, notes: Sequence[Note], counts: Counts) -> None:
         """Count a block's documents."""
         documents, characters = table(counts, "source_documents"), table(counts, "source_characters")
-        corpus = table(counts, "corpus")
+        corpus, fields = table(counts, "corpus"), table(counts, "text_fields")
         for note in notes:
+            fields["\t".join(text_fields(note.document.row))] += 1
             size = len(note.document.text)
             documents[note.document.source] += 1
             characters[note.document.source] += size
