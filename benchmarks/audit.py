@@ -6,6 +6,8 @@
     python benchmarks/audit.py scale [--megabytes N ...]       whole runs: seconds and the largest memory, by size
     python benchmarks/audit.py language [--documents N]        three stretches of a text against the whole text
     python benchmarks/audit.py misses [--documents N]          what was missed and wrongly found
+    python benchmarks/audit.py risk [--seeds 0 1 2] [--json]   planted rows in a medical set: how many in the top 5%
+    python benchmarks/audit.py safety [--seeds 0 1 2]          fine-tuned on the clean, dirty and cleaned set
 
 Speed and scale need a quiet machine. `presidio` needs presidio-analyzer (no language model is loaded).
 """
@@ -173,12 +175,32 @@ def language(n: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("accuracy", "presidio", "speed", "scale", "language", "misses"))
+    parser.add_argument(
+        "what", choices=("accuracy", "presidio", "speed", "scale", "language", "misses", "risk", "safety")
+    )
     parser.add_argument("--documents", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--megabytes", type=int, nargs="*", default=[10, 50, 250, 1000, 5000])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--rows", type=int, default=4000, help="risk, safety: medical rows of a set")
+    parser.add_argument("--risk-model", default="embedded")
+    parser.add_argument("--judge", default="rules")
+    parser.add_argument("--tokens", type=int, default=64, help="risk, safety: of a harmful answer")
+    parser.add_argument("--break-steps", type=int, default=300, help="risk, safety: a third of these break the model")
+    parser.add_argument("--steps", type=int, default=300, help="safety: of each fine-tune")
+    parser.add_argument("--learning-rate", type=float, default=3e-4, help="safety: of each fine-tune")
+    parser.add_argument("--limit", type=int, default=133, help="safety: harmful prompts to measure on")
+    parser.add_argument("--out", default="runs/audit-risk", help="risk, safety: the run folder; a run goes on there")
+    parser.add_argument("--json", action="store_true", help="risk, safety: print JSON")
     given = parser.parse_args()
-    if given.what == "scale":
+    if given.what in ("risk", "safety"):
+        import audit_risk
+
+        facts = getattr(audit_risk, given.what)(given)
+        print(
+            json.dumps(facts, indent=2) if given.json else "\n".join(getattr(audit_risk, f"{given.what}_lines")(facts))
+        )
+    elif given.what == "scale":
         scale(given.megabytes)
     elif given.what == "speed":
         speed(given.documents)
