@@ -462,8 +462,8 @@ def test_a_remote_object_that_changed_meanwhile_is_not_mixed_with_what_was_done(
     rows = [{"id": str(i), "text": f"An old text, number {i:03d}.", "source": "s"} for i in range(60)]
     memory.pipe("/c/a.jsonl", "".join(json.dumps(row) + "\n" for row in rows).encode())
     command = ("memory://c/a.jsonl", "--out", str(tmp_path / "out"), "--block", "1024", "--steps", "pii", "--only")
-    with monkeypatch.context() as patch:  # interrupted after the pass: every block is done
-        patch.setattr("primum.pipeline.audit.findings", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
+    with monkeypatch.context() as changed:  # interrupted after the pass: every block is done
+        changed.setattr("primum.pipeline.audit.findings", lambda *given: (_ for _ in ()).throw(KeyboardInterrupt))
         assert main(["audit", *command]) != 0
     assert len(list((tmp_path / "out" / "work").glob("*.json"))) > 3
     for row in rows:
