@@ -80,7 +80,7 @@ class Reader:
 
         One more stays: what the last block gives is normalised before it is handed out.
         """
-        network = getattr(self._model.network, "model", None)
+        network: Any = getattr(self._model.network, "model", None)
         if hasattr(getattr(network, "layers", None), "append"):
             network.layers = network.layers[: layer + 2]
 
