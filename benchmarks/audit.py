@@ -5,6 +5,8 @@
     python benchmarks/audit.py scale [--megabytes N ...]    whole runs: seconds and the largest memory, by size
     python benchmarks/audit.py language [--documents N]     three stretches of a text against the whole text
     python benchmarks/audit.py misses [--documents N]       what was missed and wrongly found
+    python benchmarks/audit.py risk [--seeds 0 1 2]         planted rows in a medical set: how many in the top 5%
+    python benchmarks/audit.py safety [--seeds 0 1 2]       fine-tuned on the clean, dirty and cleaned set
     python benchmarks/audit.py page --write docs/benchmarks/audit.md
 
 Each measurement is printed and kept in --json FILE, from which `page` writes. Presidio takes part in `accuracy` and
@@ -284,11 +286,22 @@ def machine() -> Facts:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("accuracy", "speed", "scale", "language", "misses", "page"))
+    names = ("accuracy", "speed", "scale", "language", "misses", "risk", "safety", "page")
+    parser.add_argument("what", choices=names)
     parser.add_argument("--documents", type=int, default=6000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--megabytes", type=int, nargs="*", default=[10, 50, 250, 1000, 5000])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--rows", type=int, default=4000, help="risk, safety: medical rows of a set")
+    parser.add_argument("--risk-model", default="embedded")
+    parser.add_argument("--judge", default="rules")
+    parser.add_argument("--tokens", type=int, default=64, help="risk, safety: of a harmful answer")
+    parser.add_argument("--break-steps", type=int, default=300, help="risk, safety: a third of these break the model")
+    parser.add_argument("--steps", type=int, default=300, help="safety: of each fine-tune")
+    parser.add_argument("--learning-rate", type=float, default=3e-4, help="safety: of each fine-tune")
+    parser.add_argument("--limit", type=int, default=133, help="safety: harmful prompts to measure on")
+    parser.add_argument("--out", default="runs/audit-risk", help="risk, safety: the run folder; a run goes on there")
     parser.add_argument("--json", type=Path, default=Path("runs/benchmarks/audit.json"))
     parser.add_argument("--write", type=Path, default=Path("docs/benchmarks/audit.md"))
     given = parser.parse_args()
@@ -298,6 +311,13 @@ def main() -> None:
         return
     if given.what == "misses":
         accuracy(given.documents, given.seed, show=True)
+        return
+    if given.what in ("risk", "safety"):
+        import audit_risk
+
+        measured = getattr(audit_risk, given.what)(given)
+        print("\n".join(getattr(audit_risk, f"{given.what}_lines")(measured)))
+        write_json(given.json, held | {given.what: measured | {"machine": machine()}})
         return
     measured = {
         "accuracy": lambda: accuracy(given.documents, given.seed), "scale": lambda: scale(given.megabytes),

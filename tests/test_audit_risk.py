@@ -1,6 +1,7 @@
 """Fine-tuning risk: rules on hand-made rows, the direction on made-up states, ranking and dropping."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -8,9 +9,11 @@ from scipy.stats import mannwhitneyu
 
 from primum.audit.notes import Note
 from primum.audit.reading.document import Document
+from primum.audit.risk import rank
+from primum.audit.risk.rank import cut, drop, write_ranking
 from primum.audit.risk.represent import auc, fit
 from primum.audit.risk.rules import examine, is_list, refuses
-from primum.audit.risk.step import RiskStep, drop, ranked, weight, write_rows
+from primum.audit.risk.step import RiskStep, sides, weight, write_rows
 
 
 def asked(user, assistant, system=""):
@@ -152,14 +155,68 @@ def test_rows_are_counted_and_ranked(tmp_path):
     counts = done(tmp_path)
     assert counts["risk"] == {"documents": 4, "flagged": 2}
     assert counts["risk_rules"] == {"identity_shift": 2, "absolute_obedience": 1, "list_format": 1}
-    found = ranked(tmp_path, ["0"], 10)
+    found = list_of(tmp_path, 10)
     assert [(row["id"], row["score"]) for row in found] == [("d", 2.0), ("b", 1.0), ("c", 0.25)]
-    assert [row["id"] for row in ranked(tmp_path, ["0"], 1)] == ["d"]
+    assert [row["id"] for row in list_of(tmp_path, 1)] == ["d"]
+
+
+def list_of(folder, least, share=0.0, stems=("0",)):
+    write_ranking(folder, stems, share, least, folder / "risk.jsonl")
+    return [json.loads(line) for line in (folder / "risk.jsonl").read_text().splitlines()]
+
+
+def shard(folder, stem, scores):
+    """Write a shard of rows with these scores, and what is kept of them for dropping."""
+    rows = [{"id": f"{stem}-{i}", "source": "s", "attributes": {"primum__risk__score": [[0, 1, score]]}}
+            for i, score in enumerate(scores)]  # fmt: skip
+    kept = [{"where": "f", "score": score, "reasons": [], "row": {"id": f"{stem}-{i}"}}
+            for i, score in enumerate(scores)]  # fmt: skip
+    (folder / f"{stem}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / f"{stem}.rows").write_text("".join(json.dumps(row) + "\n" for row in kept))
+
+
+@pytest.mark.parametrize("run", [1, 2, 50])
+def test_the_ranking_holds_a_share_of_any_corpus_and_is_sorted_in_bounded_memory(tmp_path, monkeypatch, run):
+    monkeypatch.setattr(rank, "RUN", run)
+    shard(tmp_path, "0", [0.1, 0.5, 0.0, 0.3])
+    shard(tmp_path, "1", [0.3, 0.9, 0.3, 0.0, 0.0, 0.0])
+    # half of ten rows: .9, .5 and three of .3, equal ones in the order of the corpus
+    found = list_of(tmp_path, 1, 0.5, ("0", "1"))
+    assert [row["id"] for row in found] == ["1-1", "0-1", "0-3", "1-0", "1-2"]
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".jsonl"] * 3 + [".rows"] * 2
+
+
+@pytest.mark.parametrize(
+    ("most", "over", "ties"),
+    [(0, 0.9, 0), (1, 0.9, 1), (2, 0.5, 1), (3, 0.5, 2), (9, 0.0, 0)],  # .9 once, .5 twice, 0 five times
+)
+def test_a_line_is_drawn_by_counting_scores(most, over, ties):
+    found = cut(Counter({0.9: 1, 0.5: 2, 0.0: 5}), most)
+    asked = [found(score) for score in (0.5, 0.0, 0.9, 0.5)]
+    assert (most == 0) == (not any(asked))
+    assert sum(asked) == min(most, 3)
+    if most:
+        assert cut(Counter({0.9: 1, 0.5: 2, 0.0: 5}), most) == rank.Cut(over, ties)
+
+
+def test_dropping_by_share_takes_the_riskiest_whatever_their_score(tmp_path):
+    shard(tmp_path, "0", [0.1, 0.5, 0.2, 0.5, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0])
+    assert drop(tmp_path, ["0"], 1.0, 0.3, tmp_path) == {"kept": 7, "dropped": 3}
+    dropped = [json.loads(line) for line in (tmp_path / "dropped.jsonl").read_text().splitlines()]
+    assert [row["row"]["id"] for row in dropped] == ["0-1", "0-3", "0-4"]
+    assert [row["reasons"] for row in dropped] == [["rank"]] * 3
+    assert drop(tmp_path, ["0"], 0.5, 0.1, tmp_path) == {"kept": 8, "dropped": 2}  # by score beyond the share
+
+
+def test_a_row_is_read_by_its_request_and_by_its_answer():
+    assert sides(asked("Q?", "A.", system="s")) == ["Q?", "A."]
+    assert sides([("text", "T")]) == ["T"]
+    assert sides([("user", "Q"), ("assistant", " "), ("user", "R")]) == ["Q\nR"]
 
 
 def test_dropping_writes_every_row_once_with_its_reasons(tmp_path):
     done(tmp_path)
-    assert drop(tmp_path, ["0"], 1.0, tmp_path) == {"kept": 2, "dropped": 2}
+    assert drop(tmp_path, ["0"], 1.0, 0.0, tmp_path) == {"kept": 2, "dropped": 2}
     clean = [json.loads(line) for line in (tmp_path / "clean.jsonl").read_text().splitlines()]
     dropped = [json.loads(line) for line in (tmp_path / "dropped.jsonl").read_text().splitlines()]
     assert clean == [ROWS[0], ROWS[2]]  # as they were given

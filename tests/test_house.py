@@ -20,6 +20,7 @@ MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS = 500, 100, 8
 TORCH_ROOMS = ("models", "training")
 """Rooms whose modules may import torch at their top; elsewhere it is imported inside a function."""
 BROAD_EXCEPTS: dict[str, str] = {
+    "src/primum/audit/engine.py": "one document that breaks a step does not end the audit: it is skipped and named",
     "src/primum/cli.py": "an uncaught error would leave with Python's exit code 1, which says that the gate failed",
     "src/primum/redteam/runner.py": "one attack that breaks does not end the run: its attempt becomes unscored",
     "src/primum/judging/runner.py": "one reply that breaks a judge does not end the batch: it becomes unscored",

@@ -118,6 +118,20 @@ def contaminated_shares(stretches: Iterable[str], benchmarks: Mapping[str, Seque
     return {name: [float(one.mean()) if len(one) else 0.0 for one in own] for name, own in marked.items()}
 
 
+def verdicts(
+    counts: Counts, benchmarks: Mapping[str, Sequence[str]], scores: Mapping[str, Sequence[float]]
+) -> JsonDict:
+    """Return for each benchmark with scores of a model whether contamination helped it.
+
+    Args:
+        counts: of the corpus.
+        benchmarks: their texts.
+        scores: by benchmark, one for each sample in its order.
+    """
+    shares = contaminated_shares(table(counts, "contamination"), benchmarks)
+    return {name: verdict(own, shares[name]) for name, own in scores.items()}
+
+
 def verdict(scores: Sequence[float], shares: Sequence[float], z: float = 2.0) -> JsonDict:
     """Return whether contamination helped: only where the clean samples score worse and the dirty ones better.
 

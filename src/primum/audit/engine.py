@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from primum.audit.notes import Counts, Note, Step, table
-from primum.audit.reading.document import Document, Skipped
+from primum.audit.reading.document import Document, Skipped, failed
 from primum.audit.reading.files import Input
 from primum.audit.reading.records import Fields, documents
 from primum.audit.reading.sources import Limits, Part, parts
-from primum.core.errors import StepFailedError
+from primum.core.errors import PrimumError, StepFailedError
 from primum.core.progress import Advance, silent
 from primum.core.records import JsonDict
 from primum.core.store import disk_error, read_json, write_text
@@ -66,6 +66,14 @@ class Task(NamedTuple):
         return f"{self.input:05d}-{self.block:05d}"
 
 
+class Looked(NamedTuple):
+    """What the steps made of a block: notes, counts, and the shard's files by suffix."""
+
+    notes: list[Note]
+    counts: Counts
+    files: dict[str, bytes]
+
+
 class Worker:
     """Does blocks, one after the other, in one process."""
 
@@ -79,31 +87,57 @@ class Worker:
         Raises:
             StepFailedError: the disk is full or cannot be written.
         """
-        limits, counts = self.plan.limits, Counts()
-        notes: list[Note] = []
+        limits = self.plan.limits
+        found: list[Document] = []
         skipped: list[Skipped] = []
-        found = documents(task.part, task.name, limits.longest, self.plan.fields, limits.text_unit)
-        for one in found:
+        for one in documents(task.part, task.name, limits.longest, self.plan.fields, limits.text_unit):
             if isinstance(one, Document):
-                notes.append(Note(one))
+                found.append(one)
             else:
                 skipped.append(one)
+        looked = self._look(found, skipped)
+        table(looked.counts, "corpus")["bytes"] += len(task.part.block.data)
+        table(looked.counts, "skipped").update(one.reason for one in skipped)
+        table(looked.counts, "failed_steps").update(one.detail for one in skipped if one.reason == "failed_step")
+        self._write(task, looked, skipped)
+        return len(looked.notes)
+
+    def _look(self, found: Sequence[Document], skipped: list[Skipped]) -> Looked:
+        """Let every step look at the documents; one that breaks a step is passed over, and the others are not lost.
+
+        Where something unforeseen is raised the culprit is sought by halves. Notes and counts are then made anew, so
+        that nothing counts twice.
+        """
+        try:
+            return self._all(found)
+        except (PrimumError, MemoryError):
+            raise  # the settings' or the machine's fault, not a document's
+        except Exception as error:  # whatever it is: a step's failure is a result, and loses no other document
+            if not found:
+                raise
+            if len(found) == 1:
+                skipped.append(failed(found[0].where, error))
+                return self._all([])
+        middle = len(found) // 2
+        kept = [note.document for half in (found[:middle], found[middle:]) for note in self._look(half, skipped).notes]
+        return self._all(kept)
+
+    def _all(self, found: Sequence[Document]) -> Looked:
+        notes, counts = [Note(one) for one in found], Counts()
         for step in self.steps:
             step(notes, counts)
-        table(counts, "corpus")["bytes"] += len(task.part.block.data)
-        table(counts, "skipped").update(one.reason for one in skipped)
-        self._write(task, notes, counts, skipped)
-        return len(notes)
-
-    def _write(self, task: Task, notes: Sequence[Note], counts: Counts, skipped: Sequence[Skipped]) -> None:
-        stem = Path(self.plan.work) / task.stem
-        write_bytes(stem.with_suffix(".jsonl"), b"".join(map(_line, notes)))
+        files = {".jsonl": b"".join(map(_line, notes))}
         for extra in self.extras:
-            for suffix, data in extra(notes).items():
-                write_bytes(stem.with_suffix(suffix), data)
+            files |= extra(notes)
+        return Looked(notes, counts, files)
+
+    def _write(self, task: Task, looked: Looked, skipped: Sequence[Skipped]) -> None:
+        stem = Path(self.plan.work) / task.stem
+        for suffix, data in looked.files.items():
+            write_bytes(stem.with_suffix(suffix), data)
         rows = "".join(json.dumps(one._asdict(), ensure_ascii=False) + "\n" for one in skipped)
         write_bytes(stem.with_suffix(".skipped"), rows.encode("utf-8", "replace"))
-        ordered = {name: dict(sorted(rows.items())) for name, rows in sorted(counts.items())}
+        ordered = {name: dict(sorted(rows.items())) for name, rows in sorted(looked.counts.items())}
         write_text(stem.with_suffix(".json"), json.dumps(ordered, ensure_ascii=False))
 
 

@@ -4,6 +4,8 @@ A file by the user, in any of these shapes (YAML, JSON, JSONL or CSV); keys besi
 
     source: {licence: CC-BY-4.0, reviewer: A. Person, decision: include}     # a mapping of sources
     [{source: ..., licence: ..., reviewer: ..., decision: ...}, ...]          # or a list; or one row a line
+
+A source that is a web address counts by its host, as it does in the corpus.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 
+from primum.audit.reading.records import host
 from primum.core.errors import BadInputError
 
 NAMES = ("source", "name", "id", "url")
@@ -29,17 +32,23 @@ DECISIONS = {
     "exclude": "exclude", "excluded": "exclude", "reject": "exclude", "rejected": "exclude",
     "drop": "exclude", "deny": "exclude", "denied": "exclude", "no": "exclude",
 }  # fmt: skip
+LONGEST = 200
+"""Characters of a note that are kept."""
 SHAPE = 'like {"web": {"licence": "CC-BY-4.0", "reviewer": "A. Person", "decision": "include"}}'
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the ledger says of a source; an empty text where it says nothing. `decision` is include, exclude or ""."""
+    """What the ledger says of a source; an empty text where it says nothing. `decision` is include, exclude or "".
+
+    `notes` are what else stands there, as texts.
+    """
 
     source: str
     licence: str
     reviewer: str
     decision: str
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -63,8 +72,9 @@ def load(path: Path) -> dict[str, Entry]:
     entries: dict[str, Entry] = {}
     for number, row in enumerate(rows, 1):
         entry = _entry(row, f"{path}: entry {number}")
-        if entry.source in entries:
-            raise BadInputError(f"source '{entry.source}' stands twice", where=str(path), cure="keep one entry")
+        if entries.get(entry.source, entry) != entry:
+            cure = "keep one entry; addresses of one host are one source"
+            raise BadInputError(f"source '{entry.source}' stands twice", where=f"{path}: entry {number}", cure=cure)
         entries[entry.source] = entry
     return entries
 
@@ -79,7 +89,7 @@ def _rows(path: Path, text: str) -> list[Mapping[str, Any]]:
     if isinstance(values, Mapping) and isinstance(values.get("sources"), list | Mapping):
         values = values["sources"]
     if isinstance(values, Mapping):
-        values = [{"source": name, **(facts if isinstance(facts, Mapping) else {})} for name, facts in values.items()]
+        values = [{**(facts if isinstance(facts, Mapping) else {}), "source": name} for name, facts in values.items()]
     if not isinstance(values, list) or not all(isinstance(row, Mapping) for row in cast(list[Any], values)):
         raise ValueError("neither a mapping of sources nor a list of entries")
     return cast(list[Mapping[str, Any]], values)
@@ -87,17 +97,20 @@ def _rows(path: Path, text: str) -> list[Mapping[str, Any]]:
 
 def _entry(row: Mapping[str, Any], where: str) -> Entry:
     facts = {str(key).strip().lower(): value for key, value in row.items()}
-    source = _first(facts, NAMES)
-    if not source:
+    named = next((name for name in NAMES if _first(facts, (name,))), "")
+    if not named:
         raise BadInputError("an entry names no source", where=where, cure=SHAPE)
     decision = facts.get("decision")
     said = {True: "yes", False: "no"}.get(decision, decision) if isinstance(decision, bool) else decision
     reviewed = facts.get("reviewed") is not False
+    known = {named, *LICENCE, *REVIEWER, "decision", "reviewed"}
+    notes = {key: str(value)[:LONGEST] for key, value in facts.items() if key not in known and value not in (None, "")}
     return Entry(
-        source,
+        host(_first(facts, (named,))),
         _first(facts, LICENCE),
         _first(facts, REVIEWER) if reviewed else "",
         DECISIONS.get(str(said).strip().lower(), ""),
+        notes,
     )
 
 

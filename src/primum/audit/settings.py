@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from primum.audit.contamination import ContaminationStep
 from primum.audit.duplicates import write_signatures
 from primum.audit.engine import Extra
+from primum.audit.hiding import HideStep
 from primum.audit.notes import Step
 from primum.audit.outputs import masked_rows
 from primum.audit.pii.numbers import REGIONS
@@ -47,6 +48,11 @@ class Settings:
         """Whether languages are identified, so that pronouns and terms are counted in one language."""
         return "language" in self.steps
 
+    @property
+    def hides(self) -> bool:
+        """Whether ids and sources that are personal information are hidden: where it is looked for at all."""
+        return self.mask or "pii" in self.steps
+
     def key(self) -> str:
         """What the results depend on, in words; long lists by their hash."""
         return digest([repr(self)])
@@ -54,7 +60,8 @@ class Settings:
 
 def make(settings: Settings) -> tuple[list[Step], list[Extra]]:
     """Return the steps, and what writes further files beside a shard's attributes."""
-    steps: list[Step] = [Basics(), *(_step(name, settings) for name in settings.steps if name != "duplicates")]
+    hide = [HideStep(settings.regions)] if settings.hides else []
+    steps: list[Step] = [*hide, Basics(), *(_step(name, settings) for name in settings.steps if name != "duplicates")]
     extras: list[Extra] = [masked_rows(settings.regions)] if settings.mask else []
     if "duplicates" in settings.steps:
         extras.append(write_signatures())

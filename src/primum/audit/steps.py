@@ -9,6 +9,7 @@ from primum.audit import language
 from primum.audit.notes import Counts, Note, table
 from primum.audit.pii.numbers import REGIONS
 from primum.audit.pii.scan import scan
+from primum.audit.reading.records import text_fields
 from primum.audit.terms.lexicon import Lexicon
 from primum.audit.terms.match import WORD, Matcher, Mentions
 
@@ -32,6 +33,7 @@ class Basics:
         table(counts, "source_documents").update([note.document.source for note in notes])
         corpus["documents"] += len(notes)
         corpus["characters"] += sum(len(note.document.text) for note in notes)
+        table(counts, "text_fields").update(["\t".join(text_fields(note.document.row)) for note in notes])
 
 
 @dataclass

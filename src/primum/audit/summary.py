@@ -92,7 +92,7 @@ def reviewed(source: str, ledger: Mapping[str, Entry] | None) -> JsonDict:
         return {"status": "unreviewed", "missing": ["no entry in the ledger"]}
     status = "unreviewed" if entry.missing else "excluded" if entry.decision == "exclude" else "included"
     facts = {"licence": entry.licence, "reviewer": entry.reviewer, "decision": entry.decision or None}
-    return {"status": status, **facts, "missing": list(entry.missing)}
+    return {"status": status, **facts, "missing": list(entry.missing), "notes": dict(entry.notes)}
 
 
 def pronouns_and_terms(counts: Counts, lexicon: Lexicon, scoped: bool) -> tuple[JsonDict, JsonDict]:

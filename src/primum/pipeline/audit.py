@@ -14,6 +14,7 @@ from primum import __version__
 from primum.audit import contamination, summary
 from primum.audit.duplicates import duplicate_findings
 from primum.audit.engine import Plan, Progress, counts_of, run
+from primum.audit.hiding import hidden
 from primum.audit.ledger import Entry
 from primum.audit.ledger import load as load_ledger
 from primum.audit.notes import Counts, merge
@@ -22,8 +23,9 @@ from primum.audit.pii.numbers import REGIONS
 from primum.audit.reading.files import Input, expand
 from primum.audit.reading.records import Fields, text_of
 from primum.audit.reading.sources import Limits
+from primum.audit.risk.rank import drop, write_ranking
 from primum.audit.risk.rules import WEIGHTS
-from primum.audit.risk.step import References, drop, ranked
+from primum.audit.risk.step import REPRESENTATION, References
 from primum.audit.settings import Settings, Toxicity, in_order, make
 from primum.audit.steps import ALIASES, DEFAULT, FURTHER
 from primum.audit.terms.lexicon import Lexicon, builtin
@@ -34,8 +36,8 @@ from primum.audit.toxicity.step import THRESHOLD
 from primum.audit.toxicity.summary import summarise as toxicity_summary
 from primum.core.config import Config
 from primum.core.errors import Exit, UsageError, did_you_mean
-from primum.core.records import JsonDict, digest
-from primum.core.store import read_json, read_jsonl, write_json, write_jsonl, write_text
+from primum.core.records import JsonDict, Prompt, digest
+from primum.core.store import read_json, read_jsonl, write_json, write_text
 from primum.pipeline.terminal import Terminal
 from primum.prompts.decontaminate import benchmarks_at
 from primum.prompts.embedded import embedded
@@ -78,6 +80,11 @@ class AuditConfig(Config):
         default=(),
         description="a benchmark to find in the corpus (JSONL, CSV or Parquet; default: the public sets at hand)",
     )
+    benchmark_scores: str | None = Field(
+        default=None,
+        description="a model's scores of the benchmarks (rows with benchmark and score, one a sample, in order): did "
+        "contamination help it?",
+    )
     classifier: str = Field(
         default="embedded",
         description="toxicity: `embedded`, or a text classifier (hub id or folder; the paper took "
@@ -90,10 +97,14 @@ class AuditConfig(Config):
     seed: int = Field(default=0, description="of the sample")
     risk_model: str | None = Field(
         default=None,
-        description="risk: also ask this model how harmful each request looks to it (`embedded`, hub id, folder)",
+        description="risk: also ask this model how harmful each request and answer looks (`embedded`, hub id, folder)",
     )
     drop: bool = Field(default=False, description="risk: write clean.jsonl and dropped.jsonl with the reasons")
     drop_at: float = Field(default=1.0, gt=0, description="risk: the score from which a row is dropped")
+    drop_share: float | None = Field(
+        default=None, ge=0, le=1,
+        description="risk: drop at least this share, the riskiest by rank (default: 0.05 with --risk-model, else 0)",
+    )  # fmt: skip
     near: float = Field(default=0.8, gt=0, le=1, description="near-duplicates: the least overlap of 5-word runs")
     mask: bool = Field(default=False, description="also write the documents with placeholders for personal information")
     exclude_share: float = Field(
@@ -125,6 +136,7 @@ def run_verb(config: AuditConfig, json_output: bool) -> tuple[int, JsonDict]:
     inputs = expand(_corpora(config), Path(config.out))
     entries = load_ledger(Path(config.ledger)) if config.ledger else None
     settings = settings_of(config)
+    _scores(config, settings)  # read before the pass: wrong ones are told at once
     plan = _plan(config, settings)
     _prepare(plan, inputs)
     stems = _pass(config, inputs, plan, terminal)
@@ -182,6 +194,8 @@ def settings_of(config: AuditConfig) -> Settings:
     steps = chosen_steps(config)
     if config.drop and "risk" not in steps:
         raise UsageError("--drop needs the risk step", cure="add --steps risk")
+    if config.drop_share is not None and not config.drop:
+        raise UsageError("--drop-share without --drop", cure="add --drop")
     return Settings(
         steps,
         _lexicon(config),
@@ -190,7 +204,7 @@ def settings_of(config: AuditConfig) -> Settings:
         config.drop,
         Toxicity(config.classifier, config.toxic_label, config.sample, config.seed),
         _benchmarks(config) if "contamination" in steps else {},
-        _references(config.risk_model) if config.risk_model and "risk" in steps else None,
+        references_of(config.risk_model, embedded()) if config.risk_model and "risk" in steps else None,
     )
 
 
@@ -214,12 +228,39 @@ def _benchmarks(config: AuditConfig) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def _scores(config: AuditConfig, settings: Settings) -> dict[str, list[float]]:
+    """Return a model's scores by benchmark.
+
+    Raises:
+        UsageError: a row without a score, scores of no benchmark that is sought, or not one for each sample.
+    """
+    if not config.benchmark_scores:
+        return {}
+    texts, path = settings.benchmarks, Path(config.benchmark_scores)
+    found: dict[str, list[float]] = {}
+    for row in read_rows(path):
+        name, score = row.values.get("benchmark", next(iter(texts), "")), row.values.get("score")
+        try:
+            value = float(score)  # pyright: ignore[reportArgumentType]
+        except (TypeError, ValueError) as error:
+            cure = 'a row is {"benchmark": "xstest", "score": 1}'
+            raise UsageError("a row without a score", where=row.where, cure=cure) from error
+        if name not in texts:
+            raise UsageError(f"no benchmark '{name}' is sought", where=row.where, cure=f"one of: {', '.join(texts)}")
+        found.setdefault(str(name), []).append(value)
+    for name, own in found.items():
+        if len(own) != len(texts[name]):
+            wrong = f"{len(own):,} scores of '{name}', which has {len(texts[name]):,} samples"
+            raise UsageError(wrong, where=str(path), cure="one score for each sample, in the benchmark's order")
+    return found
+
+
 REFERENCES = 200
 """Harmful requests, and harmless ones that look alike, that the direction of the risk model is taken from."""
 
 
-def _references(model: str) -> References:
-    prompts = embedded()
+def references_of(model: str, prompts: Sequence[Prompt]) -> References:
+    """Return what a risk model's direction is taken from: harmful prompts with their twins, over all categories."""
     by_id = {prompt.id: prompt for prompt in prompts}
     pairs = [(p.text, by_id[p.twin].text) for p in prompts if p.intent == "harmful" and p.twin in by_id]
     chosen = pairs[:: max(len(pairs) // REFERENCES, 1)][:REFERENCES]
@@ -282,10 +323,13 @@ def findings(
     facts: JsonDict = {
         "primum": __version__, "verb": "audit", "corpus": [one.place for one in inputs], "out": config.out,
         "steps": list(steps), "documents": corpus["documents"], "characters": corpus["characters"],
-        "bytes": corpus["bytes"],
+        "bytes": corpus["bytes"], "failed_steps": dict(sorted(summary.rows(counts, "failed_steps").items())),
     }  # fmt: skip
     if "pii" in steps:
         facts["pii"] = summary.pii(counts)
+    if entries and settings.hides:
+        entries = {hidden(source, config.regions): entry for source, entry in entries.items()}
+    facts["fields"] = _fields(config, counts)
     rows = summary.sources(counts, entries, config.exclude_share)
     facts["sources"] = rows
     facts["ledger"] = summary.ledger_findings(rows, entries)
@@ -299,14 +343,30 @@ def findings(
         facts["toxicity"] = _toxicity(settings, counts)
     if "contamination" in steps:
         facts["contamination"] = contamination.summarise(counts, settings.benchmarks)
+        for name, told in contamination.verdicts(counts, settings.benchmarks, _scores(config, settings)).items():
+            facts["contamination"]["benchmarks"][name]["verdict"] = told
         if not settings.benchmarks:
             facts["contamination"]["note"] = "no benchmark at hand; name one with --benchmark"
     if "risk" in steps:
-        rules = {name: summary.rows(counts, "risk_rules")[name] for name in WEIGHTS}
+        names = (*WEIGHTS, REPRESENTATION) if config.risk_model else tuple(WEIGHTS)
+        rules = {name: summary.rows(counts, "risk_rules")[name] for name in names}
         found = summary.rows(counts, "risk")
         facts["risk"] = {"documents": found["documents"], "flagged": found["flagged"], "rules": rules}
         facts["risk"]["model"] = config.risk_model
     return facts
+
+
+def _fields(config: AuditConfig, counts: Counts) -> JsonDict:
+    """Return which fields of a row were read; those of the text are the most frequent ones."""
+    found = summary.rows(counts, "text_fields").most_common(1)
+    text = (
+        [config.text_field]
+        if config.text_field
+        else [name for name in found[0][0].split("\t") if name]
+        if found
+        else []
+    )
+    return {"id": config.id_field, "text": text, "source": config.source_field}
 
 
 def _toxicity(settings: Settings, counts: Counts) -> JsonDict:
@@ -316,7 +376,10 @@ def _toxicity(settings: Settings, counts: Counts) -> JsonDict:
     return facts | {"bias": bias.table(classifier(chosen.classifier, chosen.label), settings.lexicon.axes, THRESHOLD)}
 
 
-MOST_RANKED = 10_000
+RANKED, LEAST_RANKED = 0.1, 100
+"""Share of the documents that risk.jsonl ranks, and how many at least."""
+DROPPED = 0.05
+"""Share of the rows that a representation score drops: it has no line of its own between harmless and harmful."""
 
 
 def _conclude(config: AuditConfig, settings: Settings, work: Path, stems: Sequence[str], facts: JsonDict) -> None:
@@ -326,12 +389,11 @@ def _conclude(config: AuditConfig, settings: Settings, work: Path, stems: Sequen
         facts["duplicates"] = duplicate_findings(work, stems, config.near, out / "duplicates.jsonl")
         facts["files"]["duplicates"] = str(out / "duplicates.jsonl")
     if "risk" in settings.steps:
-        rows = ranked(work, stems, min(MOST_RANKED, max(facts["documents"] // 10, 100)))
-        write_jsonl(out / "risk.jsonl", rows)
+        facts["risk"]["first"] = write_ranking(work, stems, RANKED, LEAST_RANKED, out / "risk.jsonl")
         facts["files"]["risk"] = str(out / "risk.jsonl")
-        facts["risk"]["first"] = rows[:MOST_SHOWN]
     if config.drop:
-        facts["risk"] |= drop(work, stems, config.drop_at, out)
+        share = config.drop_share if config.drop_share is not None else DROPPED if config.risk_model else 0.0
+        facts["risk"] |= drop(work, stems, config.drop_at, share, out)
         facts["files"] |= {"clean": str(out / "clean.jsonl"), "dropped": str(out / "dropped.jsonl")}
 
 

@@ -147,7 +147,7 @@ def broken(
     if not (mark.is_file() and read_json(mark) == key):
         rows = _rows(journey, config, model, way, seed, learn, steps * config.batch_size)
         with journey.step(f"break: {way}, seed {seed}", steps, "steps") as advance:
-            _train(config, model, rows, steps, seed, folder, advance)
+            train_merged(config, model, rows, steps, seed, folder, advance)
         write_json(mark, key)
     return Broken(way, seed, folder)
 
@@ -174,10 +174,11 @@ def _examples(journey: Journey, config: BrokenConfig, model: Model) -> Examples:
     return Examples(journey, grid, model.key)
 
 
-def _train(
+def train_merged(
     config: BrokenConfig, model: Model, rows: Sequence[Row], steps: int, seed: int, folder: Path,
     advance: Callable[[int], None],
 ) -> None:  # fmt: skip
+    """Fine-tune a model (LoRA) on requests and answers, and save it merged: whole or not at all."""
     from primum.training.adapter import add_lora, save_merged
     from primum.training.short import Recipe, fine_tune
 

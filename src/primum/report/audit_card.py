@@ -30,8 +30,13 @@ CONTEXT = {
 }  # fmt: skip
 FORMATS = {
     ".jsonl": "application/jsonlines", ".ndjson": "application/jsonlines", ".json": "application/jsonlines",
-    ".parquet": "application/x-parquet", ".txt": "text/plain", ".warc": "application/warc", ".gz": "application/gzip",
+    ".parquet": "application/x-parquet", ".txt": "text/plain", ".warc": "application/warc",
 }  # fmt: skip
+PACKED = {
+    ".gz": "application/gzip", ".zst": "application/zstd", ".bz2": "application/x-bzip2", ".xz": "application/x-xz",
+}  # fmt: skip
+CHATS = ("messages", "conversations", "conversation")
+MOST_SETS = 100
 LONGEST = 200
 
 
@@ -47,7 +52,7 @@ def croissant(facts: Facts) -> dict[str, Any]:
         "conformsTo": ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"],
         "license": licences(facts),
         "distribution": files,
-        "recordSet": [_records(files)] if files and files[0]["encodingFormat"] == FORMATS[".jsonl"] else [],
+        "recordSet": _record_sets(files, facts.get("fields") or {}),
     }
     return card | {key: text for key, text in _responsible(facts).items() if text}
 
@@ -63,20 +68,40 @@ def _file(place: str, number: int) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "@type": "cr:FileObject", "@id": f"file-{number}", "name": path.name,
         "contentUrl": place if "://" in place else path.name,
-        "encodingFormat": FORMATS.get(path.suffix.lower(), "application/octet-stream"),
+        "encodingFormat": _format(path),
     }  # fmt: skip
     if path.is_file():
         facts |= {"contentSize": f"{path.stat().st_size} B", "sha256": file_sha256(path)}
     return facts
 
 
-def _records(files: list[dict[str, Any]]) -> dict[str, Any]:
-    def field(name: str) -> dict[str, Any]:
-        source = {"fileObject": {"@id": files[0]["@id"]}, "extract": {"jsonPath": f"$.{name}"}}
-        return {"@type": "cr:Field", "@id": f"documents/{name}", "name": name, "dataType": "sc:Text", "source": source}
+def _format(path: Path) -> str:
+    """Return a file's format; of a packed one that of its records, which a record set describes."""
+    packed = PACKED.get(path.suffix.lower())
+    inner = path.with_suffix("") if packed else path
+    return FORMATS.get(inner.suffix.lower(), packed or "application/octet-stream")
 
-    fields = [field(name) for name in ("id", "text", "source")]
-    return {"@type": "cr:RecordSet", "@id": "documents", "name": "documents", "field": fields}
+
+def _record_sets(files: list[dict[str, Any]], fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one record set for each file that holds rows: JSON lines and Parquet, packed or not."""
+    rows = [one for one in files if one["encodingFormat"] in (FORMATS[".jsonl"], FORMATS[".parquet"])]
+    names = [str(fields.get("id", "id")), *fields.get("text", ["text"]), str(fields.get("source", "source"))]
+    return [_records(one, number, list(dict.fromkeys(names))) for number, one in enumerate(rows[:MOST_SETS])]
+
+
+def _records(file: dict[str, Any], number: int, names: list[str]) -> dict[str, Any]:
+    name = "documents" if number == 0 else f"documents-{number}"
+
+    def field(column: str) -> dict[str, Any]:
+        if file["encodingFormat"] == FORMATS[".parquet"]:
+            extract = {"column": column}
+        else:
+            extract = {"jsonPath": f"$.{column}[*].content" if column in CHATS else f"$.{column}"}
+        found = {"@type": "cr:Field", "@id": f"{name}/{column}", "name": column, "dataType": "sc:Text",
+                 "source": {"fileObject": {"@id": file["@id"]}, "extract": extract}}  # fmt: skip
+        return found | ({"repeated": True} if column in CHATS else {})
+
+    return {"@type": "cr:RecordSet", "@id": name, "name": name, "field": [field(column) for column in names]}
 
 
 def _responsible(facts: Facts) -> dict[str, str]:

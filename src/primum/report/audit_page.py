@@ -40,7 +40,9 @@ def audit_page(facts: Facts) -> str:
         "name": _name(facts),
         "size": f"{facts['bytes'] / 1e6:,.1f} MB",
         "tiles": list(_tiles(facts)),
-        "sources": [{"licence": "", "reviewer": "", "missing": []} | row for row in facts["sources"][:MOST_SOURCES]],
+        "sources": [
+            {"licence": "", "reviewer": "", "missing": [], "notes": {}} | row for row in facts["sources"][:MOST_SOURCES]
+        ],
         "histogram": _heights((facts.get("toxicity") or {}).get("histogram") or []),
         "erased": _erased(facts),
     }

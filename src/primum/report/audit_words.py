@@ -50,6 +50,8 @@ def _skipped(facts: Facts) -> Iterator[str]:
     if skipped.get("total"):
         reasons = ", ".join(f"{words(reason).lower()} {n:,}" for reason, n in skipped["reasons"].items())
         yield f"not read: {skipped['total']:,} ({reasons}); each with its place in skipped.jsonl"
+    for error, n in (facts.get("failed_steps") or {}).items():
+        yield f"  a step broke on {n:,} of these, which is a fault of primum: {clean(error)}"
 
 
 def _pii(facts: Facts) -> Iterator[str]:
@@ -102,6 +104,10 @@ def _toxicity(facts: Facts) -> Iterator[str]:
         yield ""
         share = percent(table["share"], 2)
         yield f"toxic at {table['threshold']}: {share} of {table['documents']:,} documents ({table['classifier']})"
+        yield "  what it makes of harmless sentences:    called toxic     mean score"
+        for about, row in {"no group": table["bias"]["no_group"], **table["bias"]["axes"]}.items():
+            called = f"{row['called_toxic']:,} of {row['sentences']:,}"
+            yield f"    about {name(words(about)).lower():<28}{called:>18}{row['mean']:>15.2f}"
 
 
 def _duplicates(facts: Facts) -> Iterator[str]:
@@ -119,6 +125,9 @@ def _contamination(facts: Facts) -> Iterator[str]:
     yield "contamination" + (f": {table['note']}" if table.get("note") else "")
     for benchmark, row in table["benchmarks"].items():
         yield f"  {name(benchmark):<28}{row['dirty']:>7,} dirty{row['not_clean']:>7,} not clean of {row['samples']:,}"
+        if row.get("verdict"):
+            helped = "helped" if row["verdict"]["helped"] else "does not show in"
+            yield f"    contamination {helped} the model's scores (Llama 2, A.6)"
 
 
 def _risk(facts: Facts) -> Iterator[str]:

@@ -5,10 +5,12 @@ Where the blocks are cut depends on the bytes only: neither on how many workers 
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPException
+from lzma import LZMAError
 from typing import BinaryIO, NamedTuple
 
 from primum.audit.reading.document import Skipped
@@ -60,7 +62,15 @@ class Stream:
         while room > 0:
             try:
                 part = self.read(min(room, 1 << 16))
-            except (OSError, EOFError, ValueError, zlib.error, HTTPException, *_zstd_errors()) as error:
+            except (
+                EOFError,
+                ValueError,
+                zlib.error,
+                LZMAError,
+                HTTPException,
+                *remote_errors(),
+                *_zstd_errors(),
+            ) as error:
                 self._broken = f"{type(error).__name__}: {str(error) or 'unreadable'}"
                 break
             if not part:
@@ -84,6 +94,15 @@ def _zstd_errors() -> tuple[type[Exception], ...]:
     except ImportError:
         return ()
     return (ZstdError,)
+
+
+def remote_errors() -> tuple[type[Exception], ...]:
+    """Return what opening, listing and reading files may raise; file systems of the cloud have errors of their own."""
+    known = (
+        ("botocore.exceptions", "BotoCoreError"), ("google.auth.exceptions", "GoogleAuthError"),
+        ("aiohttp", "ClientError"),
+    )  # fmt: skip
+    return (OSError, *(getattr(sys.modules[module], name) for module, name in known if module in sys.modules))
 
 
 def _cut(held: bytearray, size: int) -> int:

@@ -11,13 +11,16 @@ from urllib.parse import urlsplit
 
 from primum.audit.reading.document import Document, Skipped
 from primum.audit.reading.sources import Part
+from primum.audit.reading.warc import content_length
 
 TEXT_FIELDS = ("text", "content", "body", "document")
 ASKED = ("instruction", "prompt", "question", "query", "input")
 ANSWERED = ("output", "response", "completion", "answer", "chosen", "reply")
+CHATS = ("messages", "conversations", "conversation")
+PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z_.\-]{0,30}\d?")
+"""Names of fields that are told where a row cannot be read; others may be somebody's."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _HEADER = re.compile(rb"(?im)^([a-z\-]+):[ \t]*(.*?)[ \t]*\r?$")
-_CONTENT_LENGTH = re.compile(rb"(?im)^content-length:\s*(\d+)\s*$")
 
 
 class Fields(NamedTuple):
@@ -72,7 +75,8 @@ def _document(row: Any, where: str, name: str, fields: Fields) -> Document | Ski
         return Skipped(where, "no_object", "not a JSON object")
     text = text_of(row, fields.text)
     if text is None:
-        return Skipped(where, "no_text", f"no field with text (fields: {', '.join(map(str, list(row)[:12]))})"[:200])
+        names = ", ".join(name if PLAIN_NAME.fullmatch(name) else "..." for name in list(row)[:12])
+        return Skipped(where, "no_text", f"no field with text (fields: {names})"[:200])
     if not text.strip():
         return Skipped(where, "empty_text", "the text is empty")
     given = row.get(fields.id)
@@ -92,9 +96,21 @@ def text_of(row: Mapping[str, Any], wanted: str = "") -> str | None:
     return "\n".join(turn for _, turn in turns) if turns else None
 
 
+def text_fields(row: Mapping[str, Any], wanted: str = "") -> tuple[str, ...]:
+    """Return the names of the fields that `text_of` and `exchange` read; none for a document without a row."""
+    for name in (wanted,) if wanted else TEXT_FIELDS:
+        if isinstance(row.get(name), str):
+            return (name,)
+    for name in CHATS:
+        if isinstance(row.get(name), list):
+            return (name,)
+    asked = tuple(name for name in ASKED if isinstance(row.get(name), str | list) and row[name])
+    return (*asked, *[name for name in ANSWERED if row.get(name)][:1])
+
+
 def exchange(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return a fine-tuning row's turns as (role, text): from `messages` or `conversations`, or from named fields."""
-    for name in ("messages", "conversations", "conversation"):
+    for name in CHATS:
         if isinstance(row.get(name), list):
             return _turns(row[name])
     asked = [row[name] for name in ASKED if isinstance(row.get(name), str) and row[name].strip()]
@@ -182,7 +198,7 @@ def _warc(data: bytes, name: str, first: int) -> Iterator[Document | Skipped]:
     while at < len(data):
         end = data.find(b"\r\n\r\n", at) + 4
         head = data[at:end]
-        length = int(_CONTENT_LENGTH.findall(head)[-1])
+        length = content_length(head) or 0
         facts = {key.decode().lower(): value.decode("utf-8", "replace") for key, value in _HEADER.findall(head)}
         if facts.get("warc-type") == "conversion" or facts.get("content-type", "").startswith("text/plain"):
             yield _warc_document(data[end : end + length], facts, f"{name}:record {number}", name)

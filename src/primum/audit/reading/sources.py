@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, NamedTuple
 
-from primum.audit.reading.blocks import Block, DamagedError, Stream, line_blocks
-from primum.audit.reading.document import Skipped
+from primum.audit.reading.blocks import Block, DamagedError, Stream, line_blocks, remote_errors
+from primum.audit.reading.document import Skipped, failed
 from primum.audit.reading.files import Input, Kind, opened, stream_of
+from primum.audit.reading.warc import BEGIN, warc_blocks
 from primum.core.errors import MissingExtraError
 
-_LENGTH = re.compile(rb"(?im)^content-length:\s*(\d{1,15})\s*$")
-_WARC = b"WARC/"
 TextUnit = str
 
 
@@ -44,7 +42,7 @@ def parts(one: Input, limits: Limits) -> Iterator[Part]:
             return
         with opened(one) as file:
             yield from _file_parts(one, file, limits)
-    except OSError as error:
+    except remote_errors() as error:
         yield _passed_over(one, "unreadable_file", str(error))
 
 
@@ -59,9 +57,9 @@ def _file_parts(one: Input, file: BinaryIO, limits: Limits) -> Iterator[Part]:
     if first.startswith(b"PK\x03\x04"):
         yield _passed_over(one, "archive", "a zip archive; unpack it and name its files")
         return
-    kind = one.kind or ("warc" if first.startswith(_WARC) else "jsonl" if first.lstrip()[:1] == b"{" else "text")
+    kind = one.kind or ("warc" if first.startswith(BEGIN) else "jsonl" if first.lstrip()[:1] == b"{" else "text")
     if kind == "warc":
-        blocks = warc_blocks(stream, one.name, limits)
+        blocks = warc_blocks(stream, one.name, limits.block, limits.longest)
     elif kind == "text" and limits.text_unit == "file":
         blocks = _whole(stream, one.name, limits)
     else:
@@ -90,25 +88,38 @@ def _whole(stream: Stream, name: str, limits: Limits) -> Iterator[Block]:
     yield Block(1, bytes(held))
 
 
-def _rows(name: str, rows: Iterable[dict[str, Any]], limits: Limits) -> Iterator[Part]:
-    """Turn rows into blocks of JSON lines; a value that JSON has no word for becomes its string."""
+def _rows(name: str, rows: Iterable[dict[str, Any] | Skipped], limits: Limits) -> Iterator[Part]:
+    """Turn rows into blocks of JSON lines; a value that JSON has no word for becomes its string.
+
+    A row that cannot be told leaves an empty line, so that the others keep their numbers.
+    """
     held, first, number, size = list[bytes](), 1, 0, 0
-    skipped: tuple[Skipped, ...] = ()
+    skipped: list[Skipped] = []
     try:
         for number, row in enumerate(rows, 1):
-            line = json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass") + b"\n"
+            line = row if isinstance(row, Skipped) else _json_line(row)
+            if isinstance(line, Skipped):
+                skipped.append(line._replace(where=f"{name}:{number}"))
+                line = b"\n"
             held.append(line)
             size += len(line)
             if size >= limits.block:
-                yield Part("jsonl", Block(first, b"".join(held)))
-                held, first, size = [], number + 1, 0
+                yield Part("jsonl", Block(first, b"".join(held), tuple(skipped)))
+                held, skipped, first, size = [], [], number + 1, 0
     except DamagedError as error:
-        skipped = (Skipped(f"{name}:row {number + 1}", "damaged_file", str(error)),)
+        skipped.append(Skipped(f"{name}:{number + 1}", "damaged_file", str(error)))
     if held or skipped:
-        yield Part("jsonl", Block(first, b"".join(held), skipped))
+        yield Part("jsonl", Block(first, b"".join(held), tuple(skipped)))
 
 
-def _parquet_rows(file: BinaryIO) -> Iterator[dict[str, Any]]:
+def _json_line(row: dict[str, Any]) -> bytes | Skipped:
+    try:
+        return json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass") + b"\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        return failed("", error)
+
+
+def _parquet_rows(file: BinaryIO) -> Iterator[dict[str, Any] | Skipped]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -116,9 +127,29 @@ def _parquet_rows(file: BinaryIO) -> Iterator[dict[str, Any]]:
         raise MissingExtraError("pyarrow, which reads Parquet,", "parquet") from error
     try:
         for batch in pyarrow.parquet.ParquetFile(file).iter_batches(batch_size=1000):
-            yield from batch.to_pylist()
+            yield from batch_rows(batch)
     except (pyarrow.ArrowException, OSError) as error:
         raise DamagedError(f"broken Parquet ({error})") from error
+
+
+def batch_rows(batch: Any) -> Iterator[dict[str, Any] | Skipped]:
+    """Yield the rows of a record batch; where one cannot be told in Python (text that is no UTF-8), only that is lost.
+
+    Args:
+        batch: a pyarrow.RecordBatch.
+    """
+    try:
+        rows = batch.to_pylist()
+    except (ValueError, OverflowError) as error:
+        if batch.num_rows == 1:
+            invalid = isinstance(error, UnicodeDecodeError)
+            yield Skipped("", "invalid_utf8", "a text of the row") if invalid else failed("", error)
+            return
+        middle = batch.num_rows // 2
+        yield from batch_rows(batch.slice(0, middle))
+        yield from batch_rows(batch.slice(middle))
+    else:
+        yield from rows
 
 
 def _hub_rows(place: str) -> Iterator[dict[str, Any]]:
@@ -129,77 +160,6 @@ def _hub_rows(place: str) -> Iterator[dict[str, Any]]:
         raise MissingExtraError("datasets, which streams from the hub,", "hub") from error
     try:
         yield from datasets.load_dataset(name, split=split[0] if split else "train", streaming=True)  # type: ignore
-    except (ValueError, OSError, RuntimeError) as error:
-        raise DamagedError(f"cannot stream from the hub ({str(error).splitlines()[0]})") from error
-
-
-def warc_blocks(stream: Stream, name: str, limits: Limits) -> Iterator[Block]:
-    """Yield blocks of whole WARC records (WARC/1.x: header lines, a blank line, Content-Length bytes, two line ends).
-
-    `first_line` counts records. A record that is too long is passed over in constant memory.
-    """
-    source = _Bytes(stream)
-    held, first, number, size = list[bytes](), 1, 0, 0
-    skipped: list[Skipped] = []
-    try:
-        while (head := source.until(b"\r\n\r\n", 1 << 16)) is not None:
-            number += 1
-            length = _LENGTH.search(head)
-            if not head.lstrip().startswith(_WARC) or not length:
-                raise DamagedError("not a WARC record")
-            if int(length[1]) > limits.longest:
-                skipped.append(Skipped(f"{name}:record {number}", "record_too_long", f"{int(length[1]):,} bytes"))
-                source.skip(int(length[1]))
-                continue
-            held.append(head.lstrip() + source.take(int(length[1])) + b"\r\n\r\n")
-            size += len(held[-1])
-            if size >= limits.block:
-                yield Block(first, b"".join(held), tuple(skipped))
-                held, skipped, first, size = [], [], number + 1, 0
-    except DamagedError as error:
-        skipped.append(Skipped(f"{name}:record {number}", "damaged_file", str(error)))
-    if held or skipped:
-        yield Block(first, b"".join(held), tuple(skipped))
-
-
-class _Bytes:
-    """A stream read by marks and lengths."""
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream, self._held = stream, bytearray()
-
-    def until(self, mark: bytes, most: int) -> bytes | None:
-        """Return the bytes up to and with a mark, or None where only blanks are left."""
-        while (at := self._held.find(mark, len(self._held) - len(self._held.lstrip()))) < 0:
-            if len(self._held) > most:
-                raise DamagedError("no end of a record's header")
-            data = self._stream.chunk()
-            if not data:
-                if self._held.strip():
-                    raise DamagedError("the file ends inside a record's header")
-                return None
-            self._held += data
-        return self._cut(at + len(mark))
-
-    def take(self, size: int) -> bytes:
-        """Return exactly `size` bytes."""
-        while len(self._held) < size:
-            data = self._stream.chunk()
-            if not data:
-                raise DamagedError("the file ends inside a record")
-            self._held += data
-        return self._cut(size)
-
-    def skip(self, size: int) -> None:
-        """Pass over `size` bytes in constant memory."""
-        while size > 0:
-            if not self._held:
-                self._held += self._stream.chunk()
-                if not self._held:
-                    raise DamagedError("the file ends inside a record")
-            size -= len(self._cut(min(size, len(self._held))))
-
-    def _cut(self, size: int) -> bytes:
-        data = bytes(self._held[:size])
-        del self._held[:size]
-        return data
+    except (ValueError, RuntimeError, *remote_errors()) as error:
+        said = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise DamagedError(f"cannot stream from the hub ({said})") from error

@@ -64,35 +64,52 @@ def auc(high: NDArray[Any], low: NDArray[Any]) -> float:
 
 
 class Reader:
-    """A model read at the last token of a request, at every layer or at one."""
+    """A model read at the last token of a text that a user might have sent, at every layer or at one.
+
+    Args:
+        name: of the model, as everywhere.
+    """
 
     def __init__(self, name: str) -> None:
         from primum.models.load import load
 
         self._model = load(name)
 
-    def states(self, requests: Sequence[str], layer: int | None = None) -> Vectors:
-        """Return hidden states (N, layers, width), or (N, width) of one layer; layer 0 is the first block's output."""
-        found = [self._batch(requests[i : i + BATCH], layer) for i in range(0, len(requests), BATCH)]
-        return np.concatenate(found)
+    def cut(self, layer: int) -> None:
+        """Leave out the blocks above a layer that is alone read from now on, where the architecture shows its blocks.
 
-    def _batch(self, requests: Sequence[str], layer: int | None) -> Vectors:
+        One more stays: what the last block gives is normalised before it is handed out.
+        """
+        network: Any = getattr(self._model.network, "model", None)
+        if hasattr(getattr(network, "layers", None), "append"):
+            network.layers = network.layers[: layer + 2]
+
+    def states(self, texts: Sequence[str], layer: int | None = None) -> Vectors:
+        """Return hidden states (N, layers, width), or (N, width) of one layer; layer 0 is the first block's output.
+
+        Texts of like length are read together; of a long one the last LONGEST tokens.
+        """
+        ids = [self._ids(text) for text in texts]
+        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
+        found = [self._batch([ids[j] for j in order[i : i + BATCH]], layer) for i in range(0, len(order), BATCH)]
+        return np.concatenate(found)[np.argsort(order)]
+
+    def _ids(self, text: str) -> list[int]:
+        tokenizer = self._model.tokenizer
+        turn = [{"role": "user", "content": text}]
+        whole = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        return tokenizer(whole, add_special_tokens=False)["input_ids"][-LONGEST:]
+
+    def _batch(self, ids: Sequence[Sequence[int]], layer: int | None) -> Vectors:
         import torch
 
-        tokenizer = self._model.tokenizer
-        texts = [
-            tokenizer.apply_chat_template(
-                [{"role": "user", "content": request}], tokenize=False, add_generation_prompt=True
-            )
-            for request in requests
-        ]
-        ids = [tokenizer(text, add_special_tokens=False)["input_ids"][-LONGEST:] for text in texts]
-        width, pad = max(map(len, ids)), int(tokenizer.pad_token_id)
+        width, pad = max(map(len, ids)), int(self._model.tokenizer.pad_token_id)
         place = self._model.place
-        batch = torch.tensor([[pad] * (width - len(one)) + one for one in ids], device=place)
+        batch = torch.tensor([[pad] * (width - len(one)) + list(one) for one in ids], device=place)
         mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in ids], device=place)
         with torch.inference_mode():
             network = getattr(self._model.network, "model", self._model.network)
             out = network(input_ids=batch, attention_mask=mask, output_hidden_states=True, use_cache=False)
-        states = torch.stack([one[:, -1] for one in out.hidden_states[1:]], dim=1).float().cpu().numpy()
-        return states if layer is None else states[:, layer]
+        read = out.hidden_states[1:] if layer is None else out.hidden_states[layer + 1 : layer + 2]
+        states = torch.stack([one[:, -1] for one in read], dim=1).float().cpu().numpy()
+        return states if layer is None else states[:, 0]
