@@ -16,6 +16,9 @@ from primum.audit.duplicates import duplicate_findings
 from primum.audit.engine import Plan, Progress, counts_of, run
 from primum.audit.ledger import Entry
 from primum.audit.ledger import load as load_ledger
+from primum.audit.names.recognizers import recognizer
+from primum.audit.names.summary import FIELDS as NAME_FIELDS
+from primum.audit.names.summary import summarise as names_summary
 from primum.audit.notes import Counts, merge
 from primum.audit.outputs import gather, join
 from primum.audit.pii.numbers import REGIONS
@@ -24,7 +27,7 @@ from primum.audit.reading.records import Fields, text_of
 from primum.audit.reading.sources import Limits
 from primum.audit.risk.rules import WEIGHTS
 from primum.audit.risk.step import References, drop, ranked
-from primum.audit.settings import Settings, Toxicity, in_order, make
+from primum.audit.settings import Names, Settings, Toxicity, in_order, make
 from primum.audit.steps import ALIASES, DEFAULT, FURTHER
 from primum.audit.terms.lexicon import Lexicon, builtin
 from primum.audit.terms.lexicon import load as load_lexicon
@@ -87,7 +90,13 @@ class AuditConfig(Config):
     sample: float = Field(
         default=1.0, gt=0, le=1, description="toxicity: share of the documents scored (the paper: 0.1)"
     )
-    seed: int = Field(default=0, description="of the sample")
+    names: str = Field(
+        default="",
+        description="names of people, found by spacy:MODEL, presidio[:MODEL], gliner:MODEL or list:FILE "
+        "(counts and positions; the names themselves are kept nowhere)",
+    )
+    names_sample: float = Field(default=0.1, gt=0, le=1, description="names: share of the documents read")
+    seed: int = Field(default=0, description="of the samples")
     risk_model: str | None = Field(
         default=None,
         description="risk: also ask this model how harmful each request looks to it (`embedded`, hub id, folder)",
@@ -95,7 +104,11 @@ class AuditConfig(Config):
     drop: bool = Field(default=False, description="risk: write clean.jsonl and dropped.jsonl with the reasons")
     drop_at: float = Field(default=1.0, gt=0, description="risk: the score from which a row is dropped")
     near: float = Field(default=0.8, gt=0, le=1, description="near-duplicates: the least overlap of 5-word runs")
-    mask: bool = Field(default=False, description="also write the documents with placeholders for personal information")
+    mask: bool = Field(
+        default=False,
+        description="also write the documents with placeholders for personal information "
+        "(for names too where --names-sample is 1)",
+    )
     exclude_share: float = Field(
         default=0.25, gt=0, le=1, description="propose to exclude a source with this share of documents holding PII"
     )
@@ -166,8 +179,11 @@ def chosen_steps(config: AuditConfig) -> tuple[str, ...]:
     for name in named:
         if name not in STEPS:
             raise UsageError(f"no step '{name}'", cure=did_you_mean(name, [*STEPS, *ALIASES]))
+    if "names" in named and not config.names:
+        raise UsageError("the step names needs a recognizer", cure="add --names spacy:en_core_web_sm")
+    named += ["names"] if config.names else []
     if config.all:
-        return STEPS
+        return tuple(name for name in STEPS if name != "names" or config.names)
     if config.only and not named:
         raise UsageError("--only without a step", cure="name one with --steps")
     return in_order(named if config.only else [*DEFAULT, *named], STEPS)
@@ -191,7 +207,14 @@ def settings_of(config: AuditConfig) -> Settings:
         Toxicity(config.classifier, config.toxic_label, config.sample, config.seed),
         _benchmarks(config) if "contamination" in steps else {},
         _references(config.risk_model) if config.risk_model and "risk" in steps else None,
+        _names(config) if config.names else None,
     )
+
+
+def _names(config: AuditConfig) -> Names:
+    """Return which names are sought; the recognizer is loaded now, so that a missing part is told before the work."""
+    found = recognizer(config.names)
+    return Names(config.names, config.names_sample, config.seed, f"{found.model} {found.state}")
 
 
 def _lexicon(config: AuditConfig) -> Lexicon:
@@ -259,7 +282,8 @@ def _pass(config: AuditConfig, inputs: Sequence[Input], plan: Plan, terminal: Te
 
         progress = Progress(tell)
         enough = -(-known // config.block) if known else _cores()  # a worker takes longer to start than a block to do
-        workers = 1 if config.risk_model else config.workers or min(_cores(), enough)  # one copy of the model
+        alone = config.risk_model or config.names.startswith("gliner")  # one copy of the model
+        workers = 1 if alone else config.workers or min(_cores(), enough)
         stems = run(inputs, plan, workers, progress)
     if progress.resumed:
         terminal.note(f"  {progress.resumed:,} of {len(stems):,} blocks were done before")
@@ -295,6 +319,8 @@ def findings(
         facts["language"] = summary.languages(counts)
     if "terms" in steps:
         facts["pronouns"], facts["identity"] = summary.pronouns_and_terms(counts, settings.lexicon, settings.scoped)
+    if settings.names:
+        facts["names"] = _names_found(settings, settings.names, counts)
     if "toxicity" in steps:
         facts["toxicity"] = _toxicity(settings, counts)
     if "contamination" in steps:
@@ -307,6 +333,14 @@ def findings(
         facts["risk"] = {"documents": found["documents"], "flagged": found["flagged"], "rules": rules}
         facts["risk"]["model"] = config.risk_model
     return facts
+
+
+def _names_found(settings: Settings, chosen: Names, counts: Counts) -> JsonDict:
+    tables = {field: summary.rows(counts, f"source_names_{field}") for field in NAME_FIELDS}
+    told = {"recognizer": recognizer(chosen.recognizer).model, "sample": chosen.sample}
+    told["masked"] = settings.names_masked if settings.mask else None
+    unread = summary.rows(counts, "names")["other_language"]
+    return told | names_summary(tables, summary.rows(counts, "source_documents"), unread)
 
 
 def _toxicity(settings: Settings, counts: Counts) -> JsonDict:
