@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -47,6 +47,9 @@ from primum.prompts.shared import default_data_dir
 from primum.report.audit_card import croissant
 from primum.report.audit_page import audit_page
 from primum.report.audit_words import closing_lines
+
+if TYPE_CHECKING:
+    from primum.audit.cluster import Cluster
 
 VERSION = 2
 """Raised when the same input and settings give other shards than before."""
@@ -121,7 +124,13 @@ class AuditConfig(Config):
     text_unit: Literal["file", "line", "paragraph"] = Field(
         default="file", description="what one document of a text file is"
     )
-    workers: int = Field(default=0, ge=0, description="processes (0: one a core)")
+    workers: int = Field(default=0, ge=0, description="processes (0: one a core; with --on: as many as have room)")
+    on: str = Field(
+        default="", description="`ray` (a cluster that runs, or a new one here) or ray://HOST:PORT; --out must be on a "
+        "disk that every node shares"
+    )  # fmt: skip
+    worker_cpus: float = Field(default=1.0, ge=0, description="with --on: cores for each worker")
+    worker_gpus: float = Field(default=0.0, ge=0, description="with --on: GPUs for each worker")
     longest: int = Field(default=32 << 20, ge=1024, description="bytes; a longer record is reported and passed over")
     block: int = Field(default=4 << 20, ge=1024, description="bytes that a worker takes at a time")
     strict: bool = Field(default=False, description="fail (exit code 1) where anything could not be read")
@@ -139,8 +148,9 @@ def run_verb(config: AuditConfig, json_output: bool) -> tuple[int, JsonDict]:
     entries = load_ledger(Path(config.ledger)) if config.ledger else None
     settings = settings_of(config)
     plan = _plan(config, settings)
+    cluster = _cluster(config, terminal)
     _prepare(plan, inputs)
-    stems = _pass(config, inputs, plan, terminal)
+    stems = _pass(config, inputs, plan, terminal, cluster)
     counts = merge(counts_of(Path(plan.work), stems))
     facts = findings(config, inputs, settings, counts, entries)
     facts["skipped"] = _skipped(Path(config.out), Path(plan.work), stems, counts)
@@ -269,7 +279,26 @@ def _prepare(plan: Plan, inputs: Sequence[Input]) -> None:
         write_json(held, {"key": digest(facts), "facts": facts})
 
 
-def _pass(config: AuditConfig, inputs: Sequence[Input], plan: Plan, terminal: Terminal) -> list[str]:
+def _cluster(config: AuditConfig, terminal: Terminal) -> Cluster | None:
+    """Join the cluster that was named.
+
+    Raises:
+        UsageError: there is none, or it has no room.
+        MissingExtraError: Ray is not installed.
+    """
+    if not config.on:
+        return None
+    from primum.audit.cluster import Cluster
+    from primum.models.cluster import Workers
+
+    cluster = Cluster(Workers(config.on, config.workers, config.worker_cpus, config.worker_gpus))
+    terminal.note(f"  {cluster.workers.describe(cluster.count)}")
+    return cluster
+
+
+def _pass(
+    config: AuditConfig, inputs: Sequence[Input], plan: Plan, terminal: Terminal, cluster: Cluster | None
+) -> list[str]:
     sizes = [Path(one.place).stat().st_size for one in inputs if not one.remote]
     known = sum(sizes) if len(sizes) == len(inputs) and not any(_packed(one) for one in inputs) else None
     megabytes = [0]
@@ -284,7 +313,9 @@ def _pass(config: AuditConfig, inputs: Sequence[Input], plan: Plan, terminal: Te
         enough = -(-known // config.block) if known else _cores()  # a worker takes longer to start than a block to do
         alone = config.risk_model or config.names.startswith("gliner")  # one copy of the model
         workers = 1 if alone else config.workers or min(_cores(), enough)
-        stems = run(inputs, plan, workers, progress)
+        stems = run(inputs, plan, cluster.count if cluster else workers, progress, cluster)
+    if cluster and cluster.lost:
+        terminal.note(f"  {cluster.lost:,} workers were lost; others did their blocks")
     if progress.resumed:
         terminal.note(f"  {progress.resumed:,} of {len(stems):,} blocks were done before")
     return stems

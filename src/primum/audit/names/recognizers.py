@@ -82,7 +82,8 @@ def _spacy(model: str) -> Recognizer:
         return [[(one.start_char, one.end_char) for one in doc.ents if one.label_ in known] for doc in read]
 
     told = f"spaCy {nlp.meta['lang']}_{nlp.meta['name']} {nlp.meta['version']}"
-    return Recognizer(told, LANGUAGES.get(nlp.lang, nlp.lang), 2000, find)
+    code: str = nlp.lang
+    return Recognizer(told, LANGUAGES.get(code, code), 2000, find)
 
 
 def _pipeline(model: str) -> Any:
