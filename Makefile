@@ -52,7 +52,7 @@ bench-repair: install
 # Ray is an extra; its tests start three local nodes.
 check-ray: install-dev
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements-ray.txt
-	$(BIN)/python -m pytest -m ray --timeout 1800 tests/test_models_cluster.py
+	$(BIN)/python -m pytest -m ray --timeout 1800 tests/test_models_cluster.py tests/test_audit_cluster.py
 
 # VLLM is the `vllm` command of an environment with vLLM; where there is none, .venv-vllm is made for a CPU (3 GB).
 VLLM ?= .venv-vllm/bin/vllm

@@ -14,11 +14,12 @@ from primum.audit.duplicates import HASHES, duplicate_findings, signatures, writ
 from primum.audit.hashing import hashed, runs, slices
 from primum.audit.notes import Note
 from primum.audit.reading.document import Document
+from primum.audit.sample import sampled
 from primum.audit.steps import TermStep
 from primum.audit.terms.lexicon import Lexicon
 from primum.audit.toxicity.bias import PLAIN, TEMPLATES, table
 from primum.audit.toxicity.classifier import classifier, toxic_index
-from primum.audit.toxicity.step import ToxicityStep, document_score, sampled
+from primum.audit.toxicity.step import ToxicityStep, document_score
 from primum.audit.toxicity.summary import summarise as toxicity_summary
 from primum.core.errors import UsageError
 

@@ -11,6 +11,7 @@ from scipy import stats as scipy_stats
 from primum.core.stats import (
     Interval,
     PairedTable,
+    Sums,
     bonett_price,
     clopper_pearson,
     cohen_kappa,
@@ -25,6 +26,7 @@ from primum.core.stats import (
     paired_contrast,
     paired_mean,
     paired_ratio,
+    ratio_of_sums,
     ratio_residuals,
     rogan_gladen,
     wilson,
@@ -148,6 +150,17 @@ def test_paired_ratio_by_hand():
     assert math.log(interval.high / 1.5) == pytest.approx(2.117700, abs=1e-5)
     assert interval.high * interval.low == pytest.approx(2.25)
     assert fmean(ratio_residuals([1, 3], [2, 4])) == pytest.approx(0)
+
+
+def test_ratio_of_sums_is_paired_ratio_without_the_pairs():
+    first, second = [10, 35, 7, 90, 12], [0, 3, 1, 2, 0]
+    products = [sum(a * b for a, b in zip(x, y, strict=True)) for x, y in ((first, first), (first, second))]
+    sums = Sums(5, sum(first), sum(second), *products, sum(b * b for b in second))
+    assert ratio_of_sums(sums) == pytest.approx(paired_ratio(first, second))
+    assert ratio_of_sums(sums).value == pytest.approx(6 / 154)
+    for few in (Sums(1, 1, 1, 1, 1, 1), Sums(2, 2, 0, 2, 0, 0)):
+        with pytest.raises(ValueError, match="two pairs and positive sums"):
+            ratio_of_sums(few)
 
 
 def test_paired_ratio_of_an_even_rise_is_exact_and_swapping_the_sides_inverts_it():

@@ -5,7 +5,6 @@ Not among the tests that run by default: `make check-ray`.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from primum.models.cluster import ClusterEngine, Workers
 from primum.models.engines.canned import CannedEngine
 from primum.models.runner import Asked, Plan, draw_all, replies
 from primum.models.sampling import Opening, Sampling
+from ray_kit import three_nodes
 
 ray: Any = pytest.importorskip("ray")
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
@@ -28,17 +28,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
-    """A head without cores, and three nodes of one core."""
-    from ray.cluster_utils import Cluster
-
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    made.nodes = [made.add_node(num_cpus=1) for _ in range(3)]
-    os.environ["RAY_ADDRESS"] = made.address
-    yield made
-    ray.shutdown()
-    del os.environ["RAY_ADDRESS"]
-    made.shutdown()
+    with three_nodes(ray) as made:
+        yield made
 
 
 def asked(count: int) -> list[Asked]:

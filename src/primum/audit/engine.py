@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -72,6 +72,12 @@ class Looked(NamedTuple):
     notes: list[Note]
     counts: Counts
     files: dict[str, bytes]
+
+
+Submit = Callable[[Task], Future[int]]
+"""Has a block done; the future is how many documents it had."""
+Executor = Callable[[Plan, int], AbstractContextManager[Submit]]
+"""Where blocks are done: the plan and how many workers -> what submits them."""
 
 
 class Worker:
@@ -173,7 +179,9 @@ class Progress:
     stems: list[str] = field(default_factory=lambda: list[str]())
 
 
-def run(inputs: Sequence[Input], plan: Plan, workers: int, progress: Progress) -> list[str]:
+def run(
+    inputs: Sequence[Input], plan: Plan, workers: int, progress: Progress, executor: Executor | None = None
+) -> list[str]:
     """Do every block of every input that is not done yet; return the names of all shards, in order.
 
     Args:
@@ -181,11 +189,12 @@ def run(inputs: Sequence[Input], plan: Plan, workers: int, progress: Progress) -
         plan: what to do with a block.
         workers: processes; 1 works in this one.
         progress: told of every finished block.
+        executor: where the blocks are done; `processes` of this machine where none is named.
 
     Raises:
         StepFailedError: a worker died (out of memory, most likely) or the disk is full.
     """
-    with _executor(plan, workers) as submit:
+    with (executor or processes)(plan, workers) as submit:
         waiting: set[Future[int]] = set()
         sizes: dict[Future[int], int] = {}
         for task in _tasks(inputs, plan.limits):
@@ -226,7 +235,8 @@ def _tasks(inputs: Sequence[Input], limits: Limits) -> Iterator[Task]:
 
 
 @contextmanager
-def _executor(plan: Plan, workers: int) -> Iterator[Callable[[Task], Future[int]]]:
+def processes(plan: Plan, workers: int) -> Iterator[Submit]:
+    """Yield what has a block done by a process of this machine: an `Executor`."""
     if workers <= 1:
         worker = Worker(plan)
         yield lambda task: _now(worker, task)
@@ -245,12 +255,13 @@ def _now(worker: Worker, task: Task) -> Future[int]:
     return future
 
 
+_PLAN: list[Plan] = []
 _WORKER: list[Worker] = []
 
 
 def _begin(plan: Plan, parent: int) -> None:
     threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
-    _WORKER.append(Worker(plan))
+    _PLAN.append(plan)
 
 
 def _leave_with(parent: int) -> None:
@@ -261,6 +272,8 @@ def _leave_with(parent: int) -> None:
 
 
 def _do(task: Task) -> int:
+    if not _WORKER:  # not while the pool begins: what is raised there would only be a process that died
+        _WORKER.append(Worker(_PLAN[0]))
     return _WORKER[0](task)
 
 

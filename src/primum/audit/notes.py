@@ -21,13 +21,14 @@ OTHERS = "(other sources)"
 
 @dataclass(slots=True)
 class Note:
-    """What is known of one document so far. A step reads what earlier ones wrote."""
+    """What is known of one document so far. A step reads what earlier ones wrote; unread for names, `names` is None."""
 
     document: Document
     language: Language | None = None
     scoped: bool = True
     mentions: Mentions | None = None
     spans: list[Span] = field(default_factory=lambda: list[Span]())
+    names: list[Span] | None = None
     toxicity: float | None = None
     risks: tuple[str, ...] = ()
     attributes: dict[str, list[list[Any]]] = field(default_factory=dict)

@@ -20,44 +20,82 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from primum.audit.hiding import hidden
+from primum.audit.names.recognizers import Recognizer
+from primum.audit.names.step import find_names, merged
 from primum.audit.notes import Note
 from primum.audit.pii.scan import mask, scan
+from primum.audit.pii.span import Span
 from primum.audit.reading.files import PACKED, Input
+from primum.audit.reading.records import whole
 from primum.core.store import disk_error
 
+KEPT = ("id", "source")
+"""Fields in which only addresses are hidden: the rows would lose their names."""
 JSON_LINES = tuple(kind + packed for kind in (".jsonl", ".ndjson", ".json") for packed in ("", *PACKED))
 
 
-def masked_rows(regions: tuple[str, ...]) -> Callable[[Sequence[Note]], dict[str, bytes]]:
-    """Return what writes a block's rows with placeholders in place of personal information, in every text field."""
+def masked_rows(
+    regions: tuple[str, ...], names: Recognizer | None = None
+) -> Callable[[Sequence[Note]], dict[str, bytes]]:
+    """Return what writes a block's rows with placeholders in place of personal information, in every text field.
+
+    Args:
+        regions: countries whose national phone formats are known.
+        names: also masks the names of people, in the documents that were read for names.
+    """
+
+    def rename(field: str) -> str:
+        return hidden(field, regions)
 
     def write(notes: Sequence[Note]) -> dict[str, bytes]:
-        return {".masked": b"".join(_masked(note, regions) for note in notes)}
+        named = _named(notes, names) if names else {}
+
+        def hide(text: str) -> str:
+            spans = scan(text, regions)
+            return mask(text, merged(spans, named[text]) if text in named else spans)
+
+        return {".masked": b"".join(_masked(note, hide, rename) for note in notes)}
 
     return write
 
 
-def _masked(note: Note, regions: tuple[str, ...]) -> bytes:
+def _named(notes: Sequence[Note], of: Recognizer) -> dict[str, list[Span]]:
+    """Return the names in every text of the rows that were read for names; their documents' are known already."""
+    known = {note.document.text: note.names for note in notes if note.names is not None}
+    texts = {text for note in notes if note.names is not None for text in texts_of(_row(note))} - set(known)
+    rest = sorted(texts)
+    return known | dict(zip(rest, find_names(of, list(map(whole, rest))), strict=True))
+
+
+def _row(note: Note) -> dict[str, Any]:
     document = note.document
-    row = document.row or {"id": document.id, "text": document.text, "source": document.source}
+    return document.row or {"id": document.id, "text": document.text, "source": document.source}
+
+
+def _masked(note: Note, hide: Callable[[str], str], rename: Callable[[str], str]) -> bytes:
     clean = {
-        hidden(key, regions): hidden(value, regions)
-        if key in ("id", "source") and isinstance(value, str)
-        else mask_value(value, regions)
-        for key, value in row.items()
+        rename(key): rename(value) if key in KEPT and isinstance(value, str) else map_texts(value, hide, rename)
+        for key, value in _row(note).items()
     }
     return json.dumps(clean, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
 
-def mask_value(value: Any, regions: tuple[str, ...]) -> Any:
-    """Return a value of a row with every text in it masked, names of fields too, however deep it lies."""
+def map_texts(value: Any, change: Callable[[str], str], rename: Callable[[str], str] = str) -> Any:
+    """Return a value of a row with every text in it changed, names of fields too, however deep it lies."""
     if isinstance(value, str):
-        return mask(value, scan(value, regions))
+        return change(value)
     if isinstance(value, list):
-        return [mask_value(one, regions) for one in cast(list[Any], value)]
+        return [map_texts(one, change, rename) for one in cast(list[Any], value)]
     if isinstance(value, dict):
-        return {hidden(key, regions): mask_value(one, regions) for key, one in cast(dict[str, Any], value).items()}
+        return {rename(key): map_texts(one, change, rename) for key, one in cast(dict[str, Any], value).items()}
     return value
+
+
+def texts_of(row: dict[str, Any]) -> list[str]:
+    """Return every text of a row that may be masked."""
+    found: list[str] = []
+    map_texts([value for key, value in row.items() if key not in KEPT], lambda text: found.append(text) or text)
+    return found
 
 
 def output_name(name: str) -> str:

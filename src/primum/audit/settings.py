@@ -9,6 +9,8 @@ from primum.audit.contamination import ContaminationStep
 from primum.audit.duplicates import write_signatures
 from primum.audit.engine import Extra
 from primum.audit.hiding import HideStep
+from primum.audit.names.recognizers import recognizer
+from primum.audit.names.step import NamesStep
 from primum.audit.notes import Step
 from primum.audit.outputs import masked_rows
 from primum.audit.pii.numbers import REGIONS
@@ -31,6 +33,16 @@ class Toxicity:
 
 
 @dataclass(frozen=True)
+class Names:
+    """Which recognizer finds names, how large the sample is, and what the recognizer's answers depend on."""
+
+    recognizer: str
+    sample: float = 0.1
+    seed: int = 0
+    state: str = ""
+
+
+@dataclass(frozen=True)
 class Settings:
     """Plain data, so that it can be sent to a worker; `steps` are in the order in which they run."""
 
@@ -42,6 +54,7 @@ class Settings:
     toxicity: Toxicity = Toxicity()
     benchmarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     references: References | None = None
+    names: Names | None = None
 
     @property
     def scoped(self) -> bool:
@@ -53,6 +66,11 @@ class Settings:
         """Whether ids and sources that are personal information are hidden: where it is looked for at all."""
         return self.mask or "pii" in self.steps
 
+    @property
+    def names_masked(self) -> bool:
+        """Whether masked documents are without names: only where every document is read for names."""
+        return self.mask and self.names is not None and self.names.sample == 1
+
     def key(self) -> str:
         """What the results depend on, in words; long lists by their hash."""
         return digest([repr(self)])
@@ -62,7 +80,8 @@ def make(settings: Settings) -> tuple[list[Step], list[Extra]]:
     """Return the steps, and what writes further files beside a shard's attributes."""
     hide = [HideStep(settings.regions)] if settings.hides else []
     steps: list[Step] = [*hide, Basics(), *(_step(name, settings) for name in settings.steps if name != "duplicates")]
-    extras: list[Extra] = [masked_rows(settings.regions)] if settings.mask else []
+    masker = recognizer(settings.names.recognizer) if settings.names and settings.names_masked else None
+    extras: list[Extra] = [masked_rows(settings.regions, masker)] if settings.mask else []
     if "duplicates" in settings.steps:
         extras.append(write_signatures())
     if settings.keep_rows:
@@ -77,6 +96,8 @@ def _step(name: str, settings: Settings) -> Step:
         return PiiStep(settings.regions)
     if name == "terms":
         return TermStep(settings.lexicon)
+    if name == "names" and settings.names:
+        return NamesStep(recognizer(settings.names.recognizer), settings.names.sample, settings.names.seed)
     if name == "toxicity":
         chosen = settings.toxicity
         return ToxicityStep(classifier(chosen.classifier, chosen.label), chosen.sample, chosen.seed)

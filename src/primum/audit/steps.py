@@ -14,11 +14,11 @@ from primum.audit.terms.lexicon import Lexicon
 from primum.audit.terms.match import WORD, Matcher, Mentions
 
 DEFAULT = ("language", "pii", "terms")
-FURTHER = ("toxicity", "risk", "duplicates", "contamination")
+FURTHER = ("names", "toxicity", "risk", "duplicates", "contamination")
 ALIASES = {
     "personal-information": "pii", "pronouns": "terms", "identity": "terms", "identity-terms": "terms",
     "languages": "language", "near-duplicates": "duplicates", "dedup": "duplicates", "erasure": "toxicity",
-    "fine-tuning-risk": "risk",
+    "fine-tuning-risk": "risk", "persons": "names", "people": "names",
 }  # fmt: skip
 
 

@@ -33,6 +33,16 @@ class PrimumError(Exception):
         place = f"{where}: " if where else ""
         super().__init__(f"{place}{problem}" + (f"\n  cure: {cure}" if cure else ""))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the parts: what a worker process raises must reach the user as it is."""
+        return _again, (type(self), self.problem, self.where, self.cure)
+
+
+def _again(kind: type[PrimumError], problem: str, where: str | None, cure: str | None) -> PrimumError:
+    error = kind.__new__(kind)
+    PrimumError.__init__(error, problem, where=where, cure=cure)
+    return error
+
 
 class UsageError(PrimumError):
     """A wrong flag, configuration key, file or model name: nothing has been run."""

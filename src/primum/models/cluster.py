@@ -40,6 +40,9 @@ class Workers:
         cpus: cores for each.
         gpus: GPUs for each.
         patience: seconds until the first worker must be ready (a large model takes its time to load).
+
+    Raises:
+        UsageError: the address names no cluster.
     """
 
     address: str = "ray"
@@ -47,6 +50,15 @@ class Workers:
     cpus: float = 1.0
     gpus: float = 0.0
     patience: float = 1800.0
+
+    def __post_init__(self) -> None:
+        if self.address != "ray" and not self.address.startswith("ray://"):
+            raise UsageError(f"--on {self.address} names no cluster", cure="--on ray, or --on ray://HOST:10001")
+
+    def describe(self, count: int) -> str:
+        """One line for the terminal, on so many workers."""
+        each = f"{self.cpus:g} cores" + (f" and {self.gpus:g} GPUs" if self.gpus else "")
+        return f"{count} workers of {each} on {self.address}"
 
 
 class Worker:
@@ -166,8 +178,7 @@ class ClusterEngine:
 
     def describe(self) -> str:
         """One line for the terminal."""
-        each = f"{self.workers.cpus:g} cores" + (f" and {self.workers.gpus:g} GPUs" if self.workers.gpus else "")
-        return f"{self._count} workers of {each} on {self.workers.address}"
+        return self.workers.describe(self._count)
 
     def __call__(self, batch: Sequence[Messages], sampling: Sampling, seed: int | Sequence[int]) -> list[Generated]:
         """Generate one reply per conversation, in the order given."""

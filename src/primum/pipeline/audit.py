@@ -6,17 +6,16 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from primum import __version__
-from primum.audit import contamination, summary
+from primum.audit import summary
 from primum.audit.duplicates import duplicate_findings
 from primum.audit.engine import Plan, Progress, counts_of, run
-from primum.audit.hiding import hidden
-from primum.audit.ledger import Entry
 from primum.audit.ledger import load as load_ledger
+from primum.audit.names.recognizers import recognizer
 from primum.audit.notes import Counts, merge
 from primum.audit.outputs import gather, join
 from primum.audit.pii.numbers import REGIONS
@@ -24,20 +23,16 @@ from primum.audit.reading.files import Input, expand
 from primum.audit.reading.records import Fields, text_of
 from primum.audit.reading.sources import Limits
 from primum.audit.risk.rank import drop, write_ranking
-from primum.audit.risk.rules import WEIGHTS
-from primum.audit.risk.step import REPRESENTATION, References
-from primum.audit.settings import Settings, Toxicity, in_order, make
+from primum.audit.risk.step import References
+from primum.audit.settings import Names, Settings, Toxicity, in_order, make
 from primum.audit.steps import ALIASES, DEFAULT, FURTHER
 from primum.audit.terms.lexicon import Lexicon, builtin
 from primum.audit.terms.lexicon import load as load_lexicon
-from primum.audit.toxicity import bias
-from primum.audit.toxicity.classifier import classifier
-from primum.audit.toxicity.step import THRESHOLD
-from primum.audit.toxicity.summary import summarise as toxicity_summary
 from primum.core.config import Config
 from primum.core.errors import Exit, UsageError, did_you_mean
 from primum.core.records import JsonDict, Prompt, digest
 from primum.core.store import read_json, read_jsonl, write_json, write_text
+from primum.pipeline.audit_findings import findings
 from primum.pipeline.terminal import Terminal
 from primum.prompts.decontaminate import benchmarks_at
 from primum.prompts.embedded import embedded
@@ -46,6 +41,9 @@ from primum.prompts.shared import default_data_dir
 from primum.report.audit_card import croissant
 from primum.report.audit_page import audit_page
 from primum.report.audit_words import closing_lines
+
+if TYPE_CHECKING:
+    from primum.audit.cluster import Cluster
 
 VERSION = 3
 """Raised when the same input and settings give other shards than before."""
@@ -94,7 +92,13 @@ class AuditConfig(Config):
     sample: float = Field(
         default=1.0, gt=0, le=1, description="toxicity: share of the documents scored (the paper: 0.1)"
     )
-    seed: int = Field(default=0, description="of the sample")
+    names: str = Field(
+        default="",
+        description="names of people, found by spacy:MODEL, presidio[:MODEL], gliner:MODEL or list:FILE "
+        "(counts and positions; the names themselves are kept nowhere)",
+    )
+    names_sample: float = Field(default=0.1, gt=0, le=1, description="names: share of the documents read")
+    seed: int = Field(default=0, description="of the samples")
     risk_model: str | None = Field(
         default=None,
         description="risk: also ask this model how harmful each request and answer looks (`embedded`, hub id, folder)",
@@ -106,7 +110,11 @@ class AuditConfig(Config):
         description="risk: drop at least this share, the riskiest by rank (default: 0.05 with --risk-model, else 0)",
     )  # fmt: skip
     near: float = Field(default=0.8, gt=0, le=1, description="near-duplicates: the least overlap of 5-word runs")
-    mask: bool = Field(default=False, description="also write the documents with placeholders for personal information")
+    mask: bool = Field(
+        default=False,
+        description="also write the documents with placeholders for personal information "
+        "(for names too where --names-sample is 1)",
+    )
     exclude_share: float = Field(
         default=0.25, gt=0, le=1, description="propose to exclude a source with this share of documents holding PII"
     )
@@ -119,7 +127,13 @@ class AuditConfig(Config):
     text_unit: Literal["file", "line", "paragraph"] = Field(
         default="file", description="what one document of a text file is"
     )
-    workers: int = Field(default=0, ge=0, description="processes (0: one a core)")
+    workers: int = Field(default=0, ge=0, description="processes (0: one a core; with --on: as many as have room)")
+    on: str = Field(
+        default="", description="`ray` (a cluster that runs, or a new one here) or ray://HOST:PORT; --out must be on a "
+        "disk that every node shares"
+    )  # fmt: skip
+    worker_cpus: float = Field(default=1.0, ge=0, description="with --on: cores for each worker")
+    worker_gpus: float = Field(default=0.0, ge=0, description="with --on: GPUs for each worker")
     longest: int = Field(default=32 << 20, ge=1024, description="bytes; a longer record is reported and passed over")
     block: int = Field(default=4 << 20, ge=1024, description="bytes that a worker takes at a time")
     strict: bool = Field(default=False, description="fail (exit code 1) where anything could not be read")
@@ -138,10 +152,11 @@ def run_verb(config: AuditConfig, json_output: bool) -> tuple[int, JsonDict]:
     settings = settings_of(config)
     _scores(config, settings)  # read before the pass: wrong ones are told at once
     plan = _plan(config, settings)
+    cluster = _cluster(config, terminal)
     _prepare(plan, inputs)
-    stems = _pass(config, inputs, plan, terminal)
+    stems = _pass(config, inputs, plan, terminal, cluster)
     counts = merge(counts_of(Path(plan.work), stems))
-    facts = findings(config, inputs, settings, counts, entries)
+    facts = findings(config, inputs, settings, counts, entries, _scores(config, settings))
     facts["skipped"] = _skipped(Path(config.out), Path(plan.work), stems, counts)
     facts["files"] = _files(config, inputs, plan, stems)
     with terminal.step("draw conclusions"):
@@ -178,8 +193,11 @@ def chosen_steps(config: AuditConfig) -> tuple[str, ...]:
     for name in named:
         if name not in STEPS:
             raise UsageError(f"no step '{name}'", cure=did_you_mean(name, [*STEPS, *ALIASES]))
+    if "names" in named and not config.names:
+        raise UsageError("the step names needs a recognizer", cure="add --names spacy:en_core_web_sm")
+    named += ["names"] if config.names else []
     if config.all:
-        return STEPS
+        return tuple(name for name in STEPS if name != "names" or config.names)
     if config.only and not named:
         raise UsageError("--only without a step", cure="name one with --steps")
     return in_order(named if config.only else [*DEFAULT, *named], STEPS)
@@ -205,7 +223,14 @@ def settings_of(config: AuditConfig) -> Settings:
         Toxicity(config.classifier, config.toxic_label, config.sample, config.seed),
         _benchmarks(config) if "contamination" in steps else {},
         references_of(config.risk_model, embedded()) if config.risk_model and "risk" in steps else None,
+        _names(config) if config.names else None,
     )
+
+
+def _names(config: AuditConfig) -> Names:
+    """Return which names are sought; the recognizer is loaded now, so that a missing part is told before the work."""
+    found = recognizer(config.names)
+    return Names(config.names, config.names_sample, config.seed, f"{found.model} {found.state}")
 
 
 def _lexicon(config: AuditConfig) -> Lexicon:
@@ -287,7 +312,26 @@ def _prepare(plan: Plan, inputs: Sequence[Input]) -> None:
         write_json(held, {"key": digest(facts), "facts": facts})
 
 
-def _pass(config: AuditConfig, inputs: Sequence[Input], plan: Plan, terminal: Terminal) -> list[str]:
+def _cluster(config: AuditConfig, terminal: Terminal) -> Cluster | None:
+    """Join the cluster that was named.
+
+    Raises:
+        UsageError: there is none, or it has no room.
+        MissingExtraError: Ray is not installed.
+    """
+    if not config.on:
+        return None
+    from primum.audit.cluster import Cluster
+    from primum.models.cluster import Workers
+
+    cluster = Cluster(Workers(config.on, config.workers, config.worker_cpus, config.worker_gpus))
+    terminal.note(f"  {cluster.workers.describe(cluster.count)}")
+    return cluster
+
+
+def _pass(
+    config: AuditConfig, inputs: Sequence[Input], plan: Plan, terminal: Terminal, cluster: Cluster | None
+) -> list[str]:
     sizes = [Path(one.place).stat().st_size for one in inputs if not one.remote]
     known = sum(sizes) if len(sizes) == len(inputs) and not any(_packed(one) for one in inputs) else None
     megabytes = [0]
@@ -300,8 +344,11 @@ def _pass(config: AuditConfig, inputs: Sequence[Input], plan: Plan, terminal: Te
 
         progress = Progress(tell)
         enough = -(-known // config.block) if known else _cores()  # a worker takes longer to start than a block to do
-        workers = 1 if config.risk_model else config.workers or min(_cores(), enough)  # one copy of the model
-        stems = run(inputs, plan, workers, progress)
+        alone = config.risk_model or config.names.startswith("gliner")  # one copy of the model
+        workers = 1 if alone else config.workers or min(_cores(), enough)
+        stems = run(inputs, plan, cluster.count if cluster else workers, progress, cluster)
+    if cluster and cluster.lost:
+        terminal.note(f"  {cluster.lost:,} workers were lost; others did their blocks")
     if progress.resumed:
         terminal.note(f"  {progress.resumed:,} of {len(stems):,} blocks were done before")
     return stems
@@ -313,67 +360,6 @@ def _packed(one: Input) -> bool:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def findings(
-    config: AuditConfig, inputs: Sequence[Input], settings: Settings, counts: Counts, entries: dict[str, Entry] | None
-) -> JsonDict:
-    """Return what was found, as one document; a part whose step did not run is missing."""
-    corpus, steps = summary.rows(counts, "corpus"), settings.steps
-    facts: JsonDict = {
-        "primum": __version__, "verb": "audit", "corpus": [one.place for one in inputs], "out": config.out,
-        "steps": list(steps), "documents": corpus["documents"], "characters": corpus["characters"],
-        "bytes": corpus["bytes"], "failed_steps": dict(sorted(summary.rows(counts, "failed_steps").items())),
-    }  # fmt: skip
-    if "pii" in steps:
-        facts["pii"] = summary.pii(counts)
-    if entries and settings.hides:
-        entries = {hidden(source, config.regions): entry for source, entry in entries.items()}
-    facts["fields"] = _fields(config, counts)
-    rows = summary.sources(counts, entries, config.exclude_share)
-    facts["sources"] = rows
-    facts["ledger"] = summary.ledger_findings(rows, entries)
-    facts["proposed_exclusions"] = [row["source"] for row in rows if row["propose_exclusion"]]
-    facts["exclude_share"] = config.exclude_share
-    if "language" in steps:
-        facts["language"] = summary.languages(counts)
-    if "terms" in steps:
-        facts["pronouns"], facts["identity"] = summary.pronouns_and_terms(counts, settings.lexicon, settings.scoped)
-    if "toxicity" in steps:
-        facts["toxicity"] = _toxicity(settings, counts)
-    if "contamination" in steps:
-        facts["contamination"] = contamination.summarise(counts, settings.benchmarks)
-        for name, told in contamination.verdicts(counts, settings.benchmarks, _scores(config, settings)).items():
-            facts["contamination"]["benchmarks"][name]["verdict"] = told
-        if not settings.benchmarks:
-            facts["contamination"]["note"] = "no benchmark at hand; name one with --benchmark"
-    if "risk" in steps:
-        names = (*WEIGHTS, REPRESENTATION) if config.risk_model else tuple(WEIGHTS)
-        rules = {name: summary.rows(counts, "risk_rules")[name] for name in names}
-        found = summary.rows(counts, "risk")
-        facts["risk"] = {"documents": found["documents"], "flagged": found["flagged"], "rules": rules}
-        facts["risk"]["model"] = config.risk_model
-    return facts
-
-
-def _fields(config: AuditConfig, counts: Counts) -> JsonDict:
-    """Return which fields of a row were read; those of the text are the most frequent ones."""
-    found = summary.rows(counts, "text_fields").most_common(1)
-    text = (
-        [config.text_field]
-        if config.text_field
-        else [name for name in found[0][0].split("\t") if name]
-        if found
-        else []
-    )
-    return {"id": config.id_field, "text": text, "source": config.source_field}
-
-
-def _toxicity(settings: Settings, counts: Counts) -> JsonDict:
-    chosen = settings.toxicity
-    tables = (summary.rows(counts, f"toxicity_{name}") for name in ("scored", "removed", "histogram"))
-    facts = {"classifier": chosen.classifier, "sample": chosen.sample} | toxicity_summary(*tables)
-    return facts | {"bias": bias.table(classifier(chosen.classifier, chosen.label), settings.lexicon.axes, THRESHOLD)}
 
 
 RANKED, LEAST_RANKED = 0.1, 100

@@ -298,8 +298,6 @@ def workers_of(config: SampleConfig) -> Workers | None:
     """
     if not config.on:
         return None
-    if config.on != "ray" and not config.on.startswith("ray://"):
-        raise UsageError(f"--on {config.on} names no cluster", cure="--on ray, or --on ray://HOST:10001")
     from primum.models.cluster import Workers
 
     return Workers(config.on, config.workers, config.worker_cpus, config.worker_gpus)

@@ -113,13 +113,17 @@ def _responsible(facts: Facts) -> dict[str, str]:
 
 
 def _personal(facts: Facts) -> str:
-    pii = facts.get("pii")
-    if not pii:
-        return ""
-    found = ", ".join(f"{kind_name(kind)} {row['items']:,}" for kind, row in pii["types"].items() if row["items"])
-    return f"By patterns, {pii['items']:,} items in {percent(pii['share_of_documents'])} of documents" + (
-        f": {found}." if found else "."
-    )
+    parts: list[str] = []
+    if facts.get("pii"):
+        pii = facts["pii"]
+        found = ", ".join(f"{kind_name(kind)} {row['items']:,}" for kind, row in pii["types"].items() if row["items"])
+        share = f"By patterns, {pii['items']:,} items in {percent(pii['share_of_documents'])} of documents"
+        parts.append(share + (f": {found}." if found else "."))
+    if facts.get("names"):
+        names = facts["names"]
+        share = f"Names of people in {percent(names['share'])} of {names['documents']:,} documents read"
+        parts.append(f"{share} ({names['recognizer']}).")
+    return " ".join(parts)
 
 
 def _biases(facts: Facts) -> str:

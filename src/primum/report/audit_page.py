@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from primum.report import words
-from primum.report.audit_words import kind_name
+from primum.report.audit_words import kind_name, names_masked
 
 Facts = Mapping[str, Any]
 MOST_SOURCES, MOST_GROUPS, LONGEST = 200, 80, 160
@@ -33,7 +33,7 @@ class Tile(NamedTuple):
 def audit_page(facts: Facts) -> str:
     """Return the report as one self-contained HTML document; the facts are what `primum audit` writes to audit.json."""
     style = resources.files("primum.report").joinpath("templates/page.css").read_text(encoding="utf-8")
-    optional = ("pii", "pronouns", "identity", "language", "toxicity", "duplicates", "contamination", "risk")
+    optional = ("pii", "names", "pronouns", "identity", "language", "toxicity", "duplicates", "contamination", "risk")
     view = {
         "facts": dict.fromkeys(optional) | dict(facts) | _notes(facts),
         "style": Markup(style),
@@ -43,6 +43,7 @@ def audit_page(facts: Facts) -> str:
         "sources": [
             {"licence": "", "reviewer": "", "missing": [], "notes": {}} | row for row in facts["sources"][:MOST_SOURCES]
         ],
+        "named": (facts.get("names") or {"sources": []})["sources"][:MOST_SOURCES],
         "histogram": _heights((facts.get("toxicity") or {}).get("histogram") or []),
         "erased": _erased(facts),
     }
@@ -51,6 +52,8 @@ def audit_page(facts: Facts) -> str:
 
 def _notes(facts: Facts) -> dict[str, Any]:
     noted: dict[str, Any] = {}
+    if facts.get("names"):
+        noted["names"] = {"note": names_masked(facts["names"])} | dict(facts["names"])
     if facts.get("contamination"):
         noted["contamination"] = {"note": ""} | dict(facts["contamination"])
     if facts.get("risk"):
@@ -91,6 +94,9 @@ def _tiles(facts: Facts) -> Sequence[Tile]:
         tiles.append(
             Tile("Documents with personal information", words.percent(facts["pii"]["share_of_documents"]), about)
         )
+    if facts.get("names"):
+        about = f"of {facts['names']['documents']:,} read"
+        tiles.append(Tile("Documents with names of people", words.percent(facts["names"]["share"]), about))
     if facts.get("toxicity"):
         tiles.append(Tile("Toxic documents", words.percent(facts["toxicity"]["share"], 2), "at 0.5 or more"))
     if facts.get("duplicates"):

@@ -15,7 +15,7 @@ LONGEST_NAME = 60
 def closing_lines(facts: Facts) -> list[str]:
     """Return the findings in plain text, a section a step, the outcome last."""
     lines = [f"{facts['documents']:,} documents, {facts['bytes'] / 1e6:,.1f} MB, {len(facts['sources']):,} sources"]
-    for section in (_skipped, _pii, _pronouns, _identity, _language, _toxicity, _duplicates, _contamination, _risk):
+    for section in SECTIONS:
         lines += section(facts)
     lines += [*_sources(facts), "", *_outcome(facts)]
     return lines
@@ -63,6 +63,32 @@ def _pii(facts: Facts) -> Iterator[str]:
     for kind, row in pii["types"].items():
         if row["items"]:
             yield f"  {kind_name(kind):<18}{row['items']:>10,} items{row['documents']:>10,} documents"
+
+
+def _names(facts: Facts) -> Iterator[str]:
+    table = facts.get("names")
+    if not table:
+        return
+    yield ""
+    share = f"{percent(table['share'])} ({percent(table['low'])} to {percent(table['high'])})"
+    read = f"{table['documents']:,} documents read of {table['of']:,}"
+    yield f"names of people: {table['items']:,} in {share} of {read} ({clean(table['recognizer'])})"
+    if table["other_language"]:
+        yield f"  {table['other_language']:,} more were not read: the recognizer does not know their language"
+    note = names_masked(table)
+    if note:
+        yield f"  {note}"
+
+
+def names_masked(table: Mapping[str, Any]) -> str:
+    """Return what became of names in the masked documents; "" where nothing was masked or nothing is left to say."""
+    if table["masked"] is None:
+        return ""
+    if not table["masked"]:
+        return "not masked, as only a sample was read: --names-sample 1 masks them"
+    return (
+        f"masked, but not in the {table['other_language']:,} unread documents" if table["other_language"] else "masked"
+    )
 
 
 def _pronouns(facts: Facts) -> Iterator[str]:
@@ -156,3 +182,8 @@ def _outcome(facts: Facts) -> Iterator[str]:
         yield ""
         yield "report:"
         yield clean(facts["files"]["page"])
+
+
+SECTIONS = (
+    _skipped, _pii, _names, _pronouns, _identity, _language, _toxicity, _duplicates, _contamination, _risk,
+)  # fmt: skip

@@ -26,11 +26,13 @@ NEEDED_MEMORY, NEEDED_DISK = 6, 4  # GB: the bar of the main job on the embedded
 MODEL_PARTS = ("torch", "transformers", "peft", "accelerate", "safetensors", "gguf")
 OPTIONAL = {
     "audit": "looking at a corpus before a model learns it",
+    "names": "names of people in a corpus (primum audit --names)",
+    "gliner": "names of people by GLiNER (primum audit --names gliner)",
     "hub": "prompts from Hugging Face data sets",
     "parquet": "prompts from Parquet files",
     "trl": "comparing the training losses with TRL's",
     "openvino": "replies several times as fast on a CPU (Llama, Qwen2, Qwen3)",
-    "ray": "replies from many machines (--on ray)",
+    "ray": "replies and audits from many machines (--on ray)",
 }
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 from primum.audit.notes import Counts, Note, table
+from primum.audit.sample import sampled
 from primum.audit.toxicity.classifier import Classifier
 
 THRESHOLD = 0.5
@@ -20,14 +20,6 @@ LONGEST_LINE = 2000
 def document_score(lines: Sequence[float]) -> float:
     """Return a document's score, the mean of its lines': [1, 0, 0, 0] is .25, which is not toxic."""
     return sum(lines) / len(lines)
-
-
-def sampled(identity: str, share: float, seed: int) -> bool:
-    """Return whether a document belongs to the sample; decided by a hash, so by any worker alike."""
-    if share >= 1:
-        return True
-    digest = hashlib.blake2b(f"{seed}\0{identity}".encode("utf-8", "replace"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < share * (1 << 64)
 
 
 class ToxicityStep:

@@ -8,6 +8,7 @@ from primum.core.stats.agreement import cohen_kappa, fleiss_kappa, gwet_ac1
 from primum.core.stats.detection import d_prime
 from primum.core.stats.paired import (
     PairedTable,
+    Sums,
     bonett_price,
     mcnemar_exact,
     mde,
@@ -16,6 +17,7 @@ from primum.core.stats.paired import (
     paired_contrast,
     paired_mean,
     paired_ratio,
+    ratio_of_sums,
     ratio_residuals,
 )
 from primum.core.stats.proportions import (
@@ -30,6 +32,7 @@ from primum.core.stats.proportions import (
 __all__ = [
     "Interval",
     "PairedTable",
+    "Sums",
     "bonett_price",
     "clopper_pearson",
     "cohen_kappa",
@@ -44,6 +47,7 @@ __all__ = [
     "paired_contrast",
     "paired_mean",
     "paired_ratio",
+    "ratio_of_sums",
     "ratio_residuals",
     "rogan_gladen",
     "wilson",

@@ -110,6 +110,31 @@ def paired_ratio(first: Sequence[float], second: Sequence[float], confidence: fl
     return Interval(ratio, ratio * math.exp(-spread), ratio * math.exp(spread))
 
 
+class Sums(NamedTuple):
+    """Sums over n pairs of whole numbers (x, y), which can be added up in parts."""
+
+    n: int
+    x: int
+    y: int
+    xx: int
+    xy: int
+    yy: int
+
+
+def ratio_of_sums(sums: Sums, confidence: float = 0.95) -> Interval:
+    """Return sum(y) / sum(x) with the interval of `paired_ratio`, from sums alone; they are exact, being integers.
+
+    Raises:
+        ValueError: fewer than two pairs, or a sum that is not positive.
+    """
+    n, x, y = sums.n, sums.x, sums.y
+    if n < 2 or x <= 0 or y <= 0:
+        raise ValueError(f"a ratio needs two pairs and positive sums, got n={n}, {x} and {y}")
+    squares = (sums.yy * x * x - 2 * sums.xy * x * y + sums.xx * y * y) / (x * x * y * y)  # of residuals over n
+    spread = t_value(confidence, n - 1) * math.sqrt(squares * n / (n - 1))
+    return Interval(y / x, y / x * math.exp(-spread), y / x * math.exp(spread))
+
+
 def ratio_residuals(first: Sequence[float], second: Sequence[float]) -> list[float]:
     """Return what each pair adds to the error of log(mean(second) / mean(first)); the mean of these is 0.
 

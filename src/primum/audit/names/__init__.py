@@ -1,0 +1,1 @@
+"""Names of people, found by a recognizer of the user's choice on a sample of the documents; never kept."""
