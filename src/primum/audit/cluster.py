@@ -24,9 +24,9 @@ from uuid import uuid4
 
 from primum import __version__
 from primum.audit.engine import Plan, Task, Worker
-from primum.core.errors import PrimumError, StepFailedError, UsageError
+from primum.core.errors import StepFailedError, UsageError
 from primum.core.store import disk_error, read_json, write_json
-from primum.models.cluster import Workers, join
+from primum.models.cluster import Workers, join, raised_there
 
 TRIES = 5
 """Workers that a block may be lost with, before the run ends: it may be the block that ends them."""
@@ -101,7 +101,7 @@ class Cluster:
             try:
                 done = self._answer(self._remote.remote(run, task, attempt))
             except RayTaskError as error:
-                raise _told(error.cause) from error
+                raise raised_there(error.cause) from error
             except RayError:
                 with self._lock:
                     self.lost += 1
@@ -130,12 +130,6 @@ class Cluster:
                 cure = "has the cluster free cores, GPUs and memory? (`ray status`)"
                 raise StepFailedError(f"no block came back within {self.workers.patience:g} s", cure=cure)
         return ray.get(ref)
-
-
-def _told(cause: Any) -> PrimumError:
-    if isinstance(cause, PrimumError):
-        return cause
-    return StepFailedError(f"a worker failed: {type(cause).__name__}: {cause}".splitlines()[0])
 
 
 def take(work: Path, attempt: str, stem: str) -> None:

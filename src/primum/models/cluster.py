@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from primum.core.errors import MissingExtraError, StepFailedError, UsageError
+from primum.core.errors import MissingExtraError, PrimumError, StepFailedError, UsageError
 from primum.core.records import Messages
 from primum.models.opening import open_engine
 from primum.models.sampling import Generated, Opening, Request, Sampling, collect
@@ -65,11 +65,15 @@ class Worker:
     """Runs in a process of the cluster: one engine with its model, and the requests that wait for it."""
 
     def __init__(self, engine: str, opening: Opening) -> None:
-        self._engine = open_engine(engine, opening)
+        self._open = engine, opening
         self._waiting = deque[Request]()
 
     def name(self) -> str:
-        """Return the model's name and weights, once it is loaded."""
+        """Open the engine, before anything else is asked; return the model's name and weights.
+
+        Not done when the worker begins: of what is raised there the driver gets only words.
+        """
+        self._engine = open_engine(*self._open)
         return self._engine.model_name
 
     def feed(self, requests: Sequence[Request]) -> None:
@@ -132,6 +136,13 @@ def room(workers: Workers, held: Mapping[str, float]) -> int:
         cure = f"it has {held.get('CPU', 0):g} cores and {held.get('GPU', 0):g} GPUs; ask for less a worker"
         raise UsageError("the cluster has no room for one worker", cure=cure)
     return min(fits)
+
+
+def raised_there(cause: Any) -> PrimumError:
+    """Return what a worker raised as an error to show here: as it is, where it was made to be shown."""
+    if isinstance(cause, PrimumError):
+        return cause
+    return StepFailedError(f"a worker failed: {type(cause).__name__}: {cause}".splitlines()[0])
 
 
 @dataclass(eq=False)
@@ -251,8 +262,7 @@ class ClusterEngine:
         except StopIteration:
             return self._ended(held, sampling)
         except RayTaskError as error:
-            cause = error.cause if isinstance(error.cause, Exception) else error
-            raise StepFailedError(f"a worker failed: {type(cause).__name__}: {cause}".splitlines()[0]) from error
+            raise raised_there(error.cause) from error
         except RayError:
             self._lose(held, again)
             return []
@@ -301,15 +311,14 @@ class ClusterEngine:
             PrimumError: the engine cannot be opened on a worker.
         """
         import ray
-        from ray.exceptions import RayError
+        from ray.exceptions import RayError, RayTaskError
 
         held = self._starting.pop(ref)
         try:
             self._name = ray.get(ref)
-        except RayError as error:
-            said = str(error).strip().splitlines()[-1]
-            if "Error" in said:  # the engine's own
-                raise StepFailedError(f"a worker cannot open the model: {said}") from error
+        except RayTaskError as error:
+            raise raised_there(error.cause) from error
+        except RayError:
             self._count_loss()
             self._start()
             return
