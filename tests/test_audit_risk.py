@@ -5,13 +5,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from scipy.stats import mannwhitneyu
 
 from primum.audit.notes import Note
 from primum.audit.reading.document import Document
 from primum.audit.risk import rank
 from primum.audit.risk.rank import cut, drop, write_ranking
-from primum.audit.risk.represent import auc, fit
+from primum.audit.risk.represent import fit
 from primum.audit.risk.rules import examine, is_list, refuses
 from primum.audit.risk.step import RiskStep, sides, weight, write_rows
 
@@ -106,29 +105,38 @@ def test_a_refusal_is_an_opening(answer, expected):
     assert refuses(asked("x", answer)) is expected
 
 
-def test_area_under_the_curve_is_mann_whitney_s():
-    rng = np.random.default_rng(0)
-    high, low = rng.integers(0, 6, 40), rng.integers(0, 5, 30)
-    assert auc(high, low) == pytest.approx(mannwhitneyu(high, low).statistic / (40 * 30))
+def test_the_direction_is_the_difference_of_the_means_at_every_layer():
+    harmful = np.array([[[3, 1], [0, 6]], [[3, -1], [0, 8]]], np.float32)  # two texts, two layers, two wide
+    benign = np.array([[[1, 0], [0, 2]], [[-1, 0], [0, 4]]], np.float32)
+    found = fit(harmful, benign)
+    assert found.vectors.tolist() == [[1, 0], [0, 1]]
+    assert (found.centres.tolist(), found.spreads.tolist()) == ([0, 3], [1, 1])
+    # the harmless ones lie 1 and -1 from the centre at the first layer, -1 and 1 at the second: their mean is 0 twice,
+    # so the spread of the mean is taken for 1; the harmful ones lie 3 and 3 or 5 away
+    assert found.score(benign).tolist() == [0, 0]
+    assert found.score(harmful).tolist() == [3, 4]
 
 
-def test_the_direction_is_taken_where_held_out_requests_are_told_apart():
+def test_scores_are_in_deviations_of_harmless_requests():
     rng = np.random.default_rng(1)
     harmful, benign = (rng.normal(size=(60, 3, 8)).astype(np.float32) for _ in range(2))
-    harmful[:, 1, 4] += 6
+    harmful[:, 1:, 4] += 6
     found = fit(harmful, benign)
-    assert found.layer == 1
-    assert found.auc > 0.99
-    assert abs(found.vector[4]) > 0.95
-    own = found.score(benign[:, 1])
-    assert own.mean() == pytest.approx(0, abs=1e-5)
-    assert own.std() == pytest.approx(1, rel=1e-4)
-    assert found.score(harmful[:, 1]).min() > 2
+    assert abs(found.vectors[1][4]) > 0.95
+    own = found.score(benign)
+    assert own.mean() == pytest.approx(0, abs=1e-9)
+    assert own.std() == pytest.approx(1)
+    assert found.score(harmful).min() > 2
 
 
-def test_two_deviations_count_half_a_fault():
-    assert weight(2.0) == 0.5
-    assert weight(2 + np.log(3)) == pytest.approx(0.75)
+def test_a_layer_that_tells_nothing_apart_does_no_harm():
+    same = np.ones((3, 2, 2), np.float32)
+    assert fit(same, same).score(same).tolist() == [0, 0, 0]
+
+
+def test_one_deviation_counts_half_a_fault():
+    assert weight(1.0) == 0.5
+    assert weight(1 + np.log(3)) == pytest.approx(0.75)
 
 
 ROWS = [
@@ -208,8 +216,8 @@ def test_dropping_by_share_takes_the_riskiest_whatever_their_score(tmp_path):
     assert drop(tmp_path, ["0"], 0.5, 0.1, tmp_path) == {"kept": 8, "dropped": 2}  # by score beyond the share
 
 
-def test_a_row_is_read_by_its_request_and_by_its_answer():
-    assert sides(asked("Q?", "A.", system="s")) == ["Q?", "A."]
+def test_a_row_is_read_by_its_request_and_with_its_answer():
+    assert sides(asked("Q?", "A.", system="s")) == ["Q?", "Q?\n\nA."]
     assert sides([("text", "T")]) == ["T"]
     assert sides([("user", "Q"), ("assistant", " "), ("user", "R")]) == ["Q\nR"]
 

@@ -8,7 +8,7 @@ import torch
 
 from primum.audit.notes import Note
 from primum.audit.reading.document import Document
-from primum.audit.risk.represent import Reader
+from primum.audit.risk.represent import Reader, fit
 from primum.audit.risk.step import References, RiskStep
 from primum.cli import main
 from tiny_models import tiny
@@ -47,12 +47,11 @@ def test_the_last_token_of_each_text_is_read_at_every_layer(model):
     assert np.abs(found - expected).max() < 0.1 * apart  # bfloat16, with and without padding
 
 
-def test_blocks_above_the_layer_are_left_out_and_change_nothing(model):
+def test_texts_are_scored_as_their_states_are_whatever_stands_beside_them(model):
     reader = Reader(model)
-    before = reader.states(TEXTS)
-    reader.cut(1)
-    assert len(reader._model.network.model.layers) == 3
-    np.testing.assert_array_equal(reader.states(TEXTS, 1), before[:, 1])
+    states = reader.states(TEXTS * 10)
+    direction = fit(states[:15], states[15:])
+    np.testing.assert_allclose(reader.scores(TEXTS * 10, direction), direction.score(states))
 
 
 def chat(number, asked, said):
@@ -62,21 +61,21 @@ def chat(number, asked, said):
     }
 
 
-def test_a_row_s_score_is_the_worse_of_its_request_and_its_answer_and_a_refusal_has_none(model):
+def test_a_row_s_score_is_the_worse_of_its_request_and_the_whole_and_a_refusal_has_none(model):
     step = RiskStep(References(model, tuple(TEXTS), ("Hello.", "What is a bee?", "Sing a song.")))
     rows = [chat(0, *TEXTS[:2]), chat(1, TEXTS[1], TEXTS[0]), chat(2, TEXTS[0], "I'm sorry, but I can't.")]
     notes = [Note(Document(row["id"], "x", "s", "f", row)) for row in rows]
     counts = {}
     step(notes, counts)
-    own = [step._direction.score(alone(step._reader, text)[step._direction.layer][None])[0] for text in TEXTS[:2]]
+    read = [TEXTS[0], "\n\n".join(TEXTS[:2]), TEXTS[1], "\n\n".join(TEXTS[1::-1])]
+    own = [float(step._direction.score(alone(step._reader, text)[None])[0]) for text in read]
     marks = [note.attributes for note in notes]
-    assert [one["primum__risk__deviation"][0][2] for one in marks[:2]] == pytest.approx(
-        [max(own)] * 2, abs=abs(own[0] - own[1]) / 3
-    )
+    found = [one["primum__risk__deviation"][0][2] for one in marks[:2]]
+    assert found == pytest.approx([max(own[:2]), max(own[2:])], abs=(max(own) - min(own)) / 5)
     assert "primum__risk__deviation" not in marks[2]
     assert marks[2]["primum__risk__score"] == [[0, 1, 0.0]]
-    far = sum(one["primum__risk__deviation"][0][2] >= 2 for one in marks[:2])
-    assert counts["risk"]["flagged"] == far == counts["risk_rules"]["representation"]
+    far = sum(one >= 1 for one in found)
+    assert counts["risk"]["flagged"] == far == counts["risk_rules"].get("representation", 0)
 
 
 def test_the_command_ranks_and_drops_by_a_model(model, tmp_path, capsys):

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import Field
 
@@ -49,6 +49,7 @@ VERSION = 3
 """Raised when the same input and settings give other shards than before."""
 FACTS, PAGE, CARD = "audit.json", "audit.html", "croissant.json"
 STEPS = (*DEFAULT, *FURTHER)
+T = TypeVar("T")
 
 
 class AuditConfig(Config):
@@ -281,15 +282,20 @@ def _scores(config: AuditConfig, settings: Settings) -> dict[str, list[float]]:
 
 
 REFERENCES = 200
-"""Harmful requests, and harmless ones that look alike, that the direction of the risk model is taken from."""
+"""Of each kind of request that the direction of the risk model is taken from."""
 
 
 def references_of(model: str, prompts: Sequence[Prompt]) -> References:
-    """Return what a risk model's direction is taken from: harmful prompts with their twins, over all categories."""
+    """Return harmful requests, and harmless ones: as many of their twins and of requests that are nobody's twin."""
     by_id = {prompt.id: prompt for prompt in prompts}
-    pairs = [(p.text, by_id[p.twin].text) for p in prompts if p.intent == "harmful" and p.twin in by_id]
-    chosen = pairs[:: max(len(pairs) // REFERENCES, 1)][:REFERENCES]
-    return References(model, tuple(harmful for harmful, _ in chosen), tuple(benign for _, benign in chosen))
+    pairs = _spread([(p.text, by_id[p.twin].text) for p in prompts if p.intent == "harmful" and p.twin in by_id])
+    general = _spread([p.text for p in prompts if p.intent == "benign" and p.twin is None])
+    return References(model, tuple(bad for bad, _ in pairs), (*(twin for _, twin in pairs), *general))
+
+
+def _spread(items: Sequence[T]) -> Sequence[T]:
+    """Return at most REFERENCES, evenly spread over all."""
+    return items[:: max(len(items) // REFERENCES, 1)][:REFERENCES]
 
 
 def _plan(config: AuditConfig, settings: Settings) -> Plan:

@@ -102,7 +102,7 @@ def _tiles(facts: Facts) -> Sequence[Tile]:
     if facts.get("duplicates"):
         tiles.append(Tile("Near-duplicates", words.percent(facts["duplicates"]["share"]), "of documents"))
     if facts.get("risk"):
-        tiles.append(Tile("Risky rows", f"{facts['risk']['flagged']:,}", "flagged by a rule"))
+        tiles.append(Tile("Risky rows", f"{facts['risk']['flagged']:,}", "flagged by a rule or the model"))
     if facts["ledger"]["given"]:
         tiles.append(Tile("Unreviewed sources", f"{len(facts['ledger']['unreviewed']):,}", "by the ledger"))
     return tiles

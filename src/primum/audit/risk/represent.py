@@ -1,14 +1,15 @@
-"""How much a row's request looks harmful to a given model, from the inside.
+"""How much a text looks harmful to a given model, from the inside.
 
-In the spirit of LARF (arXiv:2507.18631), without harmful answers: the direction is the difference of the model's mean
-hidden states at the last token of harmful requests and of harmless ones that look alike, at the layer where it best
-tells held-out requests apart. A row whose request lies far along it, and whose answer does not refuse, teaches the
-model to comply. The score is in standard deviations of the harmless requests.
+In the spirit of LARF (arXiv:2507.18631), without harmful answers: at every layer, the direction is the difference of
+the model's mean hidden states at the last token of harmful requests and of harmless ones, half of which look like the
+harmful ones and half of which are anything. The score is the mean over layers of how far a text lies along it, in
+standard deviations of the harmless requests. No one layer is chosen: which is best depends on the corpus more than on
+the model (docs/log.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,55 +17,43 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 BATCH, LONGEST = 16, 256
-"""Rows of a forward pass, and tokens read of a request (its end)."""
+"""Texts of a forward pass, and tokens read of a text (its end)."""
 
 
 class Direction(NamedTuple):
-    """A layer, a unit vector, and mean and spread of harmless requests along it; `auc` is on held-out requests."""
+    """A unit vector a layer (layers, width), with mean and spread of harmless requests along it, and of their mean."""
 
-    layer: int
-    vector: Vectors
-    centre: float
-    spread: float
-    auc: float
+    vectors: Vectors
+    centres: NDArray[np.float64]
+    spreads: NDArray[np.float64]
+    centre: float = 0.0
+    spread: float = 1.0
 
     def score(self, states: Vectors) -> NDArray[np.float64]:
-        """Return how many deviations each state (N, width) of this layer lies towards the harmful ones."""
-        return (states.astype(np.float64) @ self.vector - self.centre) / self.spread
+        """Return how many deviations texts lie towards the harmful ones, of their states (N, layers, width)."""
+        along = np.einsum("nlw,lw->nl", states.astype(np.float64), self.vectors)
+        return (((along - self.centres) / self.spreads).mean(1) - self.centre) / self.spread
 
 
 def fit(harmful: Vectors, benign: Vectors) -> Direction:
-    """Return the best layer's direction.
-
-    Every other request is held out to choose the layer; the direction is then taken from all.
+    """Return the direction from harmless to harmful.
 
     Args:
         harmful: hidden states (N, layers, width) of harmful requests.
         benign: the same of harmless ones.
     """
-    aucs = [
-        auc(*(side[1::2, layer] @ _unit(harmful[::2, layer], benign[::2, layer]) for side in (harmful, benign)))
-        for layer in range(harmful.shape[1])
-    ]
-    layer = int(np.argmax(aucs))
-    vector = _unit(harmful[:, layer], benign[:, layer])
-    along = benign[:, layer].astype(np.float64) @ vector
-    return Direction(layer, vector, float(along.mean()), float(along.std()) or 1.0, float(aucs[layer]))
-
-
-def _unit(harmful: Vectors, benign: Vectors) -> Vectors:
     difference = harmful.mean(0) - benign.mean(0)
-    return difference / (float(np.linalg.norm(difference)) or 1.0)
-
-
-def auc(high: NDArray[Any], low: NDArray[Any]) -> float:
-    """Return the probability that a value of `high` is above one of `low`; ties count half (Mann-Whitney)."""
-    above = (high[:, None] > low[None, :]).mean() + 0.5 * (high[:, None] == low[None, :]).mean()
-    return float(above)
+    lengths = np.linalg.norm(difference, axis=1, keepdims=True)
+    vectors = difference / np.where(lengths > 0, lengths, 1)
+    along = np.einsum("nlw,lw->nl", benign.astype(np.float64), vectors)
+    spreads = along.std(0)
+    found = Direction(vectors, along.mean(0), np.where(spreads > 0, spreads, 1))
+    own = found.score(benign)
+    return found._replace(centre=float(own.mean()), spread=float(own.std()) or 1.0)
 
 
 class Reader:
-    """A model read at the last token of a text that a user might have sent, at every layer or at one.
+    """A model read at the last token of a text that a user might have sent, of a long one at its end.
 
     Args:
         name: of the model, as everywhere.
@@ -75,23 +64,19 @@ class Reader:
 
         self._model = load(name)
 
-    def cut(self, layer: int) -> None:
-        """Leave out the blocks above a layer that is alone read from now on, where the architecture shows its blocks.
+    def states(self, texts: Sequence[str]) -> Vectors:
+        """Return hidden states (N, layers, width); layer 0 is the first block's output."""
+        return self._each(texts, lambda states: states)
 
-        One more stays: what the last block gives is normalised before it is handed out.
-        """
-        network: Any = getattr(self._model.network, "model", None)
-        if hasattr(getattr(network, "layers", None), "append"):
-            network.layers = network.layers[: layer + 2]
+    def scores(self, texts: Sequence[str], direction: Direction) -> NDArray[np.float64]:
+        """Return the scores of texts; the states of no more than a batch are in memory."""
+        return self._each(texts, direction.score)
 
-    def states(self, texts: Sequence[str], layer: int | None = None) -> Vectors:
-        """Return hidden states (N, layers, width), or (N, width) of one layer; layer 0 is the first block's output.
-
-        Texts of like length are read together; of a long one the last LONGEST tokens.
-        """
+    def _each(self, texts: Sequence[str], then: Callable[[Vectors], NDArray[Any]]) -> NDArray[Any]:
+        """Return what is made of each text's states. Texts of like length are read together."""
         ids = [self._ids(text) for text in texts]
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-        found = [self._batch([ids[j] for j in order[i : i + BATCH]], layer) for i in range(0, len(order), BATCH)]
+        found = [then(self._batch([ids[j] for j in order[i : i + BATCH]])) for i in range(0, len(order), BATCH)]
         return np.concatenate(found)[np.argsort(order)]
 
     def _ids(self, text: str) -> list[int]:
@@ -100,7 +85,7 @@ class Reader:
         whole = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
         return tokenizer(whole, add_special_tokens=False)["input_ids"][-LONGEST:]
 
-    def _batch(self, ids: Sequence[Sequence[int]], layer: int | None) -> Vectors:
+    def _batch(self, ids: Sequence[Sequence[int]]) -> Vectors:
         import torch
 
         width, pad = max(map(len, ids)), int(self._model.tokenizer.pad_token_id)
@@ -110,6 +95,4 @@ class Reader:
         with torch.inference_mode():
             network = getattr(self._model.network, "model", self._model.network)
             out = network(input_ids=batch, attention_mask=mask, output_hidden_states=True, use_cache=False)
-        read = out.hidden_states[1:] if layer is None else out.hidden_states[layer + 1 : layer + 2]
-        states = torch.stack([one[:, -1] for one in read], dim=1).float().cpu().numpy()
-        return states if layer is None else states[:, 0]
+        return torch.stack([one[:, -1] for one in out.hidden_states[1:]], dim=1).float().cpu().numpy()

@@ -15,7 +15,7 @@ from primum.core.records import JsonDict
 
 ROWS = ".rows"
 REPRESENTATION = "representation"
-HALF = 2.0
+HALF = 1.0
 """Deviations at which the representation score counts as half a fault, and from which it is a reason of its own."""
 
 
@@ -29,7 +29,7 @@ class References:
 
 
 class RiskStep:
-    """Rules for every row; with a model, also how harmful each request and answer looks to it."""
+    """Rules for every row; with a model, also how harmful each request and its answer look to it."""
 
     def __init__(self, references: References | None = None) -> None:
         self._reader: Reader | None = None
@@ -38,7 +38,6 @@ class RiskStep:
             self._reader = Reader(references.model)
             states = self._reader.states
             self._direction = fit(states(references.harmful), states(references.benign))
-            self._reader.cut(self._direction.layer)
 
     def __call__(self, notes: Sequence[Note], counts: Counts) -> None:
         """Examine a block."""
@@ -66,7 +65,7 @@ class RiskStep:
         texts = [(number, text) for number, own in enumerate(turns) if not refuses(own) for text in sides(own)]
         if not texts:
             return found
-        scores = self._direction.score(self._reader.states([text for _, text in texts], self._direction.layer))
+        scores = self._reader.scores([text for _, text in texts], self._direction)
         for (number, _), score in zip(texts, scores.tolist(), strict=True):
             before = found[number]
             found[number] = score if before is None else max(before, score)
@@ -74,13 +73,14 @@ class RiskStep:
 
 
 def sides(turns: Turns) -> list[str]:
-    """Return what is read of a row: its request and its answer, each as if a user had written it.
+    """Return what is read of a row, as if a user had written it: its request, and the request with the answer.
 
-    An answer is read as a request too, so that a harmful one is seen under a harmless request.
+    The whole row shows a harmful answer to a harmless request. An answer alone would not do: any few words without
+    their question lie far from ordinary requests.
     """
     asked = "\n".join(text for role, text in turns if role in ("user", "text"))
     said = "\n".join(text for role, text in turns if role == "assistant")
-    return [text for text in (asked, said) if text.strip()]
+    return [text for text in (asked, f"{asked}\n\n{said}" if said.strip() else "") if text.strip()]
 
 
 def weight(deviation: float) -> float:
