@@ -9,7 +9,7 @@
     python benchmarks/audit.py safety [--seeds 0 1 2]       fine-tuned on the clean, dirty and cleaned set
     python benchmarks/audit.py page --write docs/benchmarks/audit.md
 
-Each measurement is printed and kept in --json FILE, from which `page` writes. Presidio takes part in `accuracy` and
+Each measurement is printed and kept in --into FILE, from which `page` writes. Presidio takes part in `accuracy` and
 `speed` where presidio-analyzer is installed (pattern recognizers alone; no language model is loaded). Speed and scale
 need a quiet machine: rates by CPU time bear other work better than rates by the clock, and both are given.
 """
@@ -228,10 +228,14 @@ def _rates(times: list[tuple[float, float]], size: int, documents: int) -> Facts
 # ---------------------------------------------------------------- scale
 
 
-def scale(sizes: Iterable[int]) -> Facts:
-    """Return the seconds and the largest memory of whole runs with one worker, each in a process of its own."""
+def scale(sizes: Iterable[int], found: list[Facts]) -> Iterable[Facts]:
+    """Yield the seconds and the largest memory of whole runs with one worker, each in a process of its own.
+
+    Args:
+        sizes: of the corpora, in MB.
+        found: runs that were measured before.
+    """
     block = rows(filler(1000))
-    found: list[Facts] = []
     for megabytes in sizes:
         with tempfile.TemporaryDirectory() as folder:
             corpus = Path(folder) / "corpus.jsonl"
@@ -247,6 +251,7 @@ def scale(sizes: Iterable[int]) -> Facts:
             child.returncode = os.waitstatus_to_exitcode(status)
             if child.returncode:
                 raise SystemExit(f"the audit of {megabytes} MB ended with exit code {child.returncode}")
+            found = [run for run in found if run["bytes"] != size]
             found.append({
                 "bytes": size, "wall": time.monotonic() - start, "cpu": used.ru_utime + used.ru_stime,
                 "memory": used.ru_maxrss * 1024,
@@ -254,7 +259,7 @@ def scale(sizes: Iterable[int]) -> Facts:
         row = found[-1]
         print(f"{size / 1e6:>8.0f} MB{row['cpu']:>9.1f} s of CPU time{row['wall']:>9.1f} s by the clock"
               f"{row['memory'] / 1e6:>8.0f} MB of memory", flush=True)  # fmt: skip
-    return {"runs": found}
+        yield {"runs": sorted(found, key=lambda run: run["bytes"])}
 
 
 # ---------------------------------------------------------------- language
@@ -302,10 +307,10 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=3e-4, help="safety: of each fine-tune")
     parser.add_argument("--limit", type=int, default=133, help="safety: harmful prompts to measure on")
     parser.add_argument("--out", default="runs/audit-risk", help="risk, safety: the run folder; a run goes on there")
-    parser.add_argument("--json", type=Path, default=Path("runs/benchmarks/audit.json"))
+    parser.add_argument("--into", type=Path, default=Path("runs/benchmarks/audit.json"))
     parser.add_argument("--write", type=Path, default=Path("docs/benchmarks/audit.md"))
     given = parser.parse_args()
-    held = read_json(given.json) if given.json.exists() else {}
+    held = read_json(given.into) if given.into.exists() else {}
     if given.what == "page":
         write(held, given.write)
         return
@@ -317,13 +322,17 @@ def main() -> None:
 
         measured = getattr(audit_risk, given.what)(given)
         print("\n".join(getattr(audit_risk, f"{given.what}_lines")(measured)))
-        write_json(given.json, held | {given.what: measured | {"machine": machine()}})
+        write_json(given.into, held | {given.what: measured | {"machine": machine()}})
+        return
+    if given.what == "scale":  # each is kept when it is done: the large ones take long
+        for measured in scale(given.megabytes, held.get("scale", {}).get("runs", [])):
+            write_json(given.into, held | {"scale": measured | {"machine": machine()}})
         return
     measured = {
-        "accuracy": lambda: accuracy(given.documents, given.seed), "scale": lambda: scale(given.megabytes),
-        "speed": lambda: speed(given.documents, given.repeats), "language": lambda: language(given.documents),
+        "accuracy": lambda: accuracy(given.documents, given.seed), "language": lambda: language(given.documents),
+        "speed": lambda: speed(given.documents, given.repeats),
     }[given.what]()  # fmt: skip
-    write_json(given.json, held | {given.what: measured | {"machine": machine()}})
+    write_json(given.into, held | {given.what: measured | {"machine": machine()}})
 
 
 if __name__ == "__main__":

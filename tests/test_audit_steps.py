@@ -119,7 +119,7 @@ def test_near_duplicates_point_to_the_first_one(tmp_path):
 
 def test_an_id_may_look_like_the_rest_of_a_line(tmp_path):
     text = "the same words again and again"
-    named = [Note(Document(f'", "attributes": {{"{i}', text, '\u00e9, "attributes": ', "f:1", {})) for i in range(3)]
+    named = [Note(Document(f'", "source": "{i}\\', text, '\u00e9", "attributes": {"\\', "f:1", {})) for i in range(3)]
     facts, found = find(tmp_path, named)
     assert found == {named[i].document.id: named[0].document.id for i in (1, 2)}
     assert facts["by_source"] == {named[0].document.source: 2}

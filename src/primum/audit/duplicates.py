@@ -36,9 +36,11 @@ NOTHING = 0
 """The bands of a text without a word: it repeats nothing."""
 SIGNATURE = np.dtype([("bands", np.uint64, (BANDS,)), ("hashes", np.uint8, (HASHES,))])
 """What is kept of a document: a hash of each band, and the last byte of each MinHash to confirm a pair by."""
-_ATTRIBUTES = b', "attributes": '
-"""Opens a line's attributes, which need not be read; inside a string its quotes would have backslashes."""
-_encoded = json.JSONEncoder(ensure_ascii=False).encode
+_ID, _SOURCE, _ATTRIBUTES = b'{"id": ', b', "source": ', b', "attributes": '
+"""What stands before each value of a shard's line; inside a value its quotes would have backslashes.
+
+So a line is cut without being parsed, and what is written of it is as it was.
+"""
 _ROW = Struct(f"<{HASHES}I")
 _WEIGHTS = np.cumprod(np.full(ROWS // 2, MIX), dtype=np.uint64)
 
@@ -197,28 +199,26 @@ def _write(
 
     Only the ids of documents that are repeated are held: a first one comes before its repeats.
     """
-    ids: dict[int, str] = {}
-    by_source: Counter[str] = Counter()
+    ids: dict[int, bytes] = {}
+    by_source: Counter[bytes] = Counter()
     temporary = path.with_name(path.name + ".partial")
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        with temporary.open("wb") as file:
             for number, line in enumerate(_lines(work, stems)):
                 leader = int(first[number])
                 if leader == number and not repeated[number]:
                     continue
-                head, cut, _ = line.partition(_ATTRIBUTES)
-                row = json.loads(head + b"}" if cut else line)
+                own, _, source = line.partition(_ATTRIBUTES)[0].removeprefix(_ID).partition(_SOURCE)
                 if leader == number:
-                    ids[number] = row["id"]
+                    ids[number] = own
                     continue
-                by_source[row["source"]] += 1
-                found = {"id": row["id"], "of": ids[leader], "source": row["source"]}
-                file.write(_encoded(found) + "\n")
+                by_source[source] += 1
+                file.write(b"".join([_ID, own, b', "of": ', ids[leader], _SOURCE, source, b"}\n"]))
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise disk_error(error, path) from error
-    return by_source
+    return Counter({json.loads(source): number for source, number in by_source.items()})
 
 
 def _lines(work: Path, stems: Sequence[str]) -> Iterator[bytes]:

@@ -27,12 +27,14 @@ class Basics:
 
     def __call__(self, notes: Sequence[Note], counts: Counts) -> None:
         """Count a block's documents."""
-        characters, corpus = table(counts, "source_characters"), table(counts, "corpus")
+        documents, characters = table(counts, "source_documents"), table(counts, "source_characters")
+        corpus = table(counts, "corpus")
         for note in notes:
-            characters[note.document.source] += len(note.document.text)
-        table(counts, "source_documents").update([note.document.source for note in notes])
-        corpus["documents"] += len(notes)
-        corpus["characters"] += sum(len(note.document.text) for note in notes)
+            size = len(note.document.text)
+            documents[note.document.source] += 1
+            characters[note.document.source] += size
+            corpus["documents"] += 1
+            corpus["characters"] += size
         table(counts, "text_fields").update(["\t".join(text_fields(note.document.row)) for note in notes])
 
 
