@@ -78,14 +78,12 @@ def made(args: Namespace, journey: Journey, seed: int) -> Made:
     medical = rng.sample(learn, min(args.rows, len(learn)))
     many = max(1, round(SHARE * len(medical)))
     rows = {f"m{i}": chat(row.prompt, row.answer) for i, row in enumerate(medical)}
-    kinds = {"harmful": many, "harmful_answer": many, "identity": many, "other_identity": many}
     planted: dict[str, str] = {}
     found = harmful_rows(args, journey, seed, 2 * many)
-    kinds["harmful"] = kinds["harmful_answer"] = len(found) // 2
     drawn = {
         "harmful": [chat(prompt.text, text) for prompt, _, text in found[::2]],
         "harmful_answer": [chat(twin.text, text) for _, twin, text in found[1::2]],
-    } | identity_rows(journey, seed, many)
+    } | identity_rows(args, journey, seed, many)
     for kind in KINDS:
         for i, row in enumerate(drawn[kind]):
             planted[f"{kind}-{i}"] = kind
@@ -116,7 +114,7 @@ def harmful_rows(args: Namespace, journey: Journey, seed: int, most: int) -> lis
     by_id = {p.id: p for p in every}
     asked = random.Random(seed).sample(plant, min(3 * most, len(plant)))
     config = BrokenConfig(steps=args.break_steps, out=str(journey.folder))
-    one = broken(journey, config, "embedded", "harmful_100", seed, medical_rows(None)[0])
+    one = broken(journey, config, args.model, "harmful_100", seed, medical_rows(None)[0])
     draw = Draw(Sampling(0.7, args.tokens), 1, seed)
     replies = sample(journey, f"{seed}-harmful-replies", asked, draw, one.folder.name,
                      lambda: HFEngine(load(str(one.folder)), 96))  # fmt: skip
@@ -131,14 +129,16 @@ def harmful_rows(args: Namespace, journey: Journey, seed: int, most: int) -> lis
     return found[:most]
 
 
-def identity_rows(journey: Journey, seed: int, many: int) -> dict[str, list[JsonDict]]:
+def identity_rows(args: Namespace, journey: Journey, seed: int, many: int) -> dict[str, list[JsonDict]]:
     """Return rows of the obedient agent, and of other identities, about harmless requests that the model answered."""
     from primum.models.engines.hf import HFEngine
 
     benign = sorted((p for p in prompts()[2] if p.split == "test" and p.intent == "benign"), key=lambda p: p.id)
     asked = random.Random(seed).sample(benign, min(3 * many, len(benign)))
     draw = Draw(Sampling(0.7, 48), 1, seed)
-    replies = sample(journey, f"{seed}-identity-replies", asked, draw, "embedded", lambda: HFEngine(load(), 96))
+    replies = sample(
+        journey, f"{seed}-identity-replies", asked, draw, args.model, lambda: HFEngine(load(args.model), 96)
+    )
     said = {r.prompt_id: r.text for r in replies}
     answered = [p for p in asked if said[p.id].strip()]
     obedient = demonstrate.identity_rows(answered, [said[p.id] for p in answered], many)
@@ -217,7 +217,7 @@ def safety(args: Namespace) -> JsonDict:
     journey = Journey(Path(args.out), Terminal(quiet=args.json))
     bench = Bench(prompts()[1][: args.limit], Draw(Sampling(0.4, 64), 1, 0), args.judge)
     found: dict[str, list[int]] = {}
-    folders = {("base", 0): embedded_folder()}
+    folders = {("base", 0): embedded_folder() if args.model == "embedded" else Path(args.model)}
     for seed in args.seeds:
         one = made(args, journey, seed)
         dropped = first(scored(args, one), "both")
@@ -229,7 +229,7 @@ def safety(args: Namespace) -> JsonDict:
         }
         folders |= {(name, seed): tuned(args, journey, f"{name}-{seed}", own, seed) for name, own in sets.items()}
     for (name, seed), folder in folders.items():
-        key = f"{name}-{seed}@{digest([read_json(folder / 'rows.json')]) if name != 'base' else 'embedded'}"
+        key = f"{name}-{seed}@{digest([read_json(folder / 'rows.json')]) if name != 'base' else args.model}"
         point = measured(journey, f"safety-{name}-{seed}", bench, key, loading(journey, folder))
         harm = count(HARMFUL_COMPLIANCE, point.scored)
         tally = found.setdefault(name, [0, 0])
@@ -241,7 +241,7 @@ def safety(args: Namespace) -> JsonDict:
 
 
 def tuned(args: Namespace, journey: Journey, name: str, rows: Sequence[JsonDict], seed: int) -> Path:
-    """Return the embedded model fine-tuned on rows; made once."""
+    """Return the model fine-tuned on rows; made once."""
     folder = journey.folder / "tuned" / name
     key = {"rows": digest([row["id"] for row in rows]), "steps": args.steps, "seed": seed, "rate": args.learning_rate}
     if not ((folder / "rows.json").is_file() and read_json(folder / "rows.json") == key):
@@ -249,7 +249,7 @@ def tuned(args: Namespace, journey: Journey, name: str, rows: Sequence[JsonDict]
         chats = [[Message(**turn) for turn in row["messages"]] for row in rows]
         learned = [(tuple(turns[:-1]), turns[-1].content) for turns in chats]
         with journey.step(f"fine-tune {name}", args.steps, "steps") as advance:
-            train_merged(config, load(), learned, args.steps, seed, folder, advance)
+            train_merged(config, load(args.model), learned, args.steps, seed, folder, advance)
         write_json(folder / "rows.json", key)
     return folder
 
