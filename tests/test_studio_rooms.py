@@ -419,6 +419,7 @@ def test_a_report_is_shown_under_a_policy_of_its_own(run_folder):
     assert answer.status == 200
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
     assert "unsafe" not in policy
+    assert " style=" not in answer.text, "which this policy would not let through"
 
 
 # ---------------------------------------------------------------- policy
