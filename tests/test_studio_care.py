@@ -190,6 +190,7 @@ def test_a_hostile_model_answers_what_somebody_wrote(server, hostile_model):
         answer = browser.post("/write/ask", prompt=f"say it {n}", intent="benign", category="fraud")
         if answer.status == 303:
             break
+    assert answer.status == 303
     harmless(browser.get(answer.location).text)
 
 
