@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -90,7 +90,7 @@ def named() -> Path | None:
 
 
 @contextmanager
-def using(path: Path) -> Iterator[None]:
+def using(path: Path) -> Generator[None]:
     """Let a file be the policy for a while, where it is there and PRIMUM_POLICY names no other."""
     _project.append(path)
     try:
@@ -151,9 +151,9 @@ def _made(raw: Mapping[str, Any]) -> Policy:
         str(key): Category(str(key), row["name"], row["risk"], row.get("mlcommons"), bool(row.get("held_out", False)))
         for key, row in raw["categories"].items()
     }
+    given = cast(dict[str, dict[str, list[Any]]], raw.get("languages") or {})
     languages = {
-        str(name).lower(): {key: tuple(map(str, rows)) for key, rows in row.items()}
-        for name, row in (raw.get("languages") or {}).items()
+        str(name).lower(): {key: tuple(map(str, rows)) for key, rows in row.items()} for name, row in given.items()
     }
     expected, avoid = tuple(raw["expected"]), tuple(raw["avoid"])
     return Policy(str(raw["version"]), digest(raw), categories, expected, avoid, languages)
@@ -173,8 +173,9 @@ def check(text: str, where: str = "policy.yaml") -> dict[str, Any]:
         raise BadInputError("no valid YAML", where=place, cure="check colons and indentation") from error
     if not isinstance(raw, dict):
         raise BadInputError("no policy", where=where, cure="keys: version, expected, avoid, categories")
+    raw = cast(dict[str, Any], raw)
     for key in ("expected", "avoid"):
-        if not isinstance(raw.get(key), list) or not raw[key] or not all(isinstance(v, str) for v in raw[key]):
+        if not _list(raw.get(key)) or not raw[key] or not all(isinstance(v, str) for v in raw[key]):
             raise BadInputError(f"'{key}' is no list of sentences", where=f"{where}, {key}", cure="a dash a line")
     if raw.get("version") in (None, ""):
         raise BadInputError("the policy has no version", where=f"{where}, version", cure='like version: "2"')
@@ -184,14 +185,15 @@ def check(text: str, where: str = "policy.yaml") -> dict[str, Any]:
 
 
 def _check_categories(raw: Mapping[str, Any], where: str) -> None:
-    rows = raw.get("categories")
-    if not isinstance(rows, dict) or not rows:
+    rows = _table(raw.get("categories"))
+    if not rows:
         raise BadInputError("there are no categories", where=where, cure="like fraud: {name: ..., risk: illicit}")
-    for name, row in rows.items():
+    for name, given in rows.items():
         if not _ID.fullmatch(str(name)):
             cure = "small letters, digits and underscores, at most 40"
             raise BadInputError(f"'{str(name)[:60]}' is no name of a category", where=where, cure=cure)
-        if not isinstance(row, dict) or not isinstance(row.get("name"), str) or row.get("risk") not in RISKS:
+        row = _table(given) or {}
+        if not isinstance(row.get("name"), str) or row.get("risk") not in RISKS:
             raise BadInputError("needs a name and a risk", where=f"{where}: {name}", cure="risk: " + ", ".join(RISKS))
     missing = [name for name in _shipped_categories() if name not in rows]
     if missing:
@@ -206,11 +208,19 @@ def _shipped_categories() -> tuple[str, ...]:
 
 def _check_languages(raw: Mapping[str, Any], where: str) -> None:
     """`languages` may say, per language, other expected or avoided behaviour."""
-    overlays = raw.get("languages") or {}
-    fits = isinstance(overlays, dict) and all(
-        isinstance(row, dict) and set(row) <= {"expected", "avoid"} and all(isinstance(v, list) for v in row.values())
-        for row in overlays.values()
+    overlays = _table(raw.get("languages") or {})
+    rows = [_table(row) for row in (overlays or {}).values()]
+    fits = overlays is not None and all(
+        row is not None and set(row) <= {"expected", "avoid"} and all(map(_list, row.values())) for row in rows
     )
     if not fits:
         cure = "like languages: {de: {avoid: [...]}}"
         raise BadInputError("a language has expected and avoid, both lists", where=where, cure=cure)
+
+
+def _table(value: Any) -> dict[str, Any] | None:
+    return cast(dict[str, Any], value) if isinstance(value, dict) else None
+
+
+def _list(value: Any) -> bool:
+    return isinstance(value, list)
