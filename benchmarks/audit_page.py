@@ -131,9 +131,9 @@ def plot(runs: Sequence[Facts]) -> str:
         "circle{fill:#1f5fa8}rect{fill:#fff}"
     )
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 740 300" role="img" '
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 300" role="img" '
         'aria-label="CPU seconds and largest memory by size of the corpus">'
-        f'<style>{style}</style><rect width="740" height="300"/>{"".join(panels)}</svg>\n'
+        f'<style>{style}</style><rect width="760" height="300"/>{"".join(panels)}</svg>\n'
     )
 
 
