@@ -63,6 +63,7 @@ def main(folder: Path, stop_after: int) -> None:
     if own.leads:
         torch.save(network.state_dict(), folder / "weights.pt")
         torch.save([row["loss"] for row in log], folder / "losses.pt")
+    own.leave()
 
 
 if __name__ == "__main__":

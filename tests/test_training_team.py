@@ -73,6 +73,7 @@ def test_a_process_that_was_started_alone_is_its_own_team(monkeypatch: pytest.Mo
     assert Team().first("x") == "x"
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     assert start(tmp_path / "one", 1) == [0]
     assert start(tmp_path / "two", 2) == [0, 0]
@@ -86,6 +87,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
     assert all(row["answers"] == 1 for row in rows)  # a mean over the rows of both
 
 
+@pytest.mark.slow
 def test_two_processes_that_were_killed_go_on_to_the_same_weights(tmp_path: Path) -> None:
     assert start(tmp_path / "whole", 2) == [0, 0]
     assert start(tmp_path / "killed", 2, stop_after=4) == [9]
@@ -95,6 +97,7 @@ def test_two_processes_that_were_killed_go_on_to_the_same_weights(tmp_path: Path
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
 
 
+@pytest.mark.slow
 def test_memory_that_is_short_in_one_process_halves_the_budget_in_both(tmp_path: Path) -> None:
     assert start(tmp_path / "one", 1) == [0]
     assert start(tmp_path / "short", 2, SHORT_ON="1") == [0, 0]
@@ -102,6 +105,7 @@ def test_memory_that_is_short_in_one_process_halves_the_budget_in_both(tmp_path:
     assert all(torch.allclose(one[name], short[name], rtol=0, atol=1e-12) for name in one)
 
 
+@pytest.mark.slow
 def test_accelerate_launch_trains_one_model_in_two_processes(tmp_path: Path) -> None:
     tiny(tmp_path / "model", seed=0)
     rows = [{"prompt": f"Say {n} in a word", "chosen": f"Here: {n}", "rejected": f"No, {n * n}"} for n in range(12)]

@@ -165,6 +165,7 @@ def run_verb(config: TrainConfig, json_output: bool) -> tuple[int, JsonDict]:
             document["estimate"] = estimate(config, model, job)
     else:
         document |= train(journey, config, model, job, own)
+    own.leave()
     document["seconds"] = journey.seconds
     if not json_output:
         print(summary(document))

@@ -110,6 +110,12 @@ class Team:
         if self.size > 1:
             distributed.barrier()
 
+    def leave(self) -> None:
+        """Part once all are done: a process that ends while others still talk to it breaks them, or itself."""
+        if self.size > 1 and distributed.is_initialized():
+            distributed.barrier()
+            distributed.destroy_process_group()
+
 
 def team(cpu: bool | None = None) -> Team:
     """Return the team that `accelerate launch` or torchrun started this process in, joining it the first time.
