@@ -13,20 +13,12 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
-
-class Sized(Protocol):
-    """Anything with a length in tokens."""
-
-    @property
-    def length(self) -> int:
-        """Tokens."""
-        ...
-
+from primum.training.batches import Sized
 
 S = TypeVar("S", bound=Sized)
 V = TypeVar("V")
