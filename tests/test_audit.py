@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from audit_kit import audit, corpus
 from primum.cli import main
 
 ROWS = [
@@ -23,17 +22,6 @@ ROWS = [
         "text": "The card 4111 1111 1111 1111 was charged, 4111 1111 1111 1112 is no card.",
     },
 ]
-
-
-def corpus(folder: Path, rows: list[Any]) -> str:
-    path = folder / "corpus.jsonl"
-    path.write_text("".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in rows), encoding="utf-8")
-    return str(path)
-
-
-def audit(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dict[str, Any]]:
-    code = main(["audit", *arguments, "--json"])
-    return code, json.loads(capsys.readouterr().out)
 
 
 def test_personal_information_is_counted_and_never_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,10 @@
 """Names of people: counts by source worked by hand, samples, masking, and what a recognizer is given to read."""
 
 import importlib.util
-import json
 
 import pytest
 
+from audit_kit import audit, corpus, lines
 from primum.audit.language import Language
 from primum.audit.names.recognizers import Recognizer, recognizer
 from primum.audit.names.step import NamesStep, find_names, merged, pieces, tidy
@@ -24,21 +24,6 @@ def known(tmp_path):
     path = tmp_path / "people.txt"
     path.write_text(PEOPLE, encoding="utf-8")
     return f"list:{path}"
-
-
-def corpus(folder, rows):
-    path = folder / "corpus.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
-
-
-def audit(capsys, *arguments):
-    code = main(["audit", *arguments, "--json"])
-    return code, json.loads(capsys.readouterr().out)
-
-
-def lines(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 ROWS = [

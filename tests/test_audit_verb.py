@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from audit_kit import audit, corpus, lines
 from primum.audit.terms.lexicon import Lexicon, overlap
 from primum.cli import main
 from primum.report.audit_card import croissant
@@ -35,21 +36,6 @@ ROWS = [
 
 
 GOOD = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
-
-
-def corpus(folder, rows, name="corpus.jsonl"):
-    path = folder / name
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return str(path)
-
-
-def audit(capsys, *arguments):
-    code = main(["audit", *arguments, "--json"])
-    return code, json.loads(capsys.readouterr().out)
-
-
-def lines(path):
-    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from primum.core.errors import StepFailedError, UsageError
+from primum.core.hosts import LOOPBACK
 from primum.studio.accounts import hashed
 from primum.studio.tables import Flow, SignIn, now
 
@@ -45,7 +46,6 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 """Signatures that only the provider can make: never `none`, never a shared secret."""
 SECRET = "PRIMUM_OIDC_SECRET"
 """Environment variable with the client's secret."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class OidcError(ValueError):

@@ -13,6 +13,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from primum.core.hosts import LOOPBACK
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -34,7 +36,8 @@ HEADERS = {
     "cache-control": "no-store",
 }
 LARGEST_BODY = 64 * 1024 * 1024
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+OWN_NAMES = tuple(f"[{host}]" if ":" in host else host for host in LOOPBACK)
+"""Hosts as a browser on this machine names them."""
 
 
 class Guard:

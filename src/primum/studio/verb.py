@@ -15,6 +15,7 @@ from pydantic import Field
 from primum.core import taxonomy
 from primum.core.config import Config
 from primum.core.errors import Exit, MissingExtraError, StepFailedError, UsageError, did_you_mean
+from primum.core.hosts import LOOPBACK
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from primum.studio.oidc import Provider
     from primum.studio.tables import Task
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 POLICY = "policy.yaml"
 NEEDED = ("starlette", "uvicorn", "sqlalchemy", "alembic", "argon2", "python_multipart")
 
@@ -216,10 +216,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _hosts(config: StudioConfig, url: str) -> tuple[str, ...]:
-    from primum.studio.security import LOOPBACK as NAMES
+    from primum.studio.security import OWN_NAMES
 
     named = (urlsplit(url).hostname or "").lower()
-    return tuple(dict.fromkeys((*NAMES, config.host.lower(), f"[{named}]" if ":" in named else named)))
+    return tuple(dict.fromkeys((*OWN_NAMES, config.host.lower(), f"[{named}]" if ":" in named else named)))
 
 
 # ---------------------------------------------------------------- from the terminal

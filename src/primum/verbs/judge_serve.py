@@ -9,10 +9,9 @@ from pydantic import Field
 
 from primum.core.catalogue import member
 from primum.core.errors import Exit, StepFailedError, UsageError
+from primum.core.hosts import LOOPBACK
 from primum.judging.options import JudgeOptions, settings_of
 from primum.judging.serve import ModerationServer
-
-LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 class ServeConfig(JudgeOptions):
@@ -32,7 +31,7 @@ def run_verb(config: ServeConfig, json_output: bool) -> tuple[int, dict[str, Any
         StepFailedError: the port is taken.
     """
     member("judges", config.judge)
-    if config.host not in LOCAL and not config.open_to_network:
+    if config.host not in LOOPBACK and not config.open_to_network:
         raise UsageError(f"'{config.host}' is open to other machines", cure="add --open-to-network, or use 127.0.0.1")
     try:
         server = ModerationServer((config.host, config.port), config.judge, settings_of(config))
