@@ -29,12 +29,13 @@ repair: install
 	$(BIN)/primum repair $(if $(MODEL),"$(MODEL)") --budget $(BUDGET) --out "$(OUT)" $(ARGS)
 
 # One recipe, so that `make -j` cannot mix the checks; pytest last, so that its closing line is the last output.
+# A test takes one thread (tests/conftest.py), so every core gets a process of tests; four hold 8 GB at most.
 test: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist worksteal
 
 check-slow: install-dev
 	$(BIN)/python -m pytest -m slow --timeout 3600
