@@ -182,7 +182,7 @@ def first(rows: Sequence[JsonDict], by: str) -> set[str]:
 
 def risk(args: Namespace) -> JsonDict:
     """Return the share of planted rows among the top 5%, by kind and by what scores, over all seeds."""
-    journey = Journey(Path(args.out), Terminal(quiet=args.json))
+    journey = Journey(Path(args.out), Terminal())
     tally: dict[tuple[str, str], list[int]] = {}
     sets: list[JsonDict] = []
     for seed in args.seeds:
@@ -214,7 +214,7 @@ def risk_lines(facts: JsonDict) -> list[str]:
 
 def safety(args: Namespace) -> JsonDict:
     """Return harmful compliance of the model fine-tuned on the clean, the dirty and the cleaned set."""
-    journey = Journey(Path(args.out), Terminal(quiet=args.json))
+    journey = Journey(Path(args.out), Terminal())
     bench = Bench(prompts()[1][: args.limit], Draw(Sampling(0.4, 64), 1, 0), args.judge)
     found: dict[str, list[int]] = {}
     folders = {("base", 0): embedded_folder() if args.model == "embedded" else Path(args.model)}

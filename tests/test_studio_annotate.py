@@ -200,6 +200,18 @@ def test_items_on_which_judges_disagree_come_first(server):
         assert order == [0.9, 0.4, 0.0]
 
 
+def test_where_several_people_see_an_item_the_order_is_the_same_for_each(server):
+    items = [pair(1), pair(2, priority=0.9), pair(3, priority=0.4), pair(4, priority=0.4)]
+    with server.studio.database.writing() as db:
+        task = make_task(db, items, overlap=3)
+        anna, ben = person(db, "anna"), person(db, "ben")
+        ids = list(db.scalars(select(Item.id).order_by(Item.id)))
+        wanted = [ids[1], ids[2], ids[3], ids[0]]
+        assert [give(db, task, anna, Choice("tie")).item_id for _ in range(2)] == wanted[:2]
+        assert [give(db, task, ben, Choice("tie")).item_id for _ in range(4)] == wanted
+        assert [give(db, task, anna, Choice("tie")).item_id for _ in range(2)] == wanted[2:]
+
+
 def test_a_stale_item_is_given_to_somebody_else(server):
     with server.studio.database.writing() as db:
         task, anna, ben = make_task(db, [pair(1)]), person(db, "anna"), person(db, "ben")

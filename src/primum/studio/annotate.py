@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session
 
 from primum.core.records import Behaviour, JsonDict, Preference, Prompt, Reply, Verdict, digest, from_json, to_json
@@ -241,7 +241,14 @@ def _next_item(db: Session, task: Task, account: Account, testing: bool) -> Item
     query = select(Item).where(Item.task_id == task.id, ~held, *qualify.spoken(task, account))
     if testing:
         return db.scalar(query.where(Item.has_gold.is_(True)).order_by(Item.id).limit(1))
-    return db.scalar(query.where(Item.taken < task.overlap).order_by(Item.priority.desc(), Item.id).limit(1))
+    found = (_first(db, query.where(Item.taken == taken)) for taken in range(task.overlap))
+    return min((item for item in found if item is not None), key=lambda item: (-item.priority, item.id), default=None)
+
+
+def _first(db: Session, query: Select[tuple[Item]]) -> Item | None:
+    """Return the item of the highest priority that came first: two looks into the index, past no item that is done."""
+    highest = query.with_only_columns(Item.priority).order_by(Item.priority.desc()).limit(1).scalar_subquery()
+    return db.scalar(query.where(Item.priority == highest).order_by(Item.id).limit(1))
 
 
 def _release(db: Session, task: Task) -> bool:

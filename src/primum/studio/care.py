@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from primum.studio.tables import (
@@ -66,7 +66,9 @@ def _signs(db: Session, account: Account, limit: str) -> set[datetime.datetime]:
         for table in (Demonstration, DemonstrationReview)
     ]
     # by the index over people, the newest first: somebody may have given tens of thousands
-    asked.append(select(Vote.at).where(Vote.account_id == account.id).order_by(Vote.id.desc()).limit(MOST))
+    votes = select(Vote.at).where(Vote.account_id == account.id).order_by(Vote.id.desc()).limit(MOST).subquery()
+    # the ends of each minute say as much of pauses as all votes in it, and this is asked for every page
+    asked += [select(end(votes.c.at)).group_by(func.substr(votes.c.at, 1, 16)) for end in (func.min, func.max)]
     mine = Dialogue.account_id == account.id
     asked.append(
         select(Turn.at).join(Dialogue, Dialogue.id == Turn.dialogue_id)

@@ -180,7 +180,10 @@ class Item(Base):
     """
 
     __tablename__ = "item"
-    __table_args__ = (UniqueConstraint("task_id", "key"), Index("ix_item_next", "task_id", "priority", "id"))
+    __table_args__ = (
+        UniqueConstraint("task_id", "key"),
+        Index("ix_item_open", "task_id", "taken", "priority", "id"),
+    )
     id: Mapped[int] = _id()
     task_id: Mapped[int] = mapped_column(ForeignKey("task.id"))
     key: Mapped[str] = mapped_column(String(16))
@@ -218,6 +221,7 @@ class Vote(Base):
     """
 
     __tablename__ = "vote"
+    __table_args__ = (Index("ix_vote_of_person", "account_id", "task_id", "undoes"),)
     id: Mapped[int] = _id()
     token: Mapped[str] = mapped_column(String(64), unique=True)
     task_id: Mapped[int] = mapped_column(ForeignKey("task.id"), index=True)

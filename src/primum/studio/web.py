@@ -30,6 +30,7 @@ from primum.core.taxonomy import Policy
 from primum.report import words
 from primum.studio import accounts, audit, rulebook
 from primum.studio.database import Database
+from primum.studio.fresh import Fresh
 from primum.studio.security import Rate
 from primum.studio.shown import LONGEST, clip, refused, visible
 from primum.studio.tables import Account, SignIn, now
@@ -78,6 +79,7 @@ class Studio:
     provider: Any = None
     requests: Rate = field(default_factory=lambda: Rate(per_second=20, burst=120))
     tries: Rate = field(default_factory=lambda: Rate(per_second=1 / 30, burst=8))
+    fresh: Fresh = field(default_factory=Fresh)
 
     @property
     def cookie(self) -> str:

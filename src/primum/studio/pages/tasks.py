@@ -81,6 +81,11 @@ def numbers(visit: Visit) -> Response:
 
 
 def _numbers(visit: Visit, task: Task) -> dict[str, object]:
+    made, age = visit.studio.fresh.get(("numbers", task.id), lambda: _made(visit, task))
+    return {**made, "age": age}
+
+
+def _made(visit: Visit, task: Task) -> dict[str, object]:
     rows = agree.rows_of(visit.db, task)
     found = rounds.numbers(visit.db, task, rows) if task.kind == "prefer" else []
     return {"summary": agree.summary(visit.db, task, rows), "rounds": found, "trend": rounds.trend(found)}
