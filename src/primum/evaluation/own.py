@@ -4,10 +4,12 @@ name: pharmacy
 about: Does the model answer questions about medicines?
 rows: questions.jsonl              # JSONL, CSV or Parquet, beside this file; or hub:ID:SPLIT
 licence: internal
-kind: choices                      # choices | replies | contains | nll
+kind: choices                      # choices | replies | contains | likeness | nll
 prompt: question                   # the field that is asked (a text with {field} is filled in)
 options: options                   # choices: a list, or a text "A. ...\nB. ..."
-answer: right                      # choices: index from 0, letter or text; contains: what the reply must contain
+answer: right                      # choices: index from 0, letter or text; contains: what the reply must contain;
+                                   # likeness: a reference answer
+likeness: [bleu, rougeL]           # likeness: bleu, rouge1, rouge2, rougeL, bertscore:MODEL
 intent: harmful                    # replies: harmful, borderline or benign (or a field: intent_field)
 category: topic                    # a field to report apart by
 cluster: patient                   # a field whose equal values make a cluster; default: each row its own
@@ -29,7 +31,7 @@ from pydantic import Field
 from primum.core.config import Config, build
 from primum.core.errors import BadInputError
 from primum.core.records import Intent
-from primum.evaluation import choices
+from primum.evaluation import choices, likeness
 from primum.evaluation.behaviours import BENIGN, BOTH, HARMFUL, behaviour_scores
 from primum.evaluation.data import asked, field, rows_of
 from primum.evaluation.items import Answer, Benchmark, Item, Metric, Score
@@ -47,12 +49,17 @@ class Own(Config):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="letters, digits, '_', '-' and '.'")
     rows: str = Field(description="a file beside the YAML file, or hub:ID:SPLIT")
-    kind: Literal["choices", "replies", "contains", "nll"] = Field(description="choices, replies, contains or nll")
+    kind: Literal["choices", "replies", "contains", "likeness", "nll"] = Field(
+        description="choices, replies, contains, likeness or nll"
+    )
     prompt: str = Field(description="the field that is asked, or a text with {field}")
     about: str = Field("a benchmark of your own", description="one line on what it measures")
     licence: str = Field("unknown", description="the rows' licence")
     options: str | None = Field(None, description="kind choices: the field of the options")
     answer: str | None = Field(None, description="the field of the right answer")
+    likeness: tuple[str, ...] = Field(
+        likeness.PLAIN, description="kind likeness: bleu, rouge1, rouge2, rougeL, bertscore:MODEL"
+    )
     intent: Intent = Field("harmful", description="harmful, borderline or benign")
     intent_field: str | None = Field(None, description="a field that holds the intent of each row")
     category: str | None = Field(None, description="a field to report apart by")
@@ -79,21 +86,31 @@ def read_own(path: Path) -> Benchmark:
     if not isinstance(values, dict):
         raise BadInputError("must hold settings by name", where=str(path), cure="see docs/evals.md")
     own = build(Own, cast(dict[str, Any], values), where=str(path))
-    needs = {"choices": ("options", "answer"), "contains": ("answer",), "nll": ("answer",), "replies": ()}[own.kind]
+    needs = {
+        "choices": ("options", "answer"), "contains": ("answer",), "likeness": ("answer",), "nll": ("answer",),
+        "replies": (),
+    }[own.kind]  # fmt: skip
     for need in needs:
         if getattr(own, need) is None:
             raise BadInputError(f"kind {own.kind} needs '{need}'", where=str(path), cure=f"add '{need}: FIELD'")
+    for name in own.likeness if own.kind == "likeness" else ():
+        likeness.likeness(name)  # an unknown name is told before anything is drawn
+    if not own.likeness:
+        raise BadInputError("names no likeness", where=str(path), cure="leave the line out, or name one")
     return _benchmark(own, path.parent)
 
 
 def _benchmark(own: Own, folder: Path) -> Benchmark:
-    judge = {"choices": "likelihood", "nll": "likelihood", "contains": "text", "replies": own.judge}[own.kind]
+    judge = {
+        "choices": "likelihood", "nll": "likelihood", "contains": "text", "likeness": "text", "replies": own.judge,
+    }[own.kind]  # fmt: skip
     metrics: Mapping[str, Metric] = {
         "choices": choices.METRICS, "nll": NLL_METRICS, "contains": CONTAINS, "replies": _of_intents(own),
+        "likeness": likeness.metrics_of(own.likeness),
     }[own.kind]  # fmt: skip
     score = {
         "choices": choices.score, "nll": nll_score, "contains": _contains,
-        "replies": partial(_replies, tuple(metrics)),
+        "replies": partial(_replies, tuple(metrics)), "likeness": partial(likeness.score, own.likeness),
     }[own.kind]  # fmt: skip
     return Benchmark(
         own.name, own.about, own.licence, judge, own.cluster or "each row", metrics, partial(_items, own, folder),
