@@ -100,7 +100,10 @@ class Invitation(Base):
 
 
 class Certificate(Base):
-    """A person may work in a language, earned in a task's test or given by an admin."""
+    """A person may work in a language and a modality (accounts.MODALITIES), given by an admin.
+
+    With the modality `task`: has passed the test of the task that stands in place of the language.
+    """
 
     __tablename__ = "certificate"
     __table_args__ = (UniqueConstraint("account_id", "language", "modality"),)
@@ -143,6 +146,8 @@ class Task(Base):
     """A set of items that people vote on (`prefer`) or rate (`rate`), each item by `overlap` people.
 
     `qualify`: how many gold items open the task to a person, who must agree with a share of `pass_mark` of them.
+    `certified`: only people certified for an item's language and modality get it. `modality`: of items that come in
+    without one.
     """
 
     __tablename__ = "task"
@@ -153,6 +158,7 @@ class Task(Base):
     qualify: Mapped[int] = mapped_column(Integer, default=0)
     pass_mark: Mapped[float] = mapped_column(Float, default=0.8)
     certified: Mapped[bool] = mapped_column(Boolean, default=False)
+    modality: Mapped[str] = mapped_column(String(20), default="text")
     newest: Mapped[str] = mapped_column(String(200), default="")
     by: Mapped[str] = mapped_column(String(80))
     at: Mapped[str] = mapped_column(String(40), default=now)
@@ -189,6 +195,7 @@ class Item(Base):
     gold: Mapped[Any] = mapped_column(Json, nullable=True)
     has_gold: Mapped[bool] = mapped_column(Boolean, default=False)
     language: Mapped[str] = mapped_column(String(20), default="en")
+    modality: Mapped[str] = mapped_column(String(20), default="text")
     priority: Mapped[float] = mapped_column(Float, default=0.0)
     round: Mapped[int] = mapped_column(Integer, default=1)
     rewards: Mapped[Any] = mapped_column(Json, nullable=True)

@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from starlette.responses import Response
 
 from primum.studio import agree, annotate, incoming, library, outgoing, rounds
+from primum.studio.accounts import MODALITIES
 from primum.studio.examples import example_items
 from primum.studio.guidelines import EXAMPLE_GUIDELINE
 from primum.studio.tables import Item, Task
@@ -16,7 +17,7 @@ from primum.studio.web import Refused, Visit, route
 
 def new_page(visit: Visit) -> Response:
     """Show the form of a new task."""
-    return visit.page("task_new.html", kinds=annotate.KINDS, guideline=EXAMPLE_GUIDELINE)
+    return visit.page("task_new.html", kinds=annotate.KINDS, guideline=EXAMPLE_GUIDELINE, modalities=MODALITIES)
 
 
 def new(visit: Visit) -> Response:
@@ -39,6 +40,8 @@ def _settings(visit: Visit) -> dict[str, Any]:
     }
     if "pass_mark" in found:
         found["pass_mark"] /= 100
+    if visit.text("modality", 20):
+        found["modality"] = visit.choice("modality", MODALITIES)
     return {**found, "certified": visit.text("certified") == "yes"}
 
 
@@ -70,7 +73,7 @@ def show(visit: Visit) -> Response:
         progress=annotate.progress(visit.db, task, visit.person),
         standing=annotate.standing(visit.db, task, visit.person), formats=outgoing.FORMATS,
         guideline=annotate.guideline(visit.db, task), guidelines=annotate.guidelines(visit.db, task),
-        kinds=annotate.KINDS,
+        kinds=annotate.KINDS, modalities=MODALITIES,
     )  # fmt: skip
 
 

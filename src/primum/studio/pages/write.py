@@ -8,7 +8,7 @@ from sqlalchemy import select
 from starlette.responses import Response
 
 from primum.core.records import Prompt, Reply, to_json, user
-from primum.studio import annotate, care
+from primum.studio import accounts, annotate, care
 from primum.studio.annotate import Incoming
 from primum.studio.database import lock
 from primum.studio.tables import Account, Assignment, Demonstration, DemonstrationReview, Item, Task
@@ -60,6 +60,7 @@ def ask(visit: Visit) -> Response:
     Two models answer where there are two (the newest and the one before it), else one model at two temperatures.
     """
     prompt = _prompt(visit)
+    _need_open(visit, visit.db.scalar(select(Task).where(Task.name == LIVE)), prompt)
     names = visit.studio.talkers.names
     if not names:
         raise Refused(409, "No model answers here.", "Start the studio with --model NAME.")
@@ -85,6 +86,19 @@ def ask(visit: Visit) -> Response:
             item.taken += 1
         place = task.id
     return visit.go(f"/tasks/{place}/work")
+
+
+def _need_open(visit: Visit, task: Task | None, prompt: Prompt) -> None:
+    """Refuse a prompt on whose replies its writer may not vote, before a model answers it."""
+    if task is None:
+        return
+    stands = annotate.standing(visit.db, task, visit.person)
+    if not stands.open or stands.testing:
+        raise Refused(
+            403, stands.why or "The test of this task comes first.", f"It opens on the page of '{task.name}'."
+        )
+    if task.certified and not accounts.certified(visit.db, visit.person, prompt.language.lower(), task.modality):
+        raise Refused(403, f"You are not certified for {task.modality} in '{prompt.language}'.", "Ask an admin.")
 
 
 def demonstrate(visit: Visit) -> Response:
