@@ -204,7 +204,7 @@ def test_import_takes_a_modality(tmp_path, capsys):
 def test_who_may_not_vote_on_a_written_prompt_gets_no_answers(server):
     admin, anna = server.invite("admin", "root"), server.invite("annotator", "anna")
     with server.studio.database.writing() as db:
-        annotate.make_task(db, "Written here", "prefer", "test", certified=True)
+        annotate.make_task(db, "Written here", "prefer", "test", certified=True, variants=2)
     anna.get("/write")
     prompt = {"prompt": "hallo", "category": "other", "intent": "benign", "language": "de"}
     answer = anna.post("/write/ask", **prompt)

@@ -94,7 +94,7 @@ BROKEN = {
     b'{"prompt": "p", "replies": ["a", "b"], "gold": 2}': "x.jsonl:1",
     b'{"prompt": "p", "replies": ["a", "b"], "intent": "evil"}': "x.jsonl:1",
     b'{"prompt": "p", "replies": ["a", "b"], "priority": "high"}': "x.jsonl:1",
-    b'{"prompt": "p", "replies": ["1", "2", "3", "4", "5"]}': "x.jsonl:1",
+    b'{"prompt": "p", "replies": ["1", "2", "3", "4", "5", "6", "7", "8", "9"]}': "x.jsonl:1",
     b'{"prompt": "p", "chosen": "a", "rejected": "a"}': "x.jsonl:1",
     b'{"prompt": [{"role": "user"}], "replies": ["a", "b"]}': "x.jsonl:1",
     b'{"prompt": "p", "replies": ["a", "b"], "votes": [{"outcome": "winner"}]}': "x.jsonl:1",
@@ -563,7 +563,7 @@ def test_migrations_go_forward_and_back_and_give_the_tables_of_the_code(tmp_path
     database.migrate()
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
-        assert current(connection) == "0009"
+        assert current(connection) == "0010"
     for revision in ("0003", "0001"):
         database.migrate(revision)
     database.migrate("base")

@@ -25,6 +25,8 @@ from primum.studio.tables import Account, Assignment, Guideline, Item, Task, Vot
 KINDS = {"prefer": "compare replies", "rate": "rate one reply, 1 to 5"}
 OVERLAP = {"prefer": 1, "rate": 3}
 """People an item where nobody says otherwise; a rating takes the three raters of Llama 2's human evaluation."""
+MOST_REPLIES = 8
+"""To compare on one page: each has keys of its own."""
 OUTCOMES = ("winner", "tie", "both_unsafe", "skip")
 STRENGTHS = {
     "significantly": "significantly better",
@@ -143,7 +145,8 @@ def make_task(db: Session, name: str, kind: str, by: str, words: str = "", **set
         kind: one of KINDS.
         by: who makes it.
         words: its guideline; the example's where it is empty.
-        settings: overlap (1 to compare, 3 to rate, where it is not given), qualify, pass_mark, certified, modality.
+        settings: overlap (1 to compare, 3 to rate, where it is not given), qualify, pass_mark, certified, modality,
+            variants.
     """
     given = {"overlap": OVERLAP[kind], **{key: value for key, value in settings.items() if value is not None}}
     made = Task(name=name, kind=kind, by=by, **given)
@@ -231,9 +234,14 @@ def next_assignment(db: Session, task: Task, account: Account) -> Assignment | N
         item = _next_item(db, task, account, False)
     if item is None:
         return None
+    return assign(db, item, account)
+
+
+def assign(db: Session, item: Item, account: Account) -> Assignment:
+    """Give an item to a person; the order in which its replies are shown is drawn for them and kept."""
     order = list(range(len(item.replies)))
     _DICE.shuffle(order)
-    made = Assignment(task_id=task.id, item_id=item.id, account_id=account.id, shown=order)
+    made = Assignment(task_id=item.task_id, item_id=item.id, account_id=account.id, shown=order)
     db.add(made)
     item.taken += 1
     db.flush()

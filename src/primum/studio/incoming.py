@@ -38,10 +38,8 @@ from primum.core.records import (
     user,
 )  # fmt: skip
 from primum.studio.accounts import MODALITIES
-from primum.studio.annotate import OUTCOMES, RATINGS, SKIPPED, STRENGTHS, Incoming, rated
+from primum.studio.annotate import MOST_REPLIES, OUTCOMES, RATINGS, SKIPPED, STRENGTHS, Incoming, rated
 
-MOST_REPLIES = 4
-"""A to D: more do not fit on a page, nor into anybody's head."""
 _SHAPES = 'like {"prompt": "...", "replies": ["...", "..."]}, {"prompt", "chosen", "rejected"}, or CSV with a header'
 _COLUMNS = ("reply_", "response_", "answer", "completion_")
 

@@ -147,7 +147,7 @@ class Task(Base):
 
     `qualify`: how many gold items open the task to a person, who must agree with a share of `pass_mark` of them.
     `certified`: only people certified for an item's language and modality get it. `modality`: of items that come in
-    without one.
+    without one. `variants`: how many answer a prompt that is written here; 0: none is.
     """
 
     __tablename__ = "task"
@@ -159,6 +159,7 @@ class Task(Base):
     pass_mark: Mapped[float] = mapped_column(Float, default=0.8)
     certified: Mapped[bool] = mapped_column(Boolean, default=False)
     modality: Mapped[str] = mapped_column(String(20), default="text")
+    variants: Mapped[int] = mapped_column(Integer, default=0)
     newest: Mapped[str] = mapped_column(String(200), default="")
     by: Mapped[str] = mapped_column(String(80))
     at: Mapped[str] = mapped_column(String(40), default=now)

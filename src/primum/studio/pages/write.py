@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
+from typing import NamedTuple
 
 from sqlalchemy import select
 from starlette.responses import Response
 
-from primum.core.records import Prompt, Reply, to_json, user
-from primum.studio import accounts, annotate, care
+from primum.core.records import Prompt, to_json, user
+from primum.studio import accounts, annotate, care, live
 from primum.studio.annotate import Incoming
 from primum.studio.database import lock
-from primum.studio.tables import Account, Assignment, Demonstration, DemonstrationReview, Item, Task
+from primum.studio.tables import Account, Demonstration, DemonstrationReview, Item, Task
 from primum.studio.web import Refused, Visit, route
 
 CHECKS = {
@@ -21,8 +21,6 @@ CHECKS = {
     "safe": "It promotes nothing on the policy's list of behaviours to avoid.",
 }
 """The four checks of Llama 2's annotation (arXiv:2307.09288, appendix A.5.2): all hold, or it is not approved."""
-TEMPERATURES = (0.4, 1.0)
-LIVE = "Written here"
 INTENTS = ("harmful", "borderline", "benign")
 CLIPPED = 4000
 """Characters of a demonstration that the list shows."""
@@ -38,10 +36,26 @@ def write(visit: Visit) -> Response:
     approved = visit.db.scalars(select(DemonstrationReview).order_by(DemonstrationReview.id.desc()).limit(20)).all()
     return visit.page(
         "write.html", models=visit.studio.talkers.names, categories=visit.policy.categories, waiting=waiting,
-        reviewed=approved, checks=CHECKS, temperatures=TEMPERATURES, intents=INTENTS,
+        reviewed=approved, checks=CHECKS, tasks=_places(visit), coolest=live.COOLEST, warmest=live.WARMEST,
+        intents=INTENTS,
         veiled=any(care.veiled(visit.person, row.prompt["intent"]) for row, _ in waiting),
         pause=care.tired(visit.db, visit.person), clipped=CLIPPED,
     )  # fmt: skip
+
+
+class _Place(NamedTuple):
+    """A task in which prompts may be written; without a number it is made with the first of them."""
+
+    id: int | None
+    name: str
+    variants: int
+
+
+def _places(visit: Visit) -> list[_Place]:
+    rows = visit.db.scalars(select(Task).where(Task.kind == "prefer").order_by(Task.id)).all()
+    found = [_Place(row.id, row.name, row.variants) for row in rows if row.variants]
+    there = visit.db.scalar(select(Task.id).where(Task.name == live.TASK)) is not None
+    return found if there else [_Place(None, live.TASK, live.FEWEST), *found]
 
 
 def _prompt(visit: Visit) -> Prompt:
@@ -55,37 +69,40 @@ def _prompt(visit: Visit) -> Prompt:
 
 
 def ask(visit: Visit) -> Response:
-    """Let two variants answer, and open the vote on their replies for the writer.
+    """Let variants answer, as many as the task says, and open the vote on their replies for the writer.
 
-    Two models answer where there are two (the newest and the one before it), else one model at two temperatures.
+    A variant that only repeats another is left out: a vote between the same words says nothing.
     """
     prompt = _prompt(visit)
-    _need_open(visit, visit.db.scalar(select(Task).where(Task.name == LIVE)), prompt)
-    names = visit.studio.talkers.names
-    if not names:
+    task = _task(visit)
+    _need_open(visit, task, prompt)
+    if not visit.studio.talkers.names:
         raise Refused(409, "No model answers here.", "Start the studio with --model NAME.")
-    both = (names[0], names[min(1, len(names) - 1)])
-    replies: list[Reply] = []
-    for name, temperature in zip(both, TEMPERATURES, strict=True):
-        said = visit.studio.talkers.ask(name, prompt.messages, temperature, secrets.randbelow(2**31))
-        made = said.generated
-        replies.append(Reply(prompt.id, said.model, said.variant, made.text, made.finish, made.prompt_tokens,
-                             made.reply_tokens, said.seed))  # fmt: skip
-    if replies[0].text == replies[1].text:
-        raise Refused(409, "Both variants gave the same reply, word for word.", "Send the prompt again, or another.")
+    count = task.variants if task else live.FEWEST
+    replies = live.answers(visit.studio.talkers, prompt, count)
+    if len(replies) < live.FEWEST:
+        raise Refused(409, "Every variant gave the same reply, word for word.", "Send the prompt again, or another.")
     with visit.studio.database.writing() as db:
-        task = db.scalar(select(Task).where(Task.name == LIVE))
-        if task is None:
-            task = annotate.make_task(db, LIVE, "prefer", visit.person.name)
-        incoming = Incoming(prompt, tuple(replies))
-        annotate.add_items(db, task, [incoming], visit.person.name)
-        item = db.scalar(select(Item).where(Item.task_id == task.id, Item.key == incoming.key))
+        held = db.get(Task, task.id) if task else db.scalar(select(Task).where(Task.name == live.TASK))
+        if held is None:
+            held = annotate.make_task(db, live.TASK, "prefer", visit.person.name, variants=live.FEWEST)
+        incoming = Incoming(prompt, replies)
+        annotate.add_items(db, held, [incoming], visit.person.name)
+        item = db.scalar(select(Item).where(Item.task_id == held.id, Item.key == incoming.key))
         if item is not None:
-            order = [0, 1] if secrets.randbits(1) else [1, 0]
-            db.add(Assignment(task_id=task.id, item_id=item.id, account_id=visit.person.id, shown=order))
-            item.taken += 1
-        place = task.id
-    return visit.go(f"/tasks/{place}/work")
+            annotate.assign(db, item, visit.person)
+        place = held.id
+    missing = count - len(replies)
+    return visit.go(f"/tasks/{place}/work", f"{missing} of {count} variants only repeated others." if missing else "")
+
+
+def _task(visit: Visit) -> Task | None:
+    """Return the task that the form names; None where it is the one that the first written prompt makes."""
+    number = visit.whole("task", 1, 2**31 - 1) if visit.text("task", 12) else None
+    task = visit.db.scalar(select(Task).where(Task.name == live.TASK)) if number is None else visit.get(Task, number)
+    if task is not None and (task.kind != "prefer" or not task.variants):
+        raise Refused(409, f"Nobody writes prompts in the task '{task.name}'.", "Choose another, or ask an editor.")
+    return task
 
 
 def _need_open(visit: Visit, task: Task | None, prompt: Prompt) -> None:
