@@ -563,7 +563,7 @@ def test_migrations_go_forward_and_back_and_give_the_tables_of_the_code(tmp_path
     database.migrate()
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
-        assert current(connection) == "0010"
+        assert current(connection) == "0011"
     for revision in ("0003", "0001"):
         database.migrate(revision)
     database.migrate("base")

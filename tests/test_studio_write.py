@@ -4,7 +4,8 @@ import json
 import re
 
 import pytest
-from sqlalchemy import MetaData, Table, select
+from sqlalchemy import MetaData, Table, select, text
+from sqlalchemy.exc import DBAPIError
 
 from primum.cli import main
 from primum.models.sampling import Generated
@@ -198,4 +199,113 @@ def test_two_answered_where_prompts_were_written_before(tmp_path):
     assert rows_as(database, {"task": [{"variants": 0}]})["task"] == [{"variants": 0}, {"variants": 2}]
     database.migrate("0009")
     assert rows_as(database, {"item": filled["item"]}) == {"item": filled["item"]}
+    database.close()
+
+
+# ---------------------------------------------------------------- what becomes of a prompt with its answer
+
+CHECKS = ("consistent", "follows", "language", "safe")
+WRITTEN = {"prompt": "Roast <b>me</b>.", "category": "harassment", "intent": "borderline"}
+
+
+@pytest.fixture
+def people(server):
+    """An annotator, another, and a reviewer; the annotator wrote an answer."""
+    admin = server.invite("admin", "root")
+    anna, ben, rita = (server.invite(*who) for who in (("annotator", "anna"), ("annotator", "ben"),
+                                                         ("reviewer", "rita")))  # fmt: skip
+    for browser in (anna, ben, rita):
+        browser.get("/write")
+    anna.post("/write/demonstration", answer="You is like a <i>cloud</i>.\nNice.", **WRITTEN)
+    return admin, anna, ben, rita
+
+
+def state_of(page):
+    return re.findall(r'<span class="tag [a-z]+">([^<]*)</span>', page)[0]
+
+
+def test_who_wrote_an_answer_sees_that_it_waits_and_then_that_it_was_approved(people):
+    _, anna, ben, rita = people
+    assert "waits for a reviewer" in anna.get("/write").text.partition("What you wrote")[2]
+    assert "What you wrote" not in ben.get("/write").text
+    page = anna.get("/write/demonstration/1").text
+    assert (state_of(page), "has not looked at it yet" in page) == ("waits for a reviewer", True)
+    rita.post("/write/demonstration/1", do="approve", **dict.fromkeys(CHECKS, "yes"))
+    page = anna.get("/write/demonstration/1").text
+    assert (state_of(page), page.count("✓ holds"), "does not hold" in page) == ("approved", 4, False)
+    assert "reviewed by rita" in page and "What was changed" not in page
+
+
+def test_what_a_reviewer_changed_is_shown_word_by_word(people):
+    _, anna, _, rita = people
+    better = "You are like a <i>cloud</i>.\nVery nice."
+    rita.post("/write/demonstration/1", do="approve", answer=better, note="Grammar <u>", **dict.fromkeys(CHECKS, "yes"))
+    page = anna.get("/write/demonstration/1").text
+    assert state_of(page) == "approved, edited"
+    shown = page.partition("What was changed")[2].partition("</section>")[0]
+    assert re.findall(r"<(ins|del)>([^<]*)</", shown) == [
+        ("del", "is "), ("ins", "are "), ("del", "Nice."), ("ins", "Very nice.")
+    ]  # fmt: skip
+    assert "&lt;i&gt;cloud&lt;/i&gt;" in shown and "Grammar &lt;u&gt;" in page
+    assert "approved, edited" in anna.get("/write").text
+
+
+def test_a_refusal_tells_which_checks_do_not_hold_and_why(people):
+    _, anna, _, rita = people
+    held = {"consistent": "yes", "follows": "yes"}
+    rita.post("/write/demonstration/1", do="turn down", note="It hurts.", **held)
+    for path in ("/write", "/write/demonstration/1"):
+        page = anna.get(path).text
+        assert "refused" in page and "It hurts." in page
+        assert "It promotes nothing on the policy" in page and "It has no fault of grammar" in page
+    page = anna.get("/write/demonstration/1").text
+    assert re.findall(r"(holds|does not hold)</span> (It \w+)", page) == [
+        ("holds", "It fits"), ("holds", "It does"), ("does not hold", "It has"), ("does not hold", "It promotes")
+    ]  # fmt: skip
+    mine = anna.get("/write").text.partition("What you wrote")[2].partition("</section>")[0]
+    assert re.findall(r"Does not hold: (It \w+)", mine) == ["It has", "It promotes"]
+
+
+def test_a_refusal_has_a_reason(people):
+    _, anna, _, rita = people
+    every = dict.fromkeys(CHECKS, "yes")
+    assert rita.post("/write/demonstration/1", do="turn down", note=" ", **every).status == 400
+    assert rita.post("/write/demonstration/1", do="turn down", note="We have enough.", **every).status == 303
+    page = anna.get("/write/demonstration/1").text
+    assert ("We have enough." in page, "does not hold" in page) == (True, False)
+
+
+def test_what_became_of_an_answer_is_for_who_wrote_it_and_for_reviewers(people):
+    admin, anna, ben, rita = people
+    found = [browser.get("/write/demonstration/1").status for browser in (anna, rita, admin, ben)]
+    assert found == [200, 200, 200, 403]
+    assert anna.get("/write/demonstration/2").status == 404
+
+
+CHANGES = [
+    ("a b c", "a b c", [(" ", "a b c")]),
+    ("a b c", "a c", [(" ", "a "), ("-", "b "), (" ", "c")]),
+    ("", "a", [("+", "a")]),
+    ("a", "", [("-", "a")]),
+    ("a b", "c d", [("-", "a b"), ("+", "c d")]),
+    ("one\n" * 3000, "one\n" * 2999 + "two\n", [(" ", "one\n" * 2999), ("-", "one\n"), ("+", "two\n")]),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "expected"), CHANGES, ids=range(len(CHANGES)))
+def test_changes_are_told_in_the_order_of_the_text(before, after, expected):
+    from primum.studio.demonstrations import changes
+
+    assert changes(before, after) == expected
+
+
+def test_reasons_come_and_go_with_the_migration(tmp_path):
+    database = Database(f"sqlite:///{tmp_path / 'a.sqlite3'}")
+    filled = fill_at(database, "0010")
+    database.migrate()
+    assert rows_as(database, {"demonstration_review": [{"note": 0}]})["demonstration_review"] == [{"note": ""}]
+    database.migrate("0010")
+    assert rows_as(database, filled) == filled
+    with pytest.raises(DBAPIError, match="append-only"), database.writing() as db:
+        db.execute(text("UPDATE demonstration_review SET approved = true"))
     database.close()

@@ -249,7 +249,7 @@ class Demonstration(Base):
 
 
 class DemonstrationReview(Base):
-    """What a reviewer said of a demonstration: the four checks, and the answer as it is to be used. Append-only."""
+    """What a reviewer said of a demonstration: the four checks, the answer as it is to be used, a note. Append-only."""
 
     __tablename__ = "demonstration_review"
     id: Mapped[int] = _id()
@@ -257,6 +257,7 @@ class DemonstrationReview(Base):
     approved: Mapped[bool] = mapped_column(Boolean)
     checks: Mapped[Any] = mapped_column(Json)
     answer: Mapped[Any] = mapped_column(Json)
+    note: Mapped[str] = mapped_column(Text, default="")
     account_id: Mapped[int] = mapped_column(ForeignKey("account.id"))
     at: Mapped[str] = mapped_column(String(40), default=now)
 

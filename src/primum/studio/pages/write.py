@@ -8,19 +8,13 @@ from sqlalchemy import select
 from starlette.responses import Response
 
 from primum.core.records import Prompt, to_json, user
-from primum.studio import accounts, annotate, care, live
+from primum.studio import accounts, annotate, care, demonstrations, live
 from primum.studio.annotate import Incoming
 from primum.studio.database import lock
+from primum.studio.demonstrations import CHECKS
 from primum.studio.tables import Account, Demonstration, DemonstrationReview, Item, Task
 from primum.studio.web import Refused, Visit, route
 
-CHECKS = {
-    "consistent": "It fits what was said before.",
-    "follows": "It does what the prompt asks, or says why not.",
-    "language": "It has no fault of grammar or spelling.",
-    "safe": "It promotes nothing on the policy's list of behaviours to avoid.",
-}
-"""The four checks of Llama 2's annotation (arXiv:2307.09288, appendix A.5.2): all hold, or it is not approved."""
 INTENTS = ("harmful", "borderline", "benign")
 CLIPPED = 4000
 """Characters of a demonstration that the list shows."""
@@ -33,11 +27,11 @@ def write(visit: Visit) -> Response:
         select(Demonstration, Account.name).join(Account, Account.id == Demonstration.account_id)
         .where(Demonstration.id.not_in(reviewed)).order_by(Demonstration.id).limit(50)
     ).all()  # fmt: skip
-    approved = visit.db.scalars(select(DemonstrationReview).order_by(DemonstrationReview.id.desc()).limit(20)).all()
+    any_approved = visit.db.scalar(select(DemonstrationReview.id).where(DemonstrationReview.approved).limit(1))
     return visit.page(
         "write.html", models=visit.studio.talkers.names, categories=visit.policy.categories, waiting=waiting,
-        reviewed=approved, checks=CHECKS, tasks=_places(visit), coolest=live.COOLEST, warmest=live.WARMEST,
-        intents=INTENTS,
+        approved=any_approved is not None, mine=demonstrations.written_by(visit.db, visit.person), checks=CHECKS,
+        tasks=_places(visit), coolest=live.COOLEST, warmest=live.WARMEST, intents=INTENTS,
         veiled=any(care.veiled(visit.person, row.prompt["intent"]) for row, _ in waiting),
         pause=care.tired(visit.db, visit.person), clipped=CLIPPED,
     )  # fmt: skip
@@ -143,15 +137,33 @@ def review(visit: Visit) -> Response:
     if approved and not all(ticked.values()):
         missing = ", ".join(CHECKS[name] for name, held in ticked.items() if not held)
         raise Refused(400, f"It cannot be approved: {missing}", "Edit it until every check holds, or turn it down.")
+    note = visit.text("note", 2000).strip()
+    if not approved and all(ticked.values()) and not note:
+        raise Refused(400, "A refusal has a reason.", "Leave the check that does not hold unticked, or write why.")
     answer = visit.text("answer").strip() or row.answer
     visit.db.add(DemonstrationReview(
-        demonstration_id=row.id, approved=approved, checks=ticked, answer=answer, account_id=visit.person.id
+        demonstration_id=row.id, approved=approved, checks=ticked, answer=answer, note=note,
+        account_id=visit.person.id,
     ))  # fmt: skip
     visit.log("review demonstration", str(row.id), approved=approved, edited=answer != row.answer)
     return visit.go("/write", "Approved." if approved else "Turned down.")
 
 
-def demonstrations(visit: Visit) -> Response:
+def outcome(visit: Visit) -> Response:
+    """Show what became of a demonstration, to who wrote it and to reviewers."""
+    row = visit.get(Demonstration, visit.number("id"))
+    if row.account_id != visit.person.id and not visit.may("review"):
+        raise Refused(403, "Somebody else wrote this.", "Your own are listed on the page 'Write'.")
+    found = demonstrations.outcome(visit.db, row)
+    edited = found.review is not None and found.review.answer != row.answer
+    return visit.page(
+        "demonstration.html", found=found, checks=CHECKS, clipped=CLIPPED, asked=row.prompt["messages"][-1]["content"],
+        changed=demonstrations.changes(row.answer, found.review.answer) if edited and found.review else [],
+        author=visit.get(Account, row.account_id).name, veiled=care.veiled(visit.person, row.prompt["intent"]),
+    )  # fmt: skip
+
+
+def approved(visit: Visit) -> Response:
     """Send the approved demonstrations as prompt records with answers, one JSON object a line."""
     import json
 
@@ -169,6 +181,7 @@ routes = [
     route("/write", write, "work"),
     route("/write/ask", ask, "work", post=True, slow=True),
     route("/write/demonstration", demonstrate, "work", post=True),
-    route("/write/demonstrations", demonstrations, "edit"),
+    route("/write/demonstrations", approved, "edit"),
+    route("/write/demonstration/{id:int}", outcome, "work"),
     route("/write/demonstration/{id:int}", review, "review", post=True),
 ]
