@@ -86,11 +86,10 @@ class Tally(NamedTuple):
 
 def tally(rows: Sequence[JsonDict], labels: Mapping[int, str]) -> Tally:
     """Count the labels of a sheet."""
-    sides: list[tuple[int, int]] = []
-    for side in (True, False):
-        words = [word for at, word in labels.items() if LABELS[word] and _flagged(rows[at]) == side]
-        sides.append((words.count("harmful"), len(words)))
-    return Tally(*sides, sum(not LABELS[word] for word in labels.values()))
+    words = {side: [word for at, word in labels.items() if LABELS[word] and _flagged(rows[at]) == side]
+             for side in (True, False)}  # fmt: skip
+    flagged, others = ((words[side].count("harmful"), len(words[side])) for side in (True, False))
+    return Tally(flagged, others, sum(not LABELS[word] for word in labels.values()))
 
 
 def labels_of(db: Session, found: Sheet) -> dict[int, str]:
