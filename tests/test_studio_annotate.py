@@ -284,7 +284,7 @@ def test_gold_items_in_other_languages_do_not_make_a_test(server):
     with server.studio.database.writing() as db:
         task, account = make_task(db, [gold(1), gold(2)], qualify=2, certified=True), person(db, "anna")
         accounts.certify(db, account, "de", "admin")
-        assert "there are 0 in the languages you are certified for" in annotate.standing(db, task, account).why
+        assert "there are 0 in the languages and modalities" in annotate.standing(db, task, account).why
         accounts.certify(db, account, "en", "admin")
         assert annotate.standing(db, task, account).testing
 

@@ -133,6 +133,30 @@ def test_fifty_pairs_are_labelled_by_keyboard_alone(server, watched):
     assert (one.foreign(), one.complaints) == ([], [])
 
 
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_eight_replies_fit_and_each_has_its_keys(server, watched, width):
+    browser = server.browser()
+    browser.get("/tasks/new")
+    browser.post("/tasks/new", name="eight", kind="prefer")
+    browser.get("/tasks/1")
+    row = {"prompt": "p", "replies": [f"reply {n}" for n in range(8)], "intent": "benign"}
+    browser.upload("/tasks/1/items", "x.jsonl", json.dumps(row).encode())
+    one = watched(width)
+    one.go("/tasks/1/work")
+    assert one.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert serious(one.page) == []
+    for key in ("p", "=", "-", "5", "n", "1"):
+        one.page.keyboard.press(key)
+    assert one.page.locator("details.more[open]").count() == 1
+    with one.page.expect_navigation():
+        one.page.keyboard.press("Enter")
+    with server.studio.database.reading() as db:
+        record = db.scalars(select(Vote)).one().record
+    assert (record["winner"], record["strength"]) == (7, "significantly")
+    assert record["safety"] == [False, True, True, True, True, True, False, False]
+    assert (one.foreign(), one.complaints) == ([], [])
+
+
 def test_harmful_text_is_blurred_until_asked_and_keys_are_listed(server, watched):
     one = watched()
     begin_example(one)
@@ -288,7 +312,8 @@ DARK = {"light": "", "dark": "-dark"}
 TOUR = {
     "tasks": "/", "task": "/tasks/1", "work": "/tasks/1/work", "rate": "/tasks/2/work", "task-new": "/tasks/new",
     "guideline": "/tasks/1/guideline/1",
-    "write": "/write", "redteam": "/redteam", "dialogue": "/redteam/1", "prompts": "/prompts",
+    "write": "/write", "demonstration": "/write/demonstration/1",
+    "redteam": "/redteam", "dialogue": "/redteam/1", "prompts": "/prompts",
     "template": "/prompts/careful", "version": "/prompts/careful/2", "runs": "/runs", "run": "/run/repair",
     "compare": "/runs/compare?first=repair&second=repair", "sheet": "/sheets/1", "policy": "/policy",
     "people": "/people", "log": "/log", "profile": "/profile", "not-found": "/nothing", "weekly": "/tasks/3",

@@ -200,6 +200,7 @@ def test_hostile_demonstrations_and_sheets(server):
     text = HOSTILE.replace("\x00", "")  # a form with a null byte is refused
     browser.post("/write/demonstration", prompt=text, answer=text, intent="benign", category="fraud")
     harmless(browser.get("/write").text)
+    harmless(browser.get("/write/demonstration/1").text)
     with server.studio.database.writing() as db:
         db.add(sheet_of(HOSTILE, HOSTILE, run="<script>run</script>", judge="<script>judge</script>"))
     harmless(browser.get("/sheets/1").text)

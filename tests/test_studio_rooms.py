@@ -8,10 +8,9 @@ from sqlalchemy import inspect, select
 
 from primum.cli import main
 from primum.core.errors import BadInputError
-from primum.core.stats import wilson
 from primum.core.stats.weighted import gwet_ac, krippendorff_alpha, quadratic
 from primum.pairing.columns import read_pairs
-from primum.studio import incoming, outgoing, rulebook, runs
+from primum.studio import incoming, outgoing, rulebook
 from primum.studio.agree import Row
 from primum.studio.database import Database, current, sqlite_url
 from primum.studio.pages.redteam import poisson_rate
@@ -94,7 +93,7 @@ BROKEN = {
     b'{"prompt": "p", "replies": ["a", "b"], "gold": 2}': "x.jsonl:1",
     b'{"prompt": "p", "replies": ["a", "b"], "intent": "evil"}': "x.jsonl:1",
     b'{"prompt": "p", "replies": ["a", "b"], "priority": "high"}': "x.jsonl:1",
-    b'{"prompt": "p", "replies": ["1", "2", "3", "4", "5"]}': "x.jsonl:1",
+    b'{"prompt": "p", "replies": ["1", "2", "3", "4", "5", "6", "7", "8", "9"]}': "x.jsonl:1",
     b'{"prompt": "p", "chosen": "a", "rejected": "a"}': "x.jsonl:1",
     b'{"prompt": [{"role": "user"}], "replies": ["a", "b"]}': "x.jsonl:1",
     b'{"prompt": "p", "replies": ["a", "b"], "votes": [{"outcome": "winner"}]}': "x.jsonl:1",
@@ -340,30 +339,6 @@ def test_the_demo_model_answers_the_same_to_the_same():
 # ---------------------------------------------------------------- runs and sheets
 
 
-def test_a_rate_is_corrected_by_labels_of_both_strata():
-    """20 of 100 flagged; of 10 flagged labelled 5 are harmful, of 10 others 1: .2 * .5 + .8 * .1 = .18."""
-    rows = [{"behaviour": "harmful_compliance"}] * 10 + [{"behaviour": "refusal"}] * 10
-    labels = {at: "harmful" if at < 5 or at == 10 else "harmless" for at in range(20)}
-    facts = {"flagged": 20, "scored": 100}
-    found = runs.corrected(rows, labels, facts)
-    assert found.share.value == pytest.approx(0.18)
-    one, two = wilson(5, 10), wilson(1, 10)
-    assert found.share.high == pytest.approx(0.18 + math.hypot(0.2 * (one.high - 0.5), 0.8 * (two.high - 0.1)))
-    assert (found.flagged, found.others) == ((5, 10), (1, 10))
-    assert runs.corrected(rows, {0: "harmful", 1: "unsure"}, facts).share is None
-
-
-def test_a_sheet_holds_both_strata_and_leaves_unscored_out():
-    behaviours = ["harmful_compliance"] * 40 + ["refusal"] * 60 + [None] * 5
-    found = [{"behaviour": behaviour, "n": n} for n, behaviour in enumerate(behaviours)]
-    drawn = runs.draw(found, seed=1)
-    assert drawn.facts == {"flagged": 40, "scored": 100, "unscored": 5, "seed": 1}
-    assert sum(row["behaviour"] == "harmful_compliance" for row in drawn.rows) == 25
-    assert len({row["n"] for row in drawn.rows}) == 50
-    few = runs.draw(found[38:60], seed=1)
-    assert sorted(row["behaviour"] for row in few.rows) == ["harmful_compliance"] * 2 + ["refusal"] * 20
-
-
 @pytest.fixture
 def run_folder(tmp_path):
     """A run as `primum repair` leaves it, small: four harmful prompts, two flagged."""
@@ -563,7 +538,7 @@ def test_migrations_go_forward_and_back_and_give_the_tables_of_the_code(tmp_path
     database.migrate()
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
-        assert current(connection) == "0009"
+        assert current(connection) == "0012"
     for revision in ("0003", "0001"):
         database.migrate(revision)
     database.migrate("base")

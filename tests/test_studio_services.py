@@ -279,6 +279,15 @@ def test_both_databases_do_the_same(url, tmp_path):
             for kind, by in (("propose", "anna"), ("approve", "ben"), ("merge", "ben")):
                 library.do(db, template, version, kind, by)
             library.set_label(db, template, version, "production", "ben")
+        with database.writing() as db:
+            task = annotate.make_task(db, "heard", "prefer", "root", certified=True, modality="audio")
+            anna = Account(name="anna", role="annotator")
+            db.add(anna)
+            row = json.dumps({"prompt": "p", "replies": ["a", "b"], "language": "pt-BR"})
+            annotate.add_items(db, task, incoming.read("x.jsonl", row.encode()), "root")
+            for modality, found in (("text", False), ("audio", True)):
+                accounts.certify(db, anna, "pt-br", "root", modality)
+                assert (annotate.next_assignment(db, task, anna) is not None) is found, modality
         with database.reading() as db:
             assert db.scalar(select(func.count()).select_from(Vote)) == 3
             assert db.scalars(select(Item)).first().replies[1]["text"] == "b 0\x00\ud800"

@@ -122,6 +122,22 @@ def with_labels(verdicts: Mapping[str, bool], labels: Mapping[str, bool]) -> tup
     return Rates(raw, fixed.rate, "PPI++", f"{len(both)} labels of this run"), fixed
 
 
+def from_labels(verdicts: Mapping[str, bool], labels: Mapping[str, bool]) -> Rates:
+    """Return a run's rate put right by labels of some of its replies: counted where all have one, else by PPI++.
+
+    Args:
+        verdicts: whether the judge says that the event happened, by id: of all replies that it scored.
+        labels: what people say, by id, of replies drawn at random; those without a verdict are passed over.
+    """
+    true = [labels[key] for key in verdicts if key in labels]
+    raw = wilson(sum(verdicts.values()), len(verdicts))
+    if len(true) == len(verdicts):
+        return Rates(raw, wilson(sum(true), len(true)), "labels", "all labelled")
+    if len(true) < 2:
+        return Rates(raw, None, "none", "at least two labels are needed")
+    return with_labels(verdicts, labels)[0]
+
+
 def without_labels(k: int, n: int, known: JsonDict) -> Rates:
     """Return the rate put right by the judge's error on other replies (Rogan-Gladen), if that error says anything.
 

@@ -10,6 +10,7 @@ import hashlib
 import re
 import secrets
 import threading
+from collections.abc import Sequence
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -30,6 +31,8 @@ RIGHTS = {
     "admin": "admin",
 }
 """What is asked for -> the least role that has it."""
+MODALITIES = ("text", "image", "audio")
+"""What an item's prompt or replies are; people are certified for a language in one of them."""
 LOCAL = "local"
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 128
 INVITATION_DAYS = 7
@@ -258,13 +261,34 @@ def end_all(session: Session, account_id: int) -> None:
 
 
 def certified(session: Session, account: Account, language: str, modality: str = "text") -> bool:
-    """Return whether the person may work in this language."""
+    """Return whether the person may work in this language and modality."""
     wanted = (Certificate.account_id == account.id, Certificate.language == language, Certificate.modality == modality)
     return session.scalar(select(Certificate.id).where(*wanted)) is not None
 
 
 def certify(session: Session, account: Account, language: str, by: str, modality: str = "text") -> None:
-    """Certify the person for a language, once."""
+    """Certify the person for a language and a modality, once."""
     if not certified(session, account, language, modality):
         session.add(Certificate(account_id=account.id, language=language, modality=modality, by=by))
         audit.record(session, by, "certify", account.name, language=language, modality=modality)
+
+
+def uncertify(session: Session, account: Account, language: str, modality: str, by: str) -> bool:
+    """Take a certificate back; return whether there was one. Votes that were given with it stay."""
+    wanted = (Certificate.account_id == account.id, Certificate.language == language, Certificate.modality == modality)
+    found = session.scalar(select(Certificate).where(*wanted))
+    if found is None:
+        return False
+    session.delete(found)
+    audit.record(session, by, "uncertify", account.name, language=language, modality=modality)
+    return True
+
+
+def certificates(session: Session, accounts: Sequence[Account]) -> dict[int, list[tuple[str, str]]]:
+    """Return account -> the languages and modalities that each of these people is certified for, in order."""
+    ids = [account.id for account in accounts]
+    held: dict[int, list[tuple[str, str]]] = {id_: [] for id_ in ids}
+    query = select(Certificate).where(Certificate.account_id.in_(ids), Certificate.modality.in_(MODALITIES))
+    for row in session.scalars(query.order_by(Certificate.language, Certificate.modality)):
+        held[row.account_id].append((row.language, row.modality))
+    return held

@@ -25,6 +25,8 @@ from primum.studio.tables import Account, Assignment, Guideline, Item, Task, Vot
 KINDS = {"prefer": "compare replies", "rate": "rate one reply, 1 to 5"}
 OVERLAP = {"prefer": 1, "rate": 3}
 """People an item where nobody says otherwise; a rating takes the three raters of Llama 2's human evaluation."""
+MOST_REPLIES = 8
+"""To compare on one page: each has keys of its own."""
 OUTCOMES = ("winner", "tie", "both_unsafe", "skip")
 STRENGTHS = {
     "significantly": "significantly better",
@@ -58,7 +60,7 @@ class Incoming:
     """One item as it comes from a file, a run or a person.
 
     `votes` are those it brings along; `rewards` is a reward model's score of each reply, in their order, and `harm` the
-    p(harmful) of each by the judges that saw it.
+    p(harmful) of each by the judges that saw it. `modality` is the task's where it is empty.
     """
 
     prompt: Prompt
@@ -69,6 +71,7 @@ class Incoming:
     round: int = 1
     rewards: tuple[float, ...] | None = None
     harm: tuple[float, ...] | None = None
+    modality: str = ""
 
     @property
     def key(self) -> str:
@@ -91,7 +94,7 @@ class Added(NamedTuple):
 def add_items(db: Session, task: Task, incoming: Sequence[Incoming], by: str) -> Added:
     """Add items to a task, with the votes that they bring.
 
-    One that is there already is counted, not doubled: it takes scores and priority, and no votes.
+    One that is there already is counted, not doubled: it takes scores, priority and modality, and no votes.
     """
     held = {row.key: row.id for row in db.execute(select(Item.key, Item.id).where(Item.task_id == task.id))}
     items = votes = changed = 0
@@ -102,7 +105,8 @@ def add_items(db: Session, task: Task, incoming: Sequence[Incoming], by: str) ->
         row = Item(
             task_id=task.id, key=one.key, prompt=to_json(one.prompt), replies=[to_json(reply) for reply in one.replies],
             gold=one.gold, has_gold=one.gold is not None, language=one.prompt.language, priority=one.priority,
-            round=one.round, rewards=_by_id(one, one.rewards), harm=_by_id(one, one.harm),
+            modality=one.modality or task.modality, round=one.round, rewards=_by_id(one, one.rewards),
+            harm=_by_id(one, one.harm),
         )  # fmt: skip
         db.add(row)
         db.flush()
@@ -117,8 +121,9 @@ def add_items(db: Session, task: Task, incoming: Sequence[Incoming], by: str) ->
 
 
 def _update(row: Item, one: Incoming) -> bool:
-    """Give an item that is there what the same item brings: scores, a judge's word, a priority."""
-    given = {"rewards": _by_id(one, one.rewards), "harm": _by_id(one, one.harm), "priority": one.priority or None}
+    """Give an item that is there what the same item brings: scores, a judge's word, a priority, a modality."""
+    given = {"rewards": _by_id(one, one.rewards), "harm": _by_id(one, one.harm), "priority": one.priority or None,
+             "modality": one.modality or None}  # fmt: skip
     new = {name: value for name, value in given.items() if value is not None and value != getattr(row, name)}
     for name, value in new.items():
         setattr(row, name, value)
@@ -140,7 +145,8 @@ def make_task(db: Session, name: str, kind: str, by: str, words: str = "", **set
         kind: one of KINDS.
         by: who makes it.
         words: its guideline; the example's where it is empty.
-        settings: overlap (1 to compare, 3 to rate, where it is not given), qualify, pass_mark, certified.
+        settings: overlap (1 to compare, 3 to rate, where it is not given), qualify, pass_mark, certified, modality,
+            variants.
     """
     given = {"overlap": OVERLAP[kind], **{key: value for key, value in settings.items() if value is not None}}
     made = Task(name=name, kind=kind, by=by, **given)
@@ -213,11 +219,12 @@ def next_assignment(db: Session, task: Task, account: Account) -> Assignment | N
     stands = standing(db, task, account)
     if not stands.open:
         return None
-    mine = select(Assignment).where(
-        Assignment.task_id == task.id, Assignment.account_id == account.id, Assignment.open.is_(True)
-    )
+    mine = select(Assignment).join(Item, Item.id == Assignment.item_id).where(
+        Assignment.task_id == task.id, Assignment.account_id == account.id, Assignment.open.is_(True),
+        qualify.allowed(task, account),
+    )  # fmt: skip
     if stands.testing:
-        mine = mine.join(Item, Item.id == Assignment.item_id).where(Item.has_gold.is_(True))
+        mine = mine.where(Item.has_gold.is_(True))
     found = db.scalar(mine.order_by(Assignment.id).limit(1))
     if found is not None:
         return found
@@ -227,9 +234,14 @@ def next_assignment(db: Session, task: Task, account: Account) -> Assignment | N
         item = _next_item(db, task, account, False)
     if item is None:
         return None
+    return assign(db, item, account)
+
+
+def assign(db: Session, item: Item, account: Account) -> Assignment:
+    """Give an item to a person; the order in which its replies are shown is drawn for them and kept."""
     order = list(range(len(item.replies)))
     _DICE.shuffle(order)
-    made = Assignment(task_id=task.id, item_id=item.id, account_id=account.id, shown=order)
+    made = Assignment(task_id=item.task_id, item_id=item.id, account_id=account.id, shown=order)
     db.add(made)
     item.taken += 1
     db.flush()
@@ -238,7 +250,7 @@ def next_assignment(db: Session, task: Task, account: Account) -> Assignment | N
 
 def _next_item(db: Session, task: Task, account: Account, testing: bool) -> Item | None:
     held = exists().where(Assignment.item_id == Item.id, Assignment.account_id == account.id)
-    query = select(Item).where(Item.task_id == task.id, ~held, *qualify.spoken(task, account))
+    query = select(Item).where(Item.task_id == task.id, ~held, qualify.allowed(task, account))
     if testing:
         return db.scalar(query.where(Item.has_gold.is_(True)).order_by(Item.id).limit(1))
     found = (_first(db, query.where(Item.taken == taken)) for taken in range(task.overlap))
@@ -345,7 +357,7 @@ def vote(db: Session, assignment: Assignment, account: Account, token: str, reco
 
     Raises:
         VoteError: the item was voted on already, from another page.
-        ClosedError: the task is not open to this person, or its test comes first.
+        ClosedError: the task is not open to this person, its test comes first, or they are not certified for the item.
     """
     held = db.scalar(select(Vote).where(Vote.token == token))
     if held is not None:
@@ -356,6 +368,7 @@ def vote(db: Session, assignment: Assignment, account: Account, token: str, reco
         raise VoteError("you have voted on this item already; take that vote back to change it")
     item, task = cast(Item, db.get(Item, assignment.item_id)), cast(Task, db.get(Task, assignment.task_id))
     _need_open(standing(db, task, account), item)
+    _need_certificate(db, task, account, item)
     made = Vote(
         token=token, task_id=assignment.task_id, item_id=assignment.item_id, assignment_id=assignment.id,
         account_id=account.id, record=record,
@@ -376,13 +389,19 @@ def _need_open(stands: qualify.Standing, item: Item) -> None:
         raise ClosedError("The test of this task comes first.")
 
 
+def _need_certificate(db: Session, task: Task, account: Account, item: Item) -> None:
+    if not qualify.may_have(db, task, account, item):
+        raise ClosedError(f"You are not certified for {item.modality} in '{item.language}'.")
+
+
 def undo(db: Session, task: Task, account: Account, token: str) -> Assignment | None:
     """Take back the person's last vote in a task and open its item again; None where there is none.
 
     Items opened since then go back unseen.
 
     Raises:
-        ClosedError: the task is not open to this person, or the vote is an answer of its test.
+        ClosedError: the task is not open to this person, they are not certified for the item any more, or the vote is
+            an answer of the task's test.
     """
     if db.scalar(select(Vote.id).where(Vote.token == token)):
         return None
@@ -391,6 +410,7 @@ def undo(db: Session, task: Task, account: Account, token: str) -> Assignment | 
     if last is None or last.assignment_id is None:
         return None
     _need_no_test(db, task, account, last)
+    _need_certificate(db, task, account, cast(Item, db.get(Item, last.item_id)))
     taken_back = Vote(
         token=token, task_id=task.id, item_id=last.item_id, assignment_id=last.assignment_id,
         account_id=account.id, undoes=last.id, record={"undo": last.id},

@@ -37,10 +37,9 @@ from primum.core.records import (
     to_json,
     user,
 )  # fmt: skip
-from primum.studio.annotate import OUTCOMES, RATINGS, SKIPPED, STRENGTHS, Incoming, rated
+from primum.studio.accounts import MODALITIES
+from primum.studio.annotate import MOST_REPLIES, OUTCOMES, RATINGS, SKIPPED, STRENGTHS, Incoming, rated
 
-MOST_REPLIES = 4
-"""A to D: more do not fit on a page, nor into anybody's head."""
 _SHAPES = 'like {"prompt": "...", "replies": ["...", "..."]}, {"prompt", "chosen", "rejected"}, or CSV with a header'
 _COLUMNS = ("reply_", "response_", "answer", "completion_")
 
@@ -160,7 +159,17 @@ def _item(row: _Row) -> Incoming:
         raise BadInputError("fewer than two replies to compare", where=row.where, cure=_SHAPES)
     votes = [_flat_vote(row, prompt, replies)] if values.get("outcome") else []
     votes += [_own_vote(row, vote, replies) for vote in values.get("votes") or []]
-    return Incoming(prompt, replies, _gold(row, replies), _priority(row), tuple(votes), _round(row), _rewards(row))
+    return Incoming(prompt, replies, _gold(row, replies), _priority(row), tuple(votes), _round(row), _rewards(row),
+                    modality=_modality(row))  # fmt: skip
+
+
+def _modality(row: _Row) -> str:
+    value = row.values.get("modality")
+    if value in (None, ""):
+        return ""
+    if value not in MODALITIES:
+        raise BadInputError("'modality' is unknown", where=row.where, cure=f"one of {', '.join(MODALITIES)}, or none")
+    return str(value)
 
 
 def _round(row: _Row) -> int:
@@ -200,7 +209,7 @@ def _singles(row: _Row) -> list[Incoming]:
     votes = [_rating(row, vote, replies) for vote in [*_flat_rating(row, replies), *(row.values.get("votes") or [])]]
     return [
         Incoming(prompt, (reply,), gold, _priority(row), tuple(one for one in votes if one["reply_id"] == reply.id),
-                 _round(row), (rewards[at],) if rewards else None)
+                 _round(row), (rewards[at],) if rewards else None, modality=_modality(row))
         for at, reply in enumerate(replies)
     ]  # fmt: skip
 

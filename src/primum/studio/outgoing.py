@@ -169,8 +169,8 @@ def _record(item: Item, rows: Sequence[Row]) -> JsonDict:
     votes = [row.record for row in rows]
     scores = item.rewards or {}
     replies = [{**reply, "reward": scores[reply["id"]]} if scores else reply for reply in item.replies]
-    return {"prompt": item.prompt["messages"], **prompt, "replies": replies, **extra, "priority": item.priority,
-            "round": item.round, "votes": votes}  # fmt: skip
+    return {"prompt": item.prompt["messages"], **prompt, "replies": replies, **extra, "modality": item.modality,
+            "priority": item.priority, "round": item.round, "votes": votes}  # fmt: skip
 
 
 def _gold(item: Item) -> Any:
@@ -221,8 +221,8 @@ def _csv(rows: Sequence[Row]) -> str:
     most = max((len(row.item.replies) for row in rows), default=2)
     numbered = [f"{name}_{n}" for n in range(1, most + 1) for name in ("reply", "model", "variant")]
     header = ["prompt", *numbered, "outcome", "winner", "strength", "rating", "behaviour", "safety", "unsafe_for",
-              "judged_by", "guideline", "seconds", "category", "intent", "language", "gold", "note",
-              "at"]  # fmt: skip
+              "judged_by", "guideline", "seconds", "category", "intent", "language", "modality",
+              "gold", "note", "at"]  # fmt: skip
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
@@ -246,8 +246,8 @@ def _cells(row: Row, most: int) -> list[Any]:
     cells += [record["outcome"], ids.index(won) + 1 if won else "", record.get("strength", ""),
               record.get("rating", ""), record.get("behaviour", ""), safety, " ".join(_unsafe_for(record)),
               judge_of(record), record.get("guideline") or record.get("template_hash"), record.get("seconds"),
-              item.prompt["category"], item.prompt["intent"], item.language, _gold(item), record.get("note", ""),
-              row.vote.at]  # fmt: skip
+              item.prompt["category"], item.prompt["intent"], item.language, item.modality, _gold(item),
+              record.get("note", ""), row.vote.at]  # fmt: skip
     return cells
 
 

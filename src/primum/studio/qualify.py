@@ -1,7 +1,7 @@
 """The test that opens a task: who has passed it, who is in it, and who cannot take it. And what counts as a vote.
 
 A test is the first `qualify` gold items that a person votes on; a skip among them is no right answer. Where a task
-holds fewer gold items than its test asks for (in the languages a person is certified for), the test cannot be taken,
+holds fewer gold items than its test asks for (among those a person is certified for), the test cannot be taken,
 and the task is open to nobody until somebody brings gold items in or asks for fewer: a certificate earned on one item
 would say nothing. Who has passed stays in, whatever becomes of the settings.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import ColumnElement, exists, func, select, true
 from sqlalchemy.orm import Session
 
 from primum.core.records import JsonDict
@@ -46,11 +46,11 @@ def _testing(db: Session, task: Task, account: Account, done: int, right: int) -
     mine = exists().where(Vote.item_id == Item.id, Vote.account_id == account.id, *counting())
     left = db.scalar(
         select(func.count()).select_from(Item)
-        .where(Item.task_id == task.id, Item.has_gold.is_(True), ~mine, *spoken(task, account))
+        .where(Item.task_id == task.id, Item.has_gold.is_(True), ~mine, allowed(task, account))
     ) or 0  # fmt: skip
     if done + left >= task.qualify:
         return Standing(True, testing=True, done=done, right=right)
-    where = " in the languages you are certified for" if task.certified else ""
+    where = " in the languages and modalities you are certified for" if task.certified else ""
     why = (
         f"This task opens after a test of {task.qualify} gold items, and there are {done + left}{where}: the test "
         "cannot be taken. An editor brings gold items in, or asks for fewer on the task's page."
@@ -58,12 +58,22 @@ def _testing(db: Session, task: Task, account: Account, done: int, right: int) -
     return Standing(False, why, False, done, right)
 
 
-def spoken(task: Task, account: Account) -> tuple[Any, ...]:
-    """Return the condition that an item is in a language the person is certified for, where the task asks for it."""
+def allowed(task: Task, account: Account) -> ColumnElement[bool]:
+    """Return the condition that a person is certified for an item's language in its modality, if the task asks for it.
+
+    One certificate holds both: English text and German audio do not make English audio. `de` is not `de-at`.
+    """
     if not task.certified:
-        return ()
-    query = select(Certificate.language).where(Certificate.account_id == account.id, Certificate.modality == "text")
-    return (Item.language.in_(query),)
+        return true()
+    return exists().where(
+        Certificate.account_id == account.id, Certificate.language == func.lower(Item.language),
+        Certificate.modality == Item.modality,
+    )  # fmt: skip
+
+
+def may_have(db: Session, task: Task, account: Account, item: Item) -> bool:
+    """Return whether the person is certified for an item, where its task asks for it."""
+    return db.scalar(select(Item.id).where(Item.id == item.id, allowed(task, account))) is not None
 
 
 def settle(db: Session, task: Task, account: Account) -> None:

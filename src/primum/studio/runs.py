@@ -6,24 +6,21 @@ folder's name directly under the runs folder, looked up in its listing and never
 
 from __future__ import annotations
 
-import math
-import random
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from primum.core.errors import BadInputError, StepFailedError, UsageError
+from primum.core.errors import BadInputError, UsageError
 from primum.core.records import JsonDict, Prompt, Reply, Verdict, from_json
-from primum.core.stats import Interval, wilson
 from primum.core.store import read_json, read_jsonl
 from primum.studio.annotate import Incoming
 from primum.studio.rounds import disagreement
 
-SHEET = 50
-HARMFUL = "harmful_compliance"
 FINISHED = {"report.json": "", "results.json": "evaluate", "audit.json": "audit"}
 """The file that a run leaves at its end -> its kind; report.json names its own."""
+_JUDGED = re.compile(r"\d\d-judge-(?:before|after)-by-(.+)")
 
 
 class Run(NamedTuple):
@@ -114,14 +111,8 @@ def replies(folder: Path, when: str, judge: str) -> list[JsonDict]:
     Raises:
         BadInputError: the run has no such step.
     """
-    steps = {one.name: one for one in (folder / "steps").iterdir()} if (folder / "steps").is_dir() else {}
-    number = "02" if when == "before" else "09"
-    names = ("01-prompts", f"{number}-replies-{when}", f"{number}-judge-{when}-by-{judge}")
-    missing = [name for name in names if name not in steps]
-    if missing:
-        cure = "wait until the run is there, or choose another judge or side"
-        raise BadInputError(f"the run has no step '{missing[0]}'", where=folder.name, cure=cure)
-    prompts, said, verdicts = (step_rows(steps[name]) for name in names)
+    names = _steps(when)
+    prompts, said, verdicts = _rows(folder, *names, f"{names[1].partition('-')[0]}-judge-{when}-by-{judge}")
     asked = {row["id"]: row for row in prompts if row["intent"] == "harmful"}
     behaviour = {row["reply_id"]: row["behaviour"] for row in verdicts}
     return [
@@ -129,6 +120,40 @@ def replies(folder: Path, when: str, judge: str) -> list[JsonDict]:
          "reply": row["text"], "reply_id": row["id"], "behaviour": behaviour.get(row["id"])}
         for row in said if row["prompt_id"] in asked
     ]  # fmt: skip
+
+
+def exchanges(folder: Path, when: str) -> list[JsonDict]:
+    """Return the same replies as the rows that `primum judge` and `primum calibrate` read, without a verdict.
+
+    Raises:
+        BadInputError: the run has no such step.
+    """
+    prompts, said = _rows(folder, *_steps(when))
+    asked = {row["id"]: row for row in prompts if row["intent"] == "harmful"}
+    return [
+        {"id": row["id"], "prompt": asked[row["prompt_id"]]["messages"], "reply": row["text"], "intent": "harmful",
+         **{key: asked[row["prompt_id"]].get(key) for key in ("category", "language")},
+         **{key: row.get(key) for key in ("model", "finish")}}
+        for row in said if row["prompt_id"] in asked
+    ]  # fmt: skip
+
+
+def _steps(when: str) -> tuple[str, str]:
+    return "01-prompts", f"{'02' if when == 'before' else '09'}-replies-{when}"
+
+
+def _rows(folder: Path, *names: str) -> list[list[JsonDict]]:
+    steps = {one.name: one for one in (folder / "steps").iterdir()} if (folder / "steps").is_dir() else {}
+    missing = [name for name in names if name not in steps]
+    if missing:
+        cure = "wait until the run is there, or choose another judge or side"
+        raise BadInputError(f"the run has no step '{missing[0]}'", where=folder.name, cure=cure)
+    return [step_rows(steps[name]) for name in names]
+
+
+def judges(found: Run) -> list[str]:
+    """Return the judges that have scored a side of a run."""
+    return sorted({name for step in found.steps for name in _JUDGED.findall(step)})
 
 
 def step_rows(step: Path) -> list[JsonDict]:
@@ -166,75 +191,3 @@ def items(folder: Path) -> list[Incoming]:
             priority = fmean(disagreement(said.get(row["id"], [])) for row in both)
             found.append(Incoming(prompt, tuple(from_json(Reply, row) for row in both), priority=priority))
     return found
-
-
-class Drawn(NamedTuple):
-    """Rows drawn for labelling, and what the judge said of all replies."""
-
-    rows: list[JsonDict]
-    facts: JsonDict
-
-
-def draw(found: Sequence[JsonDict], seed: int, size: int = SHEET) -> Drawn:
-    """Draw replies to label: half of those that the judge flagged, half of the others, as far as there are.
-
-    With a rare violation a plain sample would hold next to none, and say nothing of the judge's sensitivity.
-
-    Raises:
-        StepFailedError: the judge scored no reply.
-    """
-    scored = [row for row in found if row["behaviour"]]
-    flagged = [row for row in scored if row["behaviour"] == HARMFUL]
-    others = [row for row in scored if row["behaviour"] != HARMFUL]
-    if not scored:
-        raise StepFailedError("the judge scored no reply of this run", cure="choose another judge")
-    rng = random.Random(seed)
-    many = min(len(flagged), max(size // 2, size - len(others)))
-    rows = rng.sample(flagged, many) + rng.sample(others, min(len(others), size - many))
-    rng.shuffle(rows)
-    facts = {"flagged": len(flagged), "scored": len(scored), "unscored": len(found) - len(scored), "seed": seed}
-    return Drawn(rows, facts)
-
-
-class Corrected(NamedTuple):
-    """The judge's rate, and what the labels say it is; `share` is None where a stratum has no label yet."""
-
-    raw: Interval
-    share: Interval | None
-    flagged: tuple[int, int]
-    others: tuple[int, int]
-
-
-def corrected(rows: Sequence[JsonDict], labels: Mapping[int, str], facts: Mapping[str, Any]) -> Corrected:
-    """Return the share of harmful replies from labels drawn by stratum (flagged by the judge, or not).
-
-    share = W p_flagged + (1 - W) p_other, where W is the known share of flagged replies (Cochran 1977, Sampling
-    Techniques, chapter 5). Interval: the Wilson limits of both shares, squared and added (Zou and Donner 2008,
-    Statistics in Medicine 27:1693); it takes no gain from a finite run, so it is rather too wide.
-
-    Args:
-        rows: the sheet.
-        labels: row -> "harmful" or "harmless"; other words count as no label.
-        facts: how many replies the judge flagged, and scored.
-    """
-    k, n = int(facts["flagged"]), int(facts["scored"])
-    strata = [_stratum(rows, labels, flagged) for flagged in (True, False)]
-    weights = (k / n, 1 - k / n)
-    share = None
-    if all(whole or not weight for (_, whole), weight in zip(strata, weights, strict=True)):
-        parts = [(weight, wilson(*stratum)) for stratum, weight in zip(strata, weights, strict=True) if weight]
-        value = sum(weight * part.value for weight, part in parts)
-        down = math.hypot(*(weight * (part.value - part.low) for weight, part in parts))
-        up = math.hypot(*(weight * (part.high - part.value) for weight, part in parts))
-        share = Interval(value, max(0.0, value - down), min(1.0, value + up))
-    return Corrected(wilson(k, n), share, *strata)
-
-
-def _stratum(rows: Sequence[JsonDict], labels: Mapping[int, str], flagged: bool) -> tuple[int, int]:
-    """Return how many of a stratum's labelled replies are harmful, and how many are labelled."""
-    found = [
-        labels[at]
-        for at, row in enumerate(rows)
-        if (row["behaviour"] == HARMFUL) == flagged and labels.get(at) in ("harmful", "harmless")
-    ]
-    return found.count("harmful"), len(found)

@@ -100,7 +100,10 @@ class Invitation(Base):
 
 
 class Certificate(Base):
-    """A person may work in a language, earned in a task's test or given by an admin."""
+    """A person may work in a language and a modality (accounts.MODALITIES), given by an admin.
+
+    With the modality `task`: has passed the test of the task that stands in place of the language.
+    """
 
     __tablename__ = "certificate"
     __table_args__ = (UniqueConstraint("account_id", "language", "modality"),)
@@ -143,6 +146,8 @@ class Task(Base):
     """A set of items that people vote on (`prefer`) or rate (`rate`), each item by `overlap` people.
 
     `qualify`: how many gold items open the task to a person, who must agree with a share of `pass_mark` of them.
+    `certified`: only people certified for an item's language and modality get it. `modality`: of items that come in
+    without one. `variants`: how many answer a prompt that is written here; 0: none is.
     """
 
     __tablename__ = "task"
@@ -153,6 +158,8 @@ class Task(Base):
     qualify: Mapped[int] = mapped_column(Integer, default=0)
     pass_mark: Mapped[float] = mapped_column(Float, default=0.8)
     certified: Mapped[bool] = mapped_column(Boolean, default=False)
+    modality: Mapped[str] = mapped_column(String(20), default="text")
+    variants: Mapped[int] = mapped_column(Integer, default=0)
     newest: Mapped[str] = mapped_column(String(200), default="")
     by: Mapped[str] = mapped_column(String(80))
     at: Mapped[str] = mapped_column(String(40), default=now)
@@ -192,6 +199,7 @@ class Item(Base):
     gold: Mapped[Any] = mapped_column(Json, nullable=True)
     has_gold: Mapped[bool] = mapped_column(Boolean, default=False)
     language: Mapped[str] = mapped_column(String(20), default="en")
+    modality: Mapped[str] = mapped_column(String(20), default="text")
     priority: Mapped[float] = mapped_column(Float, default=0.0)
     round: Mapped[int] = mapped_column(Integer, default=1)
     rewards: Mapped[Any] = mapped_column(Json, nullable=True)
@@ -245,7 +253,7 @@ class Demonstration(Base):
 
 
 class DemonstrationReview(Base):
-    """What a reviewer said of a demonstration: the four checks, and the answer as it is to be used. Append-only."""
+    """What a reviewer said of a demonstration: the four checks, the answer as it is to be used, a note. Append-only."""
 
     __tablename__ = "demonstration_review"
     id: Mapped[int] = _id()
@@ -253,6 +261,7 @@ class DemonstrationReview(Base):
     approved: Mapped[bool] = mapped_column(Boolean)
     checks: Mapped[Any] = mapped_column(Json)
     answer: Mapped[Any] = mapped_column(Json)
+    note: Mapped[str] = mapped_column(Text, default="")
     account_id: Mapped[int] = mapped_column(ForeignKey("account.id"))
     at: Mapped[str] = mapped_column(String(40), default=now)
 

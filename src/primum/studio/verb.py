@@ -88,6 +88,9 @@ class StudioConfig(Config):
     overlap: int | None = Field(None, ge=1, le=50, description="import: people an item (a new task: 1, or 3 to rate)")
     qualify: int | None = Field(None, ge=0, le=100, description="import: gold items in the test that opens the task")
     pass_mark: float | None = Field(None, gt=0, le=1, description="import: share of them right, to pass (0.8)")
+    modality: Literal["text", "image", "audio"] | None = Field(
+        None, description="import: modality of items that name none (a new task: text)"
+    )
     dialogues: bool = Field(
         False, description="export: red-team dialogues in place of votes, for primum redteam --campaign"
     )
@@ -300,7 +303,8 @@ def _task(config: StudioConfig, db: Session, name: str) -> Task:
     """Return the task to bring items into: made where there is none, else changed where the settings say so."""
     from primum.studio import annotate
 
-    settings = {"overlap": config.overlap, "qualify": config.qualify, "pass_mark": config.pass_mark}
+    settings = {"overlap": config.overlap, "qualify": config.qualify, "pass_mark": config.pass_mark,
+                "modality": config.modality}  # fmt: skip
     task = annotate.task_named(db, name, "terminal", config.kind or "prefer", **settings)
     if config.kind and task.kind != config.kind:
         problem = f"the task '{name}' is there already, to {annotate.KINDS[task.kind]}"

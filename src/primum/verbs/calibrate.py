@@ -6,8 +6,6 @@ Three uses, by what is given: rows that carry a `label` measure the judge; a run
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
@@ -16,7 +14,7 @@ from pydantic import Field
 
 from primum.core.errors import BadInputError, Exit, UsageError
 from primum.core.records import BEHAVIOURS, Behaviour, JsonDict, Verdict, to_json
-from primum.core.stats import Interval, wilson
+from primum.core.stats import wilson
 from primum.core.stats.judge_error import below
 from primum.core.store import write_json, write_text
 from primum.judging import Exchange
@@ -27,21 +25,21 @@ from primum.judging.known_error import (
     Rates,
     by_slice,
     error,
+    from_labels,
     happened,
     sheet,
-    with_labels,
     without_labels,
 )
 from primum.judging.options import settings_of
 from primum.judging.robustness import CHANGES, MOST, robustness
 from primum.judging.rows import Asked, exchanges, read_exchanges
 from primum.judging.runner import judge_all
+from primum.judging.sheets import sheet_csv
 from primum.prompts.files import read_rows
 from primum.verbs.judge import JudgeConfig
 
 YES, NO = {"1", "yes", "true", "y"}, {"0", "no", "false", "n"}
 SLICES = ("category", "language", "style", "model")
-COLUMNS = ("id", "prompt", "reply", "label")
 Truth = Behaviour | bool
 
 
@@ -180,22 +178,17 @@ def corrected(scored: Mapping[str, bool], truth: Mapping[str, bool], config: Cal
     """Return the rate put right by labels of this run, else by the judge's known error, else only raw."""
     k, n = sum(scored.values()), len(scored)
     both = [key for key in truth if key in scored]
-    if len(both) == n:
-        return Rates(_raw(k, n), _raw(sum(truth[key] for key in both), n), "labels", "all labelled")
     if both:
-        if len(both) < 2:
+        found = from_labels(scored, truth)
+        if found.corrected is None:
             raise UsageError("one label is too few", where=str(config.labels), cure="label at least two, better 50")
-        return with_labels(scored, truth)[0]
+        return found
     if config.known:
         other = judged(Path(config.known), config, quiet)
         if not other.truth:
             raise BadInputError("no labels", where=config.known, cure="give each row a 'label'")
         return without_labels(k, n, measured(other, config.event))
-    return Rates(_raw(k, n), None, "none", "no labels: fill in the sheet and give it with --labels")
-
-
-def _raw(k: int, n: int) -> Interval:
-    return wilson(k, n)
+    return Rates(wilson(k, n), None, "none", "no labels: fill in the sheet and give it with --labels")
 
 
 def write_sheet(path: Path, rows: Sequence[Asked], config: CalibrateConfig) -> Path:
@@ -209,19 +202,9 @@ def write_sheet(path: Path, rows: Sequence[Asked], config: CalibrateConfig) -> P
             "holds labels already", where=str(path), cure=f"give it with --labels {path}, or another --out"
         )
     by_id = {str(row.id): row for row in rows}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for key in sheet(list(by_id), config.size, config.seed):
-        one = by_id[key].exchange
-        writer.writerow([_cell(key), _cell(one.prompt.text), _cell(one.reply.text), ""])
-    write_text(path, text.getvalue())
+    drawn = [(key, by_id[key].exchange) for key in sheet(list(by_id), config.size, config.seed)]
+    write_text(path, sheet_csv((key, one.prompt.text, one.reply.text, "") for key, one in drawn))
     return path
-
-
-def _cell(text: str) -> str:
-    """Return the text so that no spreadsheet takes it for a formula (OWASP, CSV injection)."""
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def read_labels(path: Path, known: set[str]) -> dict[str, Truth]:

@@ -130,7 +130,12 @@ def join(visit: Visit) -> Response:
 
 def profile(visit: Visit) -> Response:
     """Show one's own page."""
-    return visit.page("profile.html", problem="", blurs=care.CHOICES)
+    return _profile(visit)
+
+
+def _profile(visit: Visit, status: int = 200, problem: str = "") -> Response:
+    held = accounts.certificates(visit.db, [visit.person])[visit.person.id]
+    return visit.page("profile.html", status, problem=problem, blurs=care.CHOICES, certificates=held)
 
 
 def save_profile(visit: Visit) -> Response:
@@ -146,7 +151,7 @@ def change_password(visit: Visit) -> Response:
     """Change the password, which ends every other session of the account."""
     person = visit.person
     if not visit.studio.tries.take(f"name {person.name}"):
-        return visit.page("profile.html", 429, problem="Too many tries: wait half a minute.", blurs=care.CHOICES)
+        return _profile(visit, 429, "Too many tries: wait half a minute.")
     try:
         if not person.password or accounts.sign_in(visit.db, person.name, visit.text("old", 1000)) is None:
             raise AccountError("the old password is wrong")
@@ -154,7 +159,7 @@ def change_password(visit: Visit) -> Response:
         if visit.text("password", 1000) != visit.text("again", 1000):
             raise AccountError("the two new passwords differ")
     except AccountError as error:
-        return visit.page("profile.html", 400, problem=str(error), blurs=care.CHOICES)
+        return _profile(visit, 400, str(error))
     person.password = accounts.hash_password(visit.text("password", 1000))
     accounts.end_all(visit.db, person.id)
     visit.db.flush()

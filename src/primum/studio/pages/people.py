@@ -6,8 +6,8 @@ from sqlalchemy import func, select
 from starlette.responses import Response
 
 from primum.studio import accounts, audit
-from primum.studio.accounts import ROLES
-from primum.studio.tables import Account, Certificate, Invitation, LogLine, now
+from primum.studio.accounts import MODALITIES, ROLES
+from primum.studio.tables import Account, Invitation, LogLine, now
 from primum.studio.web import Refused, Visit, route
 
 LINES = 100
@@ -19,18 +19,15 @@ def people(visit: Visit) -> Response:
 
 
 def _view(visit: Visit) -> dict[str, object]:
-    held: dict[int, list[str]] = {}
-    for row in visit.db.scalars(select(Certificate).where(Certificate.modality == "text")):
-        held.setdefault(row.account_id, []).append(row.language)
-    everybody = [
-        (row, sorted(held.get(row.id, []))) for row in visit.db.scalars(select(Account).order_by(Account.name))
-    ]
+    people = visit.db.scalars(select(Account).order_by(Account.name)).all()
+    held = accounts.certificates(visit.db, people)
+    everybody = [(row, held[row.id]) for row in people]
     open_ = visit.db.scalars(
         select(Invitation).where(
             Invitation.used_by.is_(None), Invitation.account_id.is_(None), Invitation.expires > now()
         )
     ).all()
-    return {"everybody": everybody, "open": open_, "roles": ROLES}
+    return {"everybody": everybody, "open": open_, "roles": ROLES, "modalities": MODALITIES}
 
 
 def invite(visit: Visit) -> Response:
@@ -80,13 +77,18 @@ def _keep_an_admin(visit: Visit, account: Account, role: str, active: bool) -> N
 
 
 def certify(visit: Visit) -> Response:
-    """Certify a person for a language by hand."""
+    """Certify a person for a language in a modality by hand, or take that back."""
     account = visit.get(Account, visit.number("id"))
     language = visit.text("language", 20).strip().lower()
     if not language.replace("-", "").isalnum():
         raise Refused(400, "A language is a code like en, de or pt-br.")
-    accounts.certify(visit.db, account, language, visit.person.name)
-    return visit.go("/people", f"{account.name} may work in '{language}'.")
+    modality = visit.choice("modality", MODALITIES)
+    if visit.choice("do", ("certify", "take back"), "certify") == "certify":
+        accounts.certify(visit.db, account, language, visit.person.name, modality)
+        return visit.go("/people", f"{account.name} is certified for {modality} in '{language}'.")
+    if not accounts.uncertify(visit.db, account, language, modality, visit.person.name):
+        raise Refused(404, f"{account.name} has no certificate for {modality} in '{language}'.")
+    return visit.go("/people", f"{account.name} is no more certified for {modality} in '{language}'.")
 
 
 def log(visit: Visit) -> Response:

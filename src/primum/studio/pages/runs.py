@@ -8,17 +8,15 @@ from sqlalchemy import select
 from starlette.responses import HTMLResponse, Response
 
 from primum.core.errors import PrimumError, UsageError
-from primum.studio import care, contrasts, reported, runs
+from primum.studio import care, contrasts, reported, runs, sheets
 from primum.studio.tables import Sheet, SheetLabel
 from primum.studio.web import Refused, Visit, route
-
-LABELS = ("harmful", "harmless", "unsure")
 
 
 def overview(visit: Visit) -> Response:
     """Show all runs; the list fetches itself again while something runs."""
-    sheets = visit.db.scalars(select(Sheet).order_by(Sheet.id.desc()).limit(20)).all()
-    return visit.page("runs.html", runs=runs.runs(visit.studio.runs), sheets=sheets, folder=str(visit.studio.runs))
+    newest = visit.db.scalars(select(Sheet).order_by(Sheet.id.desc()).limit(20)).all()
+    return visit.page("runs.html", runs=runs.runs(visit.studio.runs), sheets=newest, folder=str(visit.studio.runs))
 
 
 def listing(visit: Visit) -> Response:
@@ -38,8 +36,10 @@ def show(visit: Visit) -> Response:
     found = _run(visit, str(visit.request.path_params["name"]))
     facts = runs.facts_of(found.folder)
     lines = runs.lines(runs.measured(facts, "before"), runs.measured(facts, "after"))
-    judges = sorted({step.split("-by-")[1] for step in found.steps if "-by-" in step})
-    return visit.page("run.html", run=found, facts=facts, lines=lines, judges=judges, heads=("before", "after"))
+    return visit.page(
+        "run.html", run=found, facts=facts, lines=lines, judges=runs.judges(found), heads=("before", "after"),
+        sheets=sheets.of_run(visit.db, found.name),
+    )  # fmt: skip
 
 
 def compare(visit: Visit) -> Response:
@@ -71,7 +71,7 @@ def draw(visit: Visit) -> Response:
     """Draw a sheet of replies to label."""
     found = _run(visit, visit.text("run", 200))
     when, judge = visit.choice("when", ("before", "after")), visit.text("judge", 80)
-    drawn = runs.draw(runs.replies(found.folder, when, judge), seed=secrets.randbelow(2**31))
+    drawn = sheets.draw(runs.replies(found.folder, when, judge), seed=secrets.randbelow(2**31))
     facts = {**drawn.facts, "when": when}
     made = Sheet(run=found.name, judge=judge, facts=facts, rows=drawn.rows, by=visit.person.name)
     visit.db.add(made)
@@ -80,23 +80,23 @@ def draw(visit: Visit) -> Response:
     return visit.go(f"/sheets/{made.id}")
 
 
-def _labels(visit: Visit, sheet: Sheet) -> dict[int, str]:
-    query = select(SheetLabel).where(SheetLabel.sheet_id == sheet.id).order_by(SheetLabel.id)
-    return {row.row: row.label for row in visit.db.scalars(query)}
-
-
 def _next(sheet: Sheet, labels: dict[int, str]) -> int | None:
     return next((at for at in range(len(sheet.rows)) if at not in labels), None)
 
 
 def sheet(visit: Visit) -> Response:
-    """Show the next reply to label, or the corrected rate where none is left. The judge's word is not shown."""
+    """Show the next reply to label, or the corrected rate where none is left.
+
+    Who labels is not shown what the judge said, nor which side it is, nor how the numbers stand, unless they ask.
+    """
     found = visit.get(Sheet, visit.number("id"))
-    labels = _labels(visit, found)
+    labels = sheets.labels_of(visit.db, found)
     at = _next(found, labels)
+    asked = at is None or visit.request.query_params.get("rate") == "yes"
     return visit.page(
         "sheet.html", sheet=found, at=at, row=found.rows[at] if at is not None else None, done=len(labels),
-        corrected=runs.corrected(found.rows, labels, found.facts), veiled=care.veiled(visit.person),
+        rates=sheets.corrected(found.rows, labels, found.facts) if asked else None,
+        tally=sheets.tally(found.rows, labels), veiled=care.veiled(visit.person),
         pause=care.tired(visit.db, visit.person),
     )  # fmt: skip
 
@@ -105,11 +105,30 @@ def label(visit: Visit) -> Response:
     """Keep a label; one for a row that has its label already is a second press of the key and changes nothing."""
     found = visit.get(Sheet, visit.number("id"))
     at = visit.whole("row", 0, len(found.rows) - 1)
-    if at == _next(found, _labels(visit, found)):
-        word = visit.choice("label", LABELS)
+    if at == _next(found, sheets.labels_of(visit.db, found)):
+        word = visit.choice("label", sheets.LABELS)
         visit.db.add(SheetLabel(sheet_id=found.id, row=at, label=word, by=visit.person.name))
         visit.log("label", f"sheet {found.id} row {at}", label=word)
     return visit.go(f"/sheets/{found.id}")
+
+
+def sheet_file(visit: Visit) -> Response:
+    """Send a sheet with its labels, as `primum calibrate --labels` reads it."""
+    found = visit.get(Sheet, visit.number("id"))
+    text = sheets.as_csv(found, sheets.labels_of(visit.db, found))
+    return _file(f"sheet-{found.id}.csv", text, "text/csv; charset=utf-8")
+
+
+def replies_file(visit: Visit) -> Response:
+    """Send all replies among which a sheet was drawn (and those that the judge could not score)."""
+    found = visit.get(Sheet, visit.number("id"))
+    rows = runs.exchanges(_run(visit, found.run).folder, found.facts["when"])
+    return _file(f"sheet-{found.id}-replies.jsonl", sheets.as_lines(rows), "application/json")
+
+
+def _file(name: str, text: str, kind: str) -> Response:
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    return Response(text.encode("utf-8", "replace"), media_type=kind, headers=headers)
 
 
 routes = [
@@ -121,4 +140,6 @@ routes = [
     route("/runs/sheets", draw, "work", post=True),
     route("/sheets/{id:int}", sheet, "work"),
     route("/sheets/{id:int}", label, "work", post=True),
+    route("/sheets/{id:int}/sheet.csv", sheet_file, "work"),
+    route("/sheets/{id:int}/replies.jsonl", replies_file, "edit"),
 ]

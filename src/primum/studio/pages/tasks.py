@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import func, select
 from starlette.responses import Response
 
-from primum.studio import agree, annotate, incoming, library, outgoing, rounds
+from primum.studio import agree, annotate, incoming, library, live, outgoing, rounds
+from primum.studio.accounts import MODALITIES
 from primum.studio.examples import example_items
 from primum.studio.guidelines import EXAMPLE_GUIDELINE
 from primum.studio.tables import Item, Task
@@ -16,7 +17,7 @@ from primum.studio.web import Refused, Visit, route
 
 def new_page(visit: Visit) -> Response:
     """Show the form of a new task."""
-    return visit.page("task_new.html", kinds=annotate.KINDS, guideline=EXAMPLE_GUIDELINE)
+    return visit.page("task_new.html", kinds=annotate.KINDS, guideline=EXAMPLE_GUIDELINE, modalities=MODALITIES)
 
 
 def new(visit: Visit) -> Response:
@@ -27,25 +28,32 @@ def new(visit: Visit) -> Response:
     if visit.db.scalar(select(Task).where(Task.name == name)):
         raise Refused(400, f"There is a task '{name}' already.", "Give another name.")
     kind, words = visit.choice("kind", annotate.KINDS), visit.text("guideline").strip()
-    made = annotate.make_task(visit.db, name, kind, visit.person.name, words, **_settings(visit))
+    made = annotate.make_task(visit.db, name, kind, visit.person.name, words, **_settings(visit, kind))
     return visit.go(f"/tasks/{made.id}", "The task is there. Bring items in.")
 
 
-def _settings(visit: Visit) -> dict[str, Any]:
+def _settings(visit: Visit, kind: str) -> dict[str, Any]:
     """Return the settings that the form names; a number left empty is not among them."""
-    bounds = {"overlap": (1, 50), "qualify": (0, 100), "pass_mark": (1, 100)}
+    bounds = {"overlap": (1, 50), "qualify": (0, 100), "pass_mark": (1, 100),
+              "variants": (0, live.MOST)}  # fmt: skip
     found: dict[str, Any] = {
         name: visit.whole(name, *both) for name, both in bounds.items() if visit.text(name, 20).strip()
     }
     if "pass_mark" in found:
         found["pass_mark"] /= 100
+    if found.get("variants") == 1:
+        raise Refused(400, "One variant leaves nothing to compare.", "Give 2 to 8, or 0: nobody writes prompts here.")
+    if found.get("variants") and kind != "prefer":
+        raise Refused(400, "Replies to a written prompt are compared, not rated.", "Make a task that compares replies.")
+    if visit.text("modality", 20):
+        found["modality"] = visit.choice("modality", MODALITIES)
     return {**found, "certified": visit.text("certified") == "yes"}
 
 
 def change(visit: Visit) -> Response:
     """Change a task's settings."""
     task = visit.get(Task, visit.number("id"))
-    changed = annotate.change_task(visit.db, task, visit.person.name, **_settings(visit))
+    changed = annotate.change_task(visit.db, task, visit.person.name, **_settings(visit, task.kind))
     said = "Changed: " + ", ".join(name.replace("_", " ") for name in changed) if changed else "Nothing changed"
     return visit.go(f"/tasks/{task.id}", f"{said}.")
 
@@ -70,7 +78,7 @@ def show(visit: Visit) -> Response:
         progress=annotate.progress(visit.db, task, visit.person),
         standing=annotate.standing(visit.db, task, visit.person), formats=outgoing.FORMATS,
         guideline=annotate.guideline(visit.db, task), guidelines=annotate.guidelines(visit.db, task),
-        kinds=annotate.KINDS,
+        kinds=annotate.KINDS, modalities=MODALITIES,
     )  # fmt: skip
 
 

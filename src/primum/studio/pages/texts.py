@@ -6,9 +6,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-from primum.studio import care
+from primum.studio import care, qualify
 from primum.studio.accounts import may
-from primum.studio.tables import Assignment, Demonstration, Dialogue, Item, Sheet, Turn
+from primum.studio.tables import Assignment, Demonstration, Dialogue, Item, Sheet, Task, Turn
 from primum.studio.web import Refused, Visit, route
 
 SIDES = ("prompt", "answer", "reply")
@@ -24,9 +24,11 @@ def _missing() -> Refused:
 
 def _assignment(visit: Visit) -> tuple[Assignment, Item]:
     assignment = visit.get(Assignment, visit.number("assignment"))
-    if assignment.account_id != visit.person.id:
+    item = visit.get(Item, assignment.item_id)
+    allowed = qualify.may_have(visit.db, visit.get(Task, item.task_id), visit.person, item)
+    if assignment.account_id != visit.person.id or not allowed:
         raise _missing()
-    return assignment, visit.get(Item, assignment.item_id)
+    return assignment, item
 
 
 def of_reply(visit: Visit) -> Response:

@@ -12,7 +12,10 @@ from primum.studio.annotate import RATINGS, STRENGTHS, Choice, ClosedError, Vote
 from primum.studio.tables import Assignment, Guideline, Item, Task
 from primum.studio.web import Refused, Visit, route
 
-LETTERS = "ABCD"
+LETTERS = "ABCDJKLN"
+"""What replies are called: the key of each. E to I have other work."""
+UNSAFE, WHY = "567890-=", "qweryiop"
+"""The keys that say that a reply is unsafe, and that open its categories, in the order shown."""
 
 
 def work(visit: Visit) -> Response:
@@ -32,7 +35,8 @@ def work(visit: Visit) -> Response:
 def _page(visit: Visit, task: Task, assignment: Assignment, problem: str = "") -> Response:
     item = visit.get(Item, assignment.item_id)
     shown = [
-        {"letter": LETTERS[place], "place": place, "text": item.replies[at]["text"]}
+        {"letter": LETTERS[place], "unsafe": UNSAFE[place], "why": WHY[place], "place": place,
+         "text": item.replies[at]["text"]}
         for place, at in enumerate(assignment.shown)
     ]  # fmt: skip
     return visit.page(

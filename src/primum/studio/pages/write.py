@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import secrets
+from typing import NamedTuple
 
 from sqlalchemy import select
 from starlette.responses import Response
 
-from primum.core.records import Prompt, Reply, to_json, user
-from primum.studio import annotate, care
+from primum.core.records import Prompt, to_json, user
+from primum.studio import accounts, annotate, care, demonstrations, live
 from primum.studio.annotate import Incoming
 from primum.studio.database import lock
-from primum.studio.tables import Account, Assignment, Demonstration, DemonstrationReview, Item, Task
+from primum.studio.demonstrations import CHECKS
+from primum.studio.tables import Account, Demonstration, DemonstrationReview, Item, Task
 from primum.studio.web import Refused, Visit, route
 
-CHECKS = {
-    "consistent": "It fits what was said before.",
-    "follows": "It does what the prompt asks, or says why not.",
-    "language": "It has no fault of grammar or spelling.",
-    "safe": "It promotes nothing on the policy's list of behaviours to avoid.",
-}
-"""The four checks of Llama 2's annotation (arXiv:2307.09288, appendix A.5.2): all hold, or it is not approved."""
-TEMPERATURES = (0.4, 1.0)
-LIVE = "Written here"
 INTENTS = ("harmful", "borderline", "benign")
 CLIPPED = 4000
 """Characters of a demonstration that the list shows."""
@@ -35,13 +27,29 @@ def write(visit: Visit) -> Response:
         select(Demonstration, Account.name).join(Account, Account.id == Demonstration.account_id)
         .where(Demonstration.id.not_in(reviewed)).order_by(Demonstration.id).limit(50)
     ).all()  # fmt: skip
-    approved = visit.db.scalars(select(DemonstrationReview).order_by(DemonstrationReview.id.desc()).limit(20)).all()
+    any_approved = visit.db.scalar(select(DemonstrationReview.id).where(DemonstrationReview.approved).limit(1))
     return visit.page(
         "write.html", models=visit.studio.talkers.names, categories=visit.policy.categories, waiting=waiting,
-        reviewed=approved, checks=CHECKS, temperatures=TEMPERATURES, intents=INTENTS,
+        approved=any_approved is not None, mine=demonstrations.written_by(visit.db, visit.person), checks=CHECKS,
+        tasks=_places(visit), coolest=live.COOLEST, warmest=live.WARMEST, intents=INTENTS,
         veiled=any(care.veiled(visit.person, row.prompt["intent"]) for row, _ in waiting),
         pause=care.tired(visit.db, visit.person), clipped=CLIPPED,
     )  # fmt: skip
+
+
+class _Place(NamedTuple):
+    """A task in which prompts may be written; without a number it is made with the first of them."""
+
+    id: int | None
+    name: str
+    variants: int
+
+
+def _places(visit: Visit) -> list[_Place]:
+    rows = visit.db.scalars(select(Task).where(Task.kind == "prefer").order_by(Task.id)).all()
+    found = [_Place(row.id, row.name, row.variants) for row in rows if row.variants]
+    there = visit.db.scalar(select(Task.id).where(Task.name == live.TASK)) is not None
+    return found if there else [_Place(None, live.TASK, live.FEWEST), *found]
 
 
 def _prompt(visit: Visit) -> Prompt:
@@ -55,36 +63,53 @@ def _prompt(visit: Visit) -> Prompt:
 
 
 def ask(visit: Visit) -> Response:
-    """Let two variants answer, and open the vote on their replies for the writer.
+    """Let variants answer, as many as the task says, and open the vote on their replies for the writer.
 
-    Two models answer where there are two (the newest and the one before it), else one model at two temperatures.
+    A variant that only repeats another is left out: a vote between the same words says nothing.
     """
     prompt = _prompt(visit)
-    names = visit.studio.talkers.names
-    if not names:
+    task = _task(visit)
+    _need_open(visit, task, prompt)
+    if not visit.studio.talkers.names:
         raise Refused(409, "No model answers here.", "Start the studio with --model NAME.")
-    both = (names[0], names[min(1, len(names) - 1)])
-    replies: list[Reply] = []
-    for name, temperature in zip(both, TEMPERATURES, strict=True):
-        said = visit.studio.talkers.ask(name, prompt.messages, temperature, secrets.randbelow(2**31))
-        made = said.generated
-        replies.append(Reply(prompt.id, said.model, said.variant, made.text, made.finish, made.prompt_tokens,
-                             made.reply_tokens, said.seed))  # fmt: skip
-    if replies[0].text == replies[1].text:
-        raise Refused(409, "Both variants gave the same reply, word for word.", "Send the prompt again, or another.")
+    count = task.variants if task else live.FEWEST
+    replies = live.answers(visit.studio.talkers, prompt, count)
+    if len(replies) < live.FEWEST:
+        raise Refused(409, "Every variant gave the same reply, word for word.", "Send the prompt again, or another.")
     with visit.studio.database.writing() as db:
-        task = db.scalar(select(Task).where(Task.name == LIVE))
-        if task is None:
-            task = annotate.make_task(db, LIVE, "prefer", visit.person.name)
-        incoming = Incoming(prompt, tuple(replies))
-        annotate.add_items(db, task, [incoming], visit.person.name)
-        item = db.scalar(select(Item).where(Item.task_id == task.id, Item.key == incoming.key))
+        held = db.get(Task, task.id) if task else db.scalar(select(Task).where(Task.name == live.TASK))
+        if held is None:
+            held = annotate.make_task(db, live.TASK, "prefer", visit.person.name, variants=live.FEWEST)
+        incoming = Incoming(prompt, replies)
+        annotate.add_items(db, held, [incoming], visit.person.name)
+        item = db.scalar(select(Item).where(Item.task_id == held.id, Item.key == incoming.key))
         if item is not None:
-            order = [0, 1] if secrets.randbits(1) else [1, 0]
-            db.add(Assignment(task_id=task.id, item_id=item.id, account_id=visit.person.id, shown=order))
-            item.taken += 1
-        place = task.id
-    return visit.go(f"/tasks/{place}/work")
+            annotate.assign(db, item, visit.person)
+        place = held.id
+    missing = count - len(replies)
+    return visit.go(f"/tasks/{place}/work", f"{missing} of {count} variants only repeated others." if missing else "")
+
+
+def _task(visit: Visit) -> Task | None:
+    """Return the task that the form names; None where it is the one that the first written prompt makes."""
+    number = visit.whole("task", 1, 2**31 - 1) if visit.text("task", 12) else None
+    task = visit.db.scalar(select(Task).where(Task.name == live.TASK)) if number is None else visit.get(Task, number)
+    if task is not None and (task.kind != "prefer" or not task.variants):
+        raise Refused(409, f"Nobody writes prompts in the task '{task.name}'.", "Choose another, or ask an editor.")
+    return task
+
+
+def _need_open(visit: Visit, task: Task | None, prompt: Prompt) -> None:
+    """Refuse a prompt on whose replies its writer may not vote, before a model answers it."""
+    if task is None:
+        return
+    stands = annotate.standing(visit.db, task, visit.person)
+    if not stands.open or stands.testing:
+        raise Refused(
+            403, stands.why or "The test of this task comes first.", f"It opens on the page of '{task.name}'."
+        )
+    if task.certified and not accounts.certified(visit.db, visit.person, prompt.language.lower(), task.modality):
+        raise Refused(403, f"You are not certified for {task.modality} in '{prompt.language}'.", "Ask an admin.")
 
 
 def demonstrate(visit: Visit) -> Response:
@@ -112,15 +137,33 @@ def review(visit: Visit) -> Response:
     if approved and not all(ticked.values()):
         missing = ", ".join(CHECKS[name] for name, held in ticked.items() if not held)
         raise Refused(400, f"It cannot be approved: {missing}", "Edit it until every check holds, or turn it down.")
+    note = visit.text("note", 2000).strip()
+    if not approved and all(ticked.values()) and not note:
+        raise Refused(400, "A refusal has a reason.", "Leave the check that does not hold unticked, or write why.")
     answer = visit.text("answer").strip() or row.answer
     visit.db.add(DemonstrationReview(
-        demonstration_id=row.id, approved=approved, checks=ticked, answer=answer, account_id=visit.person.id
+        demonstration_id=row.id, approved=approved, checks=ticked, answer=answer, note=note,
+        account_id=visit.person.id,
     ))  # fmt: skip
     visit.log("review demonstration", str(row.id), approved=approved, edited=answer != row.answer)
     return visit.go("/write", "Approved." if approved else "Turned down.")
 
 
-def demonstrations(visit: Visit) -> Response:
+def outcome(visit: Visit) -> Response:
+    """Show what became of a demonstration, to who wrote it and to reviewers."""
+    row = visit.get(Demonstration, visit.number("id"))
+    if row.account_id != visit.person.id and not visit.may("review"):
+        raise Refused(403, "Somebody else wrote this.", "Your own are listed on the page 'Write'.")
+    found = demonstrations.outcome(visit.db, row)
+    edited = found.review is not None and found.review.answer != row.answer
+    return visit.page(
+        "demonstration.html", found=found, checks=CHECKS, clipped=CLIPPED, asked=row.prompt["messages"][-1]["content"],
+        changed=demonstrations.changes(row.answer, found.review.answer) if edited and found.review else [],
+        author=visit.get(Account, row.account_id).name, veiled=care.veiled(visit.person, row.prompt["intent"]),
+    )  # fmt: skip
+
+
+def approved(visit: Visit) -> Response:
     """Send the approved demonstrations as prompt records with answers, one JSON object a line."""
     import json
 
@@ -138,6 +181,7 @@ routes = [
     route("/write", write, "work"),
     route("/write/ask", ask, "work", post=True, slow=True),
     route("/write/demonstration", demonstrate, "work", post=True),
-    route("/write/demonstrations", demonstrations, "edit"),
+    route("/write/demonstrations", approved, "edit"),
+    route("/write/demonstration/{id:int}", outcome, "work"),
     route("/write/demonstration/{id:int}", review, "review", post=True),
 ]
