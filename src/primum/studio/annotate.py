@@ -257,7 +257,7 @@ def _next_item(db: Session, task: Task, account: Account, testing: bool) -> Item
     return min((item for item in found if item is not None), key=lambda item: (-item.priority, item.id), default=None)
 
 
-def _first(db: Session, query: Select[tuple[Item]]) -> Item | None:
+def _first(db: Session, query: Select[Item]) -> Item | None:
     """Return the item of the highest priority that came first: two looks into the index, past no item that is done."""
     highest = query.with_only_columns(Item.priority).order_by(Item.priority.desc()).limit(1).scalar_subquery()
     return db.scalar(query.where(Item.priority == highest).order_by(Item.id).limit(1))
