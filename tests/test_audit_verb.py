@@ -436,6 +436,21 @@ def test_an_audit_killed_and_resumed_gives_the_same_bytes(tmp_path, stuck):
     assert json.loads(printed[0])["documents"] == 401
 
 
+def test_the_key_by_which_a_rerun_knows_its_work_is_the_same_in_every_process():
+    """A set's order is not, and a key that rests on it threw away what was done before a kill."""
+    code = (
+        "from primum.audit.settings import Settings; from primum.audit.terms.lexicon import builtin; "
+        "print(Settings(('pii', 'terms', 'language'), builtin()).key())"
+    )
+    keys = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(keys) == 1
+
+
 def test_results_inside_the_corpus_s_folder_are_no_part_of_it(tmp_path, capsys):
     corpus(tmp_path, ROWS)
     found = [audit(capsys, str(tmp_path), "--out", str(tmp_path / "out")) for _ in range(2)]

@@ -161,6 +161,7 @@ def test_digest_ignores_key_order_and_keeps_lone_surrogates():
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     assert digest("\ud800") != digest("\ud801")
     assert digest([1, 2]) == digest((1, 2))
+    assert digest(frozenset(("b", "a", "c"))) == digest(["a", "b", "c"]), "a set's own order changes by process"
 
 
 def test_unknown_keys_are_dropped_and_missing_ones_raise():

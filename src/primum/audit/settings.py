@@ -72,8 +72,8 @@ class Settings:
         return self.mask and self.names is not None and self.names.sample == 1
 
     def key(self) -> str:
-        """What the results depend on, in words; long lists by their hash."""
-        return digest([repr(self)])
+        """Return the hash of what the results depend on: the same in every process, so that a killed audit goes on."""
+        return digest(self)
 
 
 def make(settings: Settings) -> tuple[list[Step], list[Extra]]:

@@ -207,6 +207,8 @@ def _plain(value: Any) -> Any:
         return {str(k): _plain(v) for k, v in cast(Mapping[Any, Any], value).items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in cast(Sequence[Any], value)]
+    if isinstance(value, set | frozenset):  # it has no order of its own, and each process gives it another
+        return sorted((_plain(v) for v in cast(frozenset[Any], value)), key=str)
     if isinstance(value, str | int | float | bool) or value is None:
         return value
     return str(value)
