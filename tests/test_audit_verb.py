@@ -446,7 +446,7 @@ def test_the_key_by_which_a_rerun_knows_its_work_is_the_same_in_every_process():
         subprocess.run(
             [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, check=True
         ).stdout
-        for seed in ("1", "2", "3")
+        for seed in "12345678"
     }
     assert len(keys) == 1
 
