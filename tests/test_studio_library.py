@@ -431,6 +431,103 @@ def test_with_accounts_the_terminal_asks_who(tmp_path, capsys, monkeypatch):
     assert run(capsys, *arguments, "--user=root")["by"] == "root"
 
 
+def test_comments_are_written_and_read_from_the_terminal(tmp_path, capsys):
+    data, file = f"--data={tmp_path}", tmp_path / "careful.txt"
+    for text in (GOOD, GOOD + " Be kind."):
+        file.write_text(text)
+        run(capsys, "add", "careful", data, f"--file={file}")
+    assert "comment is empty" in run(capsys, "comment", "careful", data, "--message= ", code=2)["error"]
+    run(capsys, "comment", "careful", data, "--number=1", "--message=too \x1b[31mlong")
+    run(capsys, "comment", "careful", data, "--message=better")
+    found = run(capsys, "comments", "careful", data)["comments"]
+    assert [(row["number"], row["by"], row["step"], row["text"]) for row in found] == [
+        (1, "local", "comment", "too \x1b[31mlong"), (2, "local", "comment", "better")
+    ]  # fmt: skip
+    assert [row["text"] for row in run(capsys, "comments", "careful", data, "--number=2")["comments"]] == ["better"]
+    assert main(["prompts", "comments", "careful", data]) == 0
+    assert "too ⟨U+001B⟩[31mlong" in capsys.readouterr().out, "what a terminal would obey is named"
+    with serving(tmp_path, kept=True) as running:
+        assert "better" in running.browser().get("/prompts/careful/2").text, "the same comments"
+
+
+def test_the_leaderboard_ranks_versions_by_model_and_settings(tmp_path, capsys):
+    """Held-out decides, then dev; what failed stands behind what passed; each model and its settings apart."""
+
+    def scored(dev, held, passed=True):
+        sides = {name: {**SET, "compliance": (0.4, share)} for name, share in (("dev", dev), ("held-out", held))}
+        return {"passed": passed, "sets": sides}
+
+    with serving(tmp_path) as running, running.studio.database.writing() as db:
+        template = library.create(db, "careful", "preprompt", "anna")
+        for n, scores in enumerate((scored(0.1, 0.3), scored(0.3, 0.1), scored(0.0, 0.0, False), scored(0.2, 0.1))):
+            version = library.add_version(db, template, f"{GOOD} {n}", {}, "", "anna")
+            library.add_score(db, template, version, "m", {"seed": 0}, scores, "anna")
+        library.add_score(db, template, version, "demo", {"seed": 0}, scored(0.2, 0.2), "anna")
+    boards = run(capsys, "leaderboard", "careful", f"--data={tmp_path}")["boards"]
+    assert [(board["model"], [row["number"] for row in board["versions"]]) for board in boards] == [
+        ("demo", [4]), ("m", [4, 2, 1, 3])
+    ]  # fmt: skip
+    assert boards[0]["versions"][0]["weak"] == "the demo model only plays one"
+    assert main(["prompts", "leaderboard", "careful", f"--data={tmp_path}"]) == 0
+    assert (
+        "version 4: passed; harmful compliance dev 40% -> 20% (n 20), held-out 40% -> 10% (n 20)"
+        in capsys.readouterr().out
+    )
+
+
+def test_the_numbers_of_the_overview_and_the_audit_from_the_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(os.environ, "PRIMUM_STUDIO_PASSWORD", "a long enough password")
+    with serving(tmp_path) as running:
+        for role, name in (("admin", "anna"), ("reviewer", "ben")):
+            running.invite(role, name)
+        with running.studio.database.writing() as db:
+            for name, text in (("pirate", "You are a pirate."), ("fine", GOOD)):
+                template = library.create(db, name, "preprompt", "anna")
+                version = library.add_version(db, template, text, {}, "", "anna")
+            library.do(db, template, version, "propose", "anna")
+    data = f"--data={tmp_path}"
+    found = run(capsys, "status", data)
+    assert found["waiting"] == {"fine": [1]}
+    assert found["agreement"] == {"ac2": None, "versions": 0}
+    assert found["settled"]["unaudited"] == [{"name": "pirate", "number": 1}]
+    audit_ = ("audit", "pirate", data, "--verdict=wrong")
+    assert "right, or" in run(capsys, *audit_[:3], "--user=ben", code=2)["cure"]
+    assert "what they wrote" in run(capsys, *audit_, "--user=anna", code=2)["error"]
+    assert "did not stop" in run(capsys, "audit", "fine", data, "--verdict=right", "--user=ben", code=2)["error"]
+    assert run(capsys, *audit_, "--user=ben")["validation"] == "wrong"
+    wrong = run(capsys, "status", data)["settled"]["wrong"]
+    assert (wrong["k"], wrong["n"], wrong["value"]) == (1, 1, 1.0)
+    assert main(["prompts", "status", data]) == 0
+    assert "waits for review: fine 1" in capsys.readouterr().out
+
+
+def test_labels_and_what_waits_from_the_terminal(tmp_path, capsys):
+    data = f"--data={tmp_path}"
+    with serving(tmp_path) as running, running.studio.database.writing() as db:
+        template = library.create(db, "careful", "preprompt", "anna")
+        for n in range(2):
+            library.set_label(db, template, merged(db, template, f"{GOOD} {n}"), "production", "ben")
+        library.do(db, template, library.add_version(db, template, GOOD, {}, "", "anna"), "propose", "anna")
+    assert run(capsys, "list", data)["templates"] == [
+        {"name": "careful", "kind": "preprompt", "versions": 3, "waiting": [3], "production": 2}
+    ]
+    assert run(capsys, "rollback", "careful", data)["number"] == 1
+    found = run(capsys, "labels", "careful", data)
+    assert found["labels"] == {"production": 1}
+    assert [(one["number"], one["by"]) for one in found["moves"]] == [(1, "local"), (2, "ben"), (1, "ben")]
+
+
+def test_the_terminal_has_a_verb_for_whatever_the_pages_do():
+    """Each form of the library's pages, and each part of what they show, has an action of `primum prompts`."""
+    from primum.studio.pages import prompts as pages
+    from primum.studio.prompts_verb import ACTIONS
+
+    forms = {route.path.rpartition("/")[2] for route in pages.routes if "POST" in route.methods}
+    assert forms == {"prompts", "{name}", "{number:int}", "editors", "rollback", "audit", "label"}
+    assert {*pages.STEPS, "add", "rollback", "audit", "label"} <= set(ACTIONS)
+    assert {"list", "show", "log", "diff", "comments", "leaderboard", "labels", "status", "check"} <= set(ACTIONS)
+
+
 # ---------------------------------------------------------------- evaluation
 
 

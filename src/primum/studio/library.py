@@ -163,6 +163,24 @@ def _add_event(db: Session, template_: Template, version_: Version, kind: str, b
     audit.record(db, by, kind, f"{template_.name} {version_.number}", **data)
 
 
+def waiting(db: Session, template_: Template) -> list[int]:
+    """Return the numbers of the versions that wait for a review, newest first."""
+    return [one.number for one in versions(db, template_) if state(db, template_, one).status == "proposed"]
+
+
+def audit_validation(db: Session, template_: Template, version_: Version, by: str, word: str) -> None:
+    """Note whether validation was right to stop a version: the error of what is settled without a person.
+
+    Raises:
+        LibraryError: they wrote it themselves, or validation let it through.
+    """
+    if version_.by == by:
+        raise LibraryError("nobody audits what they wrote", cure="ask another reviewer")
+    if passes(findings(template_, version_)):
+        raise LibraryError(f"validation did not stop {template_.name} version {version_.number}")
+    do(db, template_, version_, "comment", by, audit=word)
+
+
 def comments(db: Session, version_: Version) -> list[Event]:
     """Return what people said of a version, votes with words included."""
     return [event for event in events(db, version_) if event.data.get("text")]
@@ -391,3 +409,14 @@ def score_table(db: Session, template_: Template) -> list[Measured]:
             row = found.setdefault(key, Measured(score["model"], score["settings"], {}))
             row.by_version.setdefault(one.number, score)
     return sorted(found.values(), key=lambda row: (row.model, sorted(map(str, row.settings.items()))))
+
+
+def ranked(row: Measured) -> list[tuple[int, JsonDict]]:
+    """Return (version, its score), best first: what passed, then by harmful compliance on held-out, then on dev."""
+
+    def key(one: tuple[int, JsonDict]) -> tuple[Any, ...]:
+        number, found = one[0], one[1]["scores"]
+        shares = [found["sets"][name]["compliance"][1] for name in ("held-out", "dev") if name in found["sets"]]
+        return not found["passed"], [2.0 if share is None else share for share in shares], number
+
+    return sorted(row.by_version.items(), key=key)

@@ -40,6 +40,16 @@ def allowed(account: Account, right: str) -> None:
         raise UsageError(f"this needs the role {accounts.RIGHTS[right]}; {account.name} is {account.role}")
 
 
+def editor(db: Session, account: Account, template: Template) -> None:
+    """Refuse who may not edit the template."""
+    from primum.studio import library
+
+    allowed(account, "edit")
+    if not library.may_edit(db, template, account):
+        cure = "its editors: " + ", ".join(library.granted(db, template))
+        raise UsageError(f"{account.name} may not edit '{template.name}'", cure=cure)
+
+
 def named(config: PromptsConfig) -> str:
     """Return the name of the template that is asked for."""
     if not config.name:
@@ -66,8 +76,5 @@ def put(
 
     allowed(account, "edit")
     template = db.scalar(select(Template).where(Template.name == name)) or library.create(db, name, kind, account.name)
-    if not library.may_edit(db, template, account):
-        raise UsageError(
-            f"{account.name} may not edit '{name}'", cure="its editors: " + ", ".join(library.granted(db, template))
-        )
+    editor(db, account, template)
     return template, library.add_version(db, template, text, variables, message, account.name)

@@ -23,8 +23,7 @@ def overview(visit: Visit) -> Response:
         held = library.versions(visit.db, one)
         by_id = {version.id: version.number for version in held}
         marks = {label: by_id[at] for label, at in library.labels(visit.db, one).items()}
-        waiting = [v.number for v in held if library.state(visit.db, one, v).status == "proposed"]
-        rows.append((one, len(held), marks, waiting))
+        rows.append((one, len(held), marks, library.waiting(visit.db, one)))
     return visit.page(
         "prompts.html", rows=rows, kinds=KINDS, agree=library.reviewers_agree(visit.db),
         settled=library.settled(visit.db),
@@ -137,11 +136,10 @@ def audit(visit: Visit) -> Response:
     """Say whether validation was right to stop a version: the error of what is settled without a person."""
     one = _template(visit)
     at, word = _version(visit, one), visit.choice("audit", ("right", "wrong"))
-    if at.by == visit.person.name:
-        raise Refused(403, "Nobody audits what they wrote.", "Ask another reviewer.")
-    if not any(finding.level == "error" for finding in library.findings(one, at)):
-        raise Refused(409, "Validation did not stop this version.")
-    library.do(visit.db, one, at, "comment", visit.person.name, audit=word)
+    try:
+        library.audit_validation(visit.db, one, at, visit.person.name, word)
+    except library.LibraryError as error:
+        raise Refused(403 if at.by == visit.person.name else 409, f"{error.problem}.", error.cure or "") from error
     return visit.go("/prompts", "Noted.")
 
 
