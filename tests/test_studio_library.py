@@ -11,11 +11,11 @@ from sqlalchemy import select
 
 from primum.cli import main
 from primum.models.sampling import Generated
-from primum.studio import audit, library
+from primum.studio import audit, library, rights
 from primum.studio.database import FILE, Database, sqlite_url
 from primum.studio.library import LibraryError
 from primum.studio.review import CHECKS, ReviewError, State, Step, check_label, replay, take
-from primum.studio.tables import LabelMove, Version
+from primum.studio.tables import Account, LabelMove, Version
 from primum.studio.validate import parse_variables, passes, render, validate
 from studio_kit import serving
 
@@ -41,19 +41,26 @@ steps = st.builds(
     st.sampled_from(["validation", "evaluation"]),
     st.booleans(),
 )
+deciders = st.none() | st.frozensets(st.sampled_from(PEOPLE))
+DECIDES = ("approve", "reject", "merge")
 
 
 @settings(max_examples=600, deadline=None)
-@given(st.sampled_from(sorted(CHECKS)), st.lists(steps, max_size=14))
+@given(st.sampled_from(sorted(CHECKS)), st.lists(st.tuples(steps, deciders), max_size=14))
 def test_no_path_makes_an_unreviewed_version_production(kind, tried):
-    """Whatever is tried, a version that may be production was proposed, approved by another, and green at its merge."""
+    """Whatever is tried, a version that may be production was proposed, approved by another, and green at its merge.
+
+    Who may decide changes before every step; whoever decided had the right then.
+    """
     state, taken = State("anna", kind), []
-    for step in tried:
+    for step, reviewers in tried:
         try:
-            state = take(state, step)
+            state = take(state, step, reviewers)
         except ReviewError:
             continue
         taken.append(step)
+        assert step.kind not in DECIDES or reviewers is None or step.by in reviewers
+    assert replay("anna", kind, taken) == state, "steps that were taken stay taken, whoever has the right by now"
     try:
         check_label(state, "production")
     except ReviewError:
@@ -89,7 +96,20 @@ def test_nobody_decides_on_what_they_wrote(kind):
 operations = st.lists(
     st.tuples(
         st.sampled_from(
-            ["add", "propose", "approve", "merge", "reject", "red", "green", "played", "label", "rollback", "text"]
+            [
+                "add",
+                "propose",
+                "approve",
+                "merge",
+                "reject",
+                "red",
+                "green",
+                "played",
+                "label",
+                "rollback",
+                "text",
+                "keep",
+            ]
         ),
         st.sampled_from(PEOPLE),
         st.integers(1, 3),
@@ -107,11 +127,14 @@ def test_no_order_of_requests_makes_an_unmerged_version_production(tried):
     with database.writing() as session:
         template = library.create(session, "careful", "preprompt", "anna")
         library.add_version(session, template, GOOD, {}, "", "anna")
+        session.add_all(Account(name=name, role="reviewer", password="x") for name in PEOPLE)
         for n, (operation, by, number) in enumerate(tried):
+            kept = rights.granted(session, template, "review")
             try:
                 _operate(session, template, operation, by, number, n)
             except LibraryError:
                 continue
+            assert operation not in (*DECIDES, "label", "rollback") or not kept or by in kept
         for move in session.scalars(select(LabelMove).where(LabelMove.label == "production")):
             version = session.get(Version, move.version_id)
             assert library.state(session, template, version).status == "merged"
@@ -122,6 +145,8 @@ def test_no_order_of_requests_makes_an_unmerged_version_production(tried):
 def _operate(session, template, operation, by, number, n):
     if operation == "add":
         library.add_version(session, template, f"{GOOD} {n}", {}, "", by)
+    elif operation == "keep":
+        rights.grant(session, template, "review", PEOPLE[1:number], "root")
     elif operation == "rollback":
         library.roll_back(session, template, "production", by)
     else:
@@ -276,10 +301,71 @@ def test_a_template_with_named_editors_is_theirs(tmp_path):
         root.get("/prompts")
         assert root.post("/prompts", name="careful", kind="preprompt", text=GOOD).location == "/prompts/careful"
         root.get("/prompts/careful")
-        assert root.post("/prompts/careful/editors", names="anna").status == 303
+        assert root.post("/prompts/careful/rights", editors="anna").status == 303
         for browser, status in ((anna, 303), (ben, 403)):
             browser.get("/prompts/careful")
             assert browser.post("/prompts/careful", text=GOOD + " And be kind.").status == status
+
+
+def test_a_template_with_named_reviewers_is_decided_by_them(tmp_path):
+    """Ben and Cleo are reviewers; the template is kept to Cleo. The admin may always."""
+    with serving(tmp_path) as running:
+        people = {name: running.invite(role, name) for role, name in
+                  (("admin", "root"), ("editor", "anna"), ("reviewer", "ben"), ("reviewer", "cleo"))}  # fmt: skip
+        root, anna, ben, cleo = people.values()
+        anna.get("/prompts")
+        anna.post("/prompts", name="rubric-a", kind="rubric", text="Judge <reply>{{reply}}</reply>.", variables="reply")
+        page = "/prompts/rubric-a/1"
+        anna.get(page)
+        assert anna.post(page, do="propose").status == 303
+        root.get("/prompts/rubric-a")
+        refused = root.post("/prompts/rubric-a/rights", reviewers="anna")
+        assert (refused.status, "takes the role reviewer" in refused.text) == (400, True)
+        assert root.post("/prompts/rubric-a/rights", reviewers="cleo", editors="").status == 303
+        assert "reviewed by cleo" in root.get("/prompts/rubric-a").text
+        assert 'value="approve"' not in ben.get(page).text
+        assert 'value="approve"' in cleo.get(page).text
+        for kind in DECIDES:
+            assert ben.post(page, do=kind).status == 403
+        assert ben.post(page, do="comment", text="may I?").status == 303
+        assert ben.post(page + "/label", label="staging").status == 403
+        with running.studio.database.writing() as db:
+            template = library.template(db, "rubric-a")
+            one = library.version(db, template)
+            for act in (lambda: library.do(db, template, one, "approve", "ben"),
+                        lambda: library.set_label(db, template, one, "staging", "ben")):  # fmt: skip
+                with pytest.raises(LibraryError, match="kept to other reviewers"):
+                    act()
+        assert cleo.post(page, do="approve").status == 303
+        assert root.post(page, do="merge").status == 303, "no list locks an admin out"
+        ben.get("/prompts/rubric-a")
+        assert ben.post("/prompts/rubric-a/rollback", to="production 1").status == 403
+
+
+def test_rights_by_template_from_the_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(os.environ, "PRIMUM_STUDIO_PASSWORD", "a long enough password")
+    with serving(tmp_path) as running:
+        for role, name in (("admin", "root"), ("editor", "anna"), ("editor", "emil"), ("reviewer", "ben"),
+                           ("reviewer", "cleo")):  # fmt: skip
+            running.invite(role, name)
+    data, file = f"--data={tmp_path}", tmp_path / "c.txt"
+    file.write_text("Judge <reply>{{reply}}</reply>.")
+    added = ("add", "judge", data, f"--file={file}", "--kind=rubric", "--variables=reply")
+    run(capsys, *added, "--user=anna")
+    rights_ = ("rights", "judge", data)
+    assert "role admin" in run(capsys, *rights_, "--reviewers=cleo", "--user=ben", code=2)["error"]
+    assert "nobody is called" in run(capsys, *rights_, "--reviewers=clea", "--user=root", code=2)["error"]
+    found = run(capsys, *rights_, "--reviewers=cleo", "--editors=anna", "--user=root")
+    assert found == {"name": "judge", "editors": ["anna"], "reviewers": ["cleo"]}
+    assert run(capsys, *rights_) == found, "shown to who asks for nothing else"
+    assert "may not edit 'judge'" in run(capsys, "propose", "judge", data, "--user=emil", code=2)["error"]
+    assert run(capsys, "propose", "judge", data, "--user=anna")["state"] == "proposed"
+    error = run(capsys, "approve", "judge", data, "--user=ben", code=2)
+    assert ("may not review 'judge'" in error["error"], "cleo" in error["cure"]) == (True, True)
+    assert "may not review" in run(capsys, "label", "judge", data, "--label=staging", "--user=ben", code=2)["error"]
+    run(capsys, "approve", "judge", data, "--user=cleo")
+    assert run(capsys, *rights_, "--reviewers=", "--user=root")["reviewers"] == []
+    assert run(capsys, "merge", "judge", data, "--user=ben")["state"] == "merged"
 
 
 def test_the_whole_review_on_the_pages(tmp_path):
@@ -523,8 +609,8 @@ def test_the_terminal_has_a_verb_for_whatever_the_pages_do():
     from primum.studio.prompts_verb import ACTIONS
 
     forms = {route.path.rpartition("/")[2] for route in pages.routes if "POST" in route.methods}
-    assert forms == {"prompts", "{name}", "{number:int}", "editors", "rollback", "audit", "label"}
-    assert {*pages.STEPS, "add", "rollback", "audit", "label"} <= set(ACTIONS)
+    assert forms == {"prompts", "{name}", "{number:int}", "rights", "rollback", "audit", "label"}
+    assert {*pages.STEPS, "add", "rights", "rollback", "audit", "label"} <= set(ACTIONS)
     assert {"list", "show", "log", "diff", "comments", "leaderboard", "labels", "status", "check"} <= set(ACTIONS)
 
 

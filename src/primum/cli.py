@@ -265,6 +265,7 @@ VERBS = {
             "primum prompts status",
             "primum prompts audit careful --number 2 --verdict wrong --user ben",
             "primum prompts labels careful",
+            "primum prompts rights careful --editors anna,ben --reviewers cleo --user root",
             "primum prompts label careful --label production --number 2 --user anna",
         ),
     ),

@@ -28,10 +28,8 @@ def step(config: PromptsConfig, database: Database) -> Result:
     with database.writing() as db:
         account = who.person(config, db)
         template, version = who.found(config, db)
-        if config.action in ("propose", "withdraw"):
-            who.editor(db, account, template)
-        else:
-            who.allowed(account, "review")
+        right = "edit" if config.action in ("propose", "withdraw") else "review"
+        who.allowed_on(db, account, template, right)
         data = {"text": config.message} if config.message else {}
         rating = {"rating": config.rating} if config.rating else {}
         state = library.do(db, template, version, config.action, account.name, **data, **rating)
@@ -87,8 +85,8 @@ def audit(config: PromptsConfig, database: Database) -> Result:
         raise UsageError("was validation right to stop it?", where="--verdict", cure=cure)
     with database.writing() as db:
         account = who.person(config, db)
-        who.allowed(account, "review")
         template, version = who.found(config, db)
+        who.allowed_on(db, account, template, "review")
         library.audit_validation(db, template, version, account.name, config.verdict)
     document = {"name": template.name, "number": version.number, "validation": config.verdict}
     return Exit.PASSED, document, f"{template.name} {version.number}: validation was {config.verdict}"
@@ -103,12 +101,12 @@ def label(config: PromptsConfig, database: Database) -> Result:
 
     with database.writing() as db:
         account = who.person(config, db)
-        who.allowed(account, "review")
+        template = library.template(db, who.named(config))
+        who.allowed_on(db, account, template, "review")
         if config.action == "rollback":
-            template = library.template(db, who.named(config))
             version = library.roll_back(db, template, config.label, account.name, config.number)
         else:
-            template, version = who.found(config, db)
+            version = library.version(db, template, config.number)
             library.set_label(db, template, version, config.label, account.name)
     return Exit.PASSED, {"label": config.label, "number": version.number}, f"{config.label}: version {version.number}"
 
@@ -129,6 +127,32 @@ def labels(config: PromptsConfig, database: Database) -> Result:
     lines += [f"  {one['at']}  {one['label']} on version {one['number']} by {one['by']}" for one in moves]
     document = {"name": template.name, "labels": now, "moves": moves}
     return Exit.PASSED, document, "\n".join(lines) or "no version has had a label"
+
+
+# ---------------------------------------------------------------- rights
+
+
+def rights(config: PromptsConfig, database: Database) -> Result:
+    """Show who may edit and who may review a template; keep it to those who are named."""
+    from primum.studio import library
+    from primum.studio import rights as held
+
+    asked = {"edit": config.editors, "review": config.reviewers}
+    with database.writing() as db:
+        template = library.template(db, who.named(config))
+        if any(names is not None for names in asked.values()):
+            account = who.person(config, db)
+            who.allowed(account, "admin")
+            for right, names in asked.items():
+                if names is not None:
+                    listed = [name.strip() for name in names.split(",") if name.strip()]
+                    held.grant(db, template, right, listed, account.name)
+        editors, reviewers = (held.granted(db, template, right) for right in asked)
+    lines = [
+        f"may edit: {', '.join(editors) or 'every editor'}",
+        f"may review: {', '.join(reviewers) or 'every reviewer'}",
+    ]
+    return Exit.PASSED, {"name": template.name, "editors": editors, "reviewers": reviewers}, "\n".join(lines)
 
 
 # ---------------------------------------------------------------- numbers

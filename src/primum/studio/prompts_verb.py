@@ -33,7 +33,7 @@ class PromptsConfig(Config):
     action: str = Field(
         "list",
         description="list, show, log, diff, comments, leaderboard, labels, status, check, add, propose, comment, "
-        "approve, reject, merge, withdraw, audit, label, rollback, evaluate, compare, suggest, export, import",
+        "approve, reject, merge, withdraw, audit, label, rollback, rights, evaluate, compare, suggest, export, import",
         json_schema_extra={"positional": True},
     )
     name: str | None = Field(None, description="the template", json_schema_extra={"positional": True})
@@ -50,6 +50,8 @@ class PromptsConfig(Config):
     rating: int | None = Field(None, ge=1, le=5, description="approve, reject: 1 bad to 5 very good")
     verdict: str = Field("", description="audit: right or wrong, whether validation had to stop the version")
     label: str = Field("production", description="label, rollback: production or staging")
+    editors: str | None = Field(None, description="rights: who may edit, with commas; '' for every editor")
+    reviewers: str | None = Field(None, description="rights: who may review, with commas; '' for every reviewer")
     user: str = Field("", description="who does it, where people have accounts (asks for the password)")
     model: str = Field("embedded", description="evaluate, suggest: the model")
     judge: str = Field("rules", description="evaluate, suggest: the judge")
@@ -278,6 +280,7 @@ ACTIONS: dict[str, Callable[[PromptsConfig, Database], tuple[int, dict[str, Any]
     "list": _list, "show": _show, "log": _log, "diff": _diff, "comments": review.comments,
     "leaderboard": review.leaderboard, "labels": review.labels, "status": review.status, "check": _check, "add": _add,
     "comment": review.comment, "audit": review.audit, "label": review.label, "rollback": review.label,
+    "rights": review.rights,
     "evaluate": measure.evaluate, "compare": measure.compare, "suggest": measure.suggest,
     "export": _export, "import": _import,
     **dict.fromkeys(review.STEPS, review.step),

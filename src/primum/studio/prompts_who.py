@@ -40,14 +40,14 @@ def allowed(account: Account, right: str) -> None:
         raise UsageError(f"this needs the role {accounts.RIGHTS[right]}; {account.name} is {account.role}")
 
 
-def editor(db: Session, account: Account, template: Template) -> None:
-    """Refuse who may not edit the template."""
-    from primum.studio import library
+def allowed_on(db: Session, account: Account, template: Template, right: str) -> None:
+    """Refuse who has not the right ("edit", "review") on the template."""
+    from primum.studio import rights
 
-    allowed(account, "edit")
-    if not library.may_edit(db, template, account):
-        cure = "its editors: " + ", ".join(library.granted(db, template))
-        raise UsageError(f"{account.name} may not edit '{template.name}'", cure=cure)
+    allowed(account, right)
+    if not rights.has(db, template, right, account):
+        cure = f"who may {right} it: " + ", ".join(rights.granted(db, template, right))
+        raise UsageError(f"{account.name} may not {right} '{template.name}'", cure=cure)
 
 
 def named(config: PromptsConfig) -> str:
@@ -76,5 +76,5 @@ def put(
 
     allowed(account, "edit")
     template = db.scalar(select(Template).where(Template.name == name)) or library.create(db, name, kind, account.name)
-    editor(db, account, template)
+    allowed_on(db, account, template, "edit")
     return template, library.add_version(db, template, text, variables, message, account.name)
