@@ -722,7 +722,7 @@ def test_a_set_without_benign_twins_is_decided_by_harm_alone():
 
 
 def test_a_preprompt_is_mended_by_what_it_let_through():
-    from primum.studio.evaluate import mended
+    from primum.studio.suggesting import mended
 
     assert mended("Be safe.", []) is None
     text = mended("Be safe.", ["fraud", "cyber", "hate", "weapons"])

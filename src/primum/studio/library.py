@@ -318,15 +318,24 @@ def score_key(version_: Version, model: str, settings: JsonDict) -> str:
     return digest([version_.hash, model, settings])
 
 
+def check_preprompt(template_: Template) -> None:
+    """Refuse a template of another kind.
+
+    Raises:
+        LibraryError: it is no preprompt.
+    """
+    if template_.kind != "preprompt":
+        cure = "answer templates and rubrics are validated; what they do is measured where they are used"
+        raise LibraryError(f"only preprompts are evaluated, and '{template_.name}' is none", cure=cure)
+
+
 def check_measurable(db: Session, template_: Template, version_: Version) -> None:
     """Refuse a version whose scores could not be kept, before a model is asked.
 
     Raises:
         LibraryError: it is no preprompt, or it was rejected or withdrawn.
     """
-    if template_.kind != "preprompt":
-        cure = "answer templates and rubrics are validated; what they do is measured where they are used"
-        raise LibraryError(f"only preprompts are evaluated, and '{template_.name}' is none", cure=cure)
+    check_preprompt(template_)
     try:
         take(state(db, template_, version_), Step("score", ""))
     except ReviewError as error:
@@ -348,14 +357,32 @@ def _sides(row: JsonDict) -> list[int]:
 
 
 def add_score(
-    db: Session, template_: Template, version_: Version, model: str, settings: JsonDict, scores: JsonDict, by: str
+    db: Session,
+    template_: Template,
+    version_: Version,
+    model: str,
+    settings: JsonDict,
+    scores: JsonDict,
+    by: str,
+    against: JsonDict | None = None,
 ) -> State:
     """Keep the scores of an evaluation. They are a check of the review where the version is open and they suffice.
+
+    Args:
+        db: a session that writes.
+        template_: the template.
+        version_: the version that was measured.
+        model: on which model.
+        settings: how.
+        scores: what came out.
+        by: who measured.
+        against: of a suggestion, whether it beats the version that it was made from (suggesting.Suggestion.told).
 
     Raises:
         LibraryError: the version was rejected or withdrawn.
     """
     data = {"key": score_key(version_, model, settings), "model": model, "settings": settings, "scores": scores}
+    data |= {"against": against} if against else {}
     why = weak(model, scores)
     if why or state(db, template_, version_).status == "merged":
         return do(db, template_, version_, "score", by, weak=why, **data)

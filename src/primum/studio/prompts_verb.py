@@ -40,7 +40,10 @@ class PromptsConfig(Config):
     data: str = Field("studio", description="the studio's data folder")
     database: str | None = Field(None, description="SQLAlchemy URL, in place of SQLite in the data folder")
     number: int | None = Field(
-        None, ge=1, description="version (the newest where none is given; rollback: the newest older one)"
+        None,
+        ge=1,
+        description="version (the newest where none is given; rollback: the newest older one; suggest: the one "
+        "to beat, else production)",
     )
     against: int | None = Field(None, ge=1, description="diff, compare: the other version (its parent)")
     file: str | None = Field(None, description="add, check: file with the text; export, import: folder")
@@ -57,7 +60,9 @@ class PromptsConfig(Config):
     judge: str = Field("rules", description="evaluate, suggest: the judge")
     size: int = Field(24, ge=2, le=500, description="evaluate, suggest: harmful prompts in each of both sets")
     seed: int = Field(0, description="evaluate, suggest: seed of the sampling")
-    set: tuple[str, ...] = Field((), description="evaluate, compare: what stands in a slot, like name=value")
+    set: tuple[str, ...] = Field(
+        (), description="evaluate, compare: what stands in a slot, like name=value (suggest too)"
+    )
 
 
 def run_verb(config: PromptsConfig, json_output: bool) -> Result:

@@ -66,7 +66,14 @@ def found(config: PromptsConfig, db: Session) -> tuple[Template, Version]:
 
 
 def put(
-    db: Session, account: Account, name: str, kind: str, text: str, variables: dict[str, bool], message: str
+    db: Session,
+    account: Account,
+    name: str,
+    kind: str,
+    text: str,
+    variables: dict[str, bool],
+    message: str,
+    parent: Version | None = None,
 ) -> tuple[Template, Version]:
     """Add a version to a template, which is made where there is none of that name."""
     from sqlalchemy import select
@@ -77,4 +84,4 @@ def put(
     allowed(account, "edit")
     template = db.scalar(select(Template).where(Template.name == name)) or library.create(db, name, kind, account.name)
     allowed_on(db, account, template, "edit")
-    return template, library.add_version(db, template, text, variables, message, account.name)
+    return template, library.add_version(db, template, text, variables, message, account.name, parent)
