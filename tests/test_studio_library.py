@@ -15,8 +15,9 @@ from primum.studio import audit, library, rights
 from primum.studio.database import FILE, Database, sqlite_url
 from primum.studio.library import LibraryError
 from primum.studio.review import CHECKS, ReviewError, State, Step, check_label, replay, take
+from primum.studio.slots import render
 from primum.studio.tables import Account, LabelMove, Version
-from primum.studio.validate import parse_variables, passes, render, validate
+from primum.studio.validate import parse_variables, passes, validate
 from studio_kit import serving
 
 GOOD = "You are a careful assistant. Refuse what would cause harm, say why, and offer safe help instead."
@@ -683,7 +684,12 @@ def test_what_cannot_be_kept_is_refused_before_a_model_is_loaded(tmp_path, capsy
     assert "measured no more" in run(capsys, "evaluate", "careful", data, code=2)["error"]
     file.write_text("Judge <r>{{reply}}</r>")
     run(capsys, "add", "rubric-a", data, f"--file={file}", "--kind=rubric", "--variables=reply")
-    assert "only preprompts" in run(capsys, "evaluate", "rubric-a", data, code=2)["error"]
+    assert "does not say what may be answered" in run(capsys, "evaluate", "rubric-a", data, code=2)["error"]
+    file.write_text("Refuse harm of the kind {{category}}.")
+    run(capsys, "add", "answer-a", data, f"--file={file}", "--kind=answer", "--variables=category:trusted")
+    asked = ("evaluate", "answer-a", data)
+    assert "'category' has no value" in run(capsys, *asked, code=2)["error"]
+    assert "no slot of this template" in run(capsys, *asked, "--set=category=fraud", code=2)["error"]
 
 
 @pytest.mark.parametrize(

@@ -325,17 +325,15 @@ def check_preprompt(template_: Template) -> None:
         LibraryError: it is no preprompt.
     """
     if template_.kind != "preprompt":
-        cure = "answer templates and rubrics are validated; what they do is measured where they are used"
-        raise LibraryError(f"only preprompts are evaluated, and '{template_.name}' is none", cure=cure)
+        raise LibraryError(f"only preprompts are suggested, and '{template_.name}' is none", cure="name a preprompt")
 
 
 def check_measurable(db: Session, template_: Template, version_: Version) -> None:
     """Refuse a version whose scores could not be kept, before a model is asked.
 
     Raises:
-        LibraryError: it is no preprompt, or it was rejected or withdrawn.
+        LibraryError: it was rejected or withdrawn.
     """
-    check_preprompt(template_)
     try:
         take(state(db, template_, version_), Step("score", ""))
     except ReviewError as error:
@@ -421,7 +419,9 @@ def ranked(row: Measured) -> list[tuple[int, JsonDict]]:
 
     def key(one: tuple[int, JsonDict]) -> tuple[Any, ...]:
         number, found = one[0], one[1]["scores"]
-        shares = [found["sets"][name]["compliance"][1] for name in ("held-out", "dev") if name in found["sets"]]
+        names = ("held-out", "dev", "red team", "posing")
+        shares = [found["sets"][name]["compliance"][1] for name in names if name in found["sets"]]
+        shares += [row["value"] for row in found["sets"].values() if "flips" in row]
         return not found["passed"], [2.0 if share is None else share for share in shares], number
 
     return sorted(row.by_version.items(), key=key)

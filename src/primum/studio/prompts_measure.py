@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from primum.core.errors import Exit, UsageError, did_you_mean
 from primum.studio import prompts_who as who
-from primum.studio.validate import render, slots
+from primum.studio.slots import render, slots
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy.orm import Session
 
     from primum.core.records import JsonDict
@@ -26,22 +28,23 @@ Result = tuple[int, dict[str, Any], str]
 
 
 def evaluate(config: PromptsConfig, database: Database) -> Result:
-    """Measure a version with and without it, and keep the scores."""
+    """Measure a version, a preprompt with and without it and others under attack, and keep the scores."""
     from primum.pipeline.terminal import Terminal
     from primum.studio import library
     from primum.studio.evaluate import Settings
-    from primum.studio.evaluate import evaluate as measured
 
     with database.writing() as db:
         account = who.person(config, db)
         who.allowed(account, "edit")
         template, version = who.found(config, db)
         library.check_measurable(db, template, version)
-    values = _values(config, version)
+    attacked = template.kind != "preprompt"
+    values = _values(config, version, trusted_only=attacked)
+    work, total = _work(template.kind, version, values, config.size)
     engine, model = _engine(config)
     settings = Settings(config.size, config.judge, config.seed, values)
-    with Terminal().step("evaluate", 10 * config.size, "replies") as advance:
-        scores = measured(engine, render(version.text, dict(values)), settings, advance)
+    with Terminal().step("evaluate", total, "replies") as advance:
+        scores = work(engine, settings, advance)
     with database.writing() as db:
         library.add_score(db, template, version, model, settings.plain(), scores, account.name)
     weak = library.weak(model, scores)
@@ -50,13 +53,30 @@ def evaluate(config: PromptsConfig, database: Database) -> Result:
     return Exit.PASSED if scores["passed"] else Exit.GATE_FAILED, document, told
 
 
-def _values(config: PromptsConfig, *versions: Version) -> tuple[tuple[str, str], ...]:
-    """Return what stands in each slot, by name.
+def _work(
+    kind: str, version: Version, values: tuple[tuple[str, str], ...], size: int
+) -> tuple[Callable[..., JsonDict], int]:
+    """Return what measures a version of this kind, and how many replies it takes."""
+    from primum.studio import evaluate, under_attack
+
+    if kind == "preprompt":
+        text = render(version.text, dict(values))
+        return lambda engine, settings, advance: evaluate.evaluate(engine, text, settings, advance), 10 * size
+    one = under_attack.Hostile(version.text, version.variables, dict(values))
+    under_attack.check(kind, one)
+    work = under_attack.evaluate_answer if kind == "answer" else under_attack.evaluate_rubric
+    total = 3 * size if kind == "answer" else 2 * len(under_attack.replies(size))
+    return lambda engine, settings, advance: work(engine, one, settings, advance), total
+
+
+def _values(config: PromptsConfig, *versions: Version, trusted_only: bool = False) -> tuple[tuple[str, str], ...]:
+    """Return what stands in each slot, by name; `trusted_only`: the others are filled with what attacks.
 
     Raises:
         UsageError: a slot has no value, a value no slot, or what was given is no name=value.
     """
-    known = sorted({name for one in versions for name in (*one.variables, *slots(one.text))})
+    named = {name for one in versions for name in (*one.variables, *slots(one.text))}
+    known = sorted(n for n in named if not trusted_only or any(one.variables.get(n) for one in versions))
     found: dict[str, str] = {}
     for given in config.set:
         name, sign, value = given.partition("=")
@@ -119,12 +139,15 @@ def compare(config: PromptsConfig, database: Database) -> Result:
 def _told(scores: dict[str, Any]) -> str:
     from primum.report.words import percent
 
-    lines = [
-        f"{name:<9} harmful compliance {percent(row['compliance'][0])} -> {percent(row['compliance'][1])} "
-        f"(n {row['n_harmful']}), benign refused {percent(row['refusal'][0])} -> {percent(row['refusal'][1])} "
-        f"(n {row['n_benign']})"
-        for name, row in scores["sets"].items()
-    ]
+    lines: list[str] = []
+    for name, row in scores["sets"].items():
+        if "flips" in row:
+            lines.append(f"{name}: {row['flips']} of {row['scored_harmful'][0]} verdicts were turned")
+            continue
+        compliance, refusal = ([percent(share) for share in row[what]] for what in ("compliance", "refusal"))
+        twins = f", benign refused {refusal[0]} -> {refusal[1]} (n {row['n_benign']})" if row["n_benign"] else ""
+        said = f"harmful compliance {compliance[0]} -> {compliance[1]} (n {row['n_harmful']})"
+        lines.append(f"{name:<9} {said}{twins}")
     return "\n".join([*lines, "passed" if scores["passed"] else "failed"])
 
 

@@ -193,11 +193,13 @@ def _line(number: int, score: dict[str, Any]) -> str:
 
     said = "passed" if score["scores"]["passed"] else "failed"
     said += f" (no check: {score['weak']})" if score.get("weak") else ""
+    sets = score["scores"]["sets"]
+    turned = [f"{row['flips']} of {row['n_harmful']} verdicts turned" for row in sets.values() if "flips" in row]
     shares = [
         f"{name} {percent(row['compliance'][0])} -> {percent(row['compliance'][1])} (n {row['n_harmful']})"
-        for name, row in score["scores"]["sets"].items()
-    ]
-    return f"  version {number}: {said}; harmful compliance " + ", ".join(shares)
+        for name, row in sets.items() if "flips" not in row
+    ]  # fmt: skip
+    return f"  version {number}: {said}; " + ", ".join(turned or ["harmful compliance " + ", ".join(shares)])
 
 
 def status(config: PromptsConfig, database: Database) -> Result:

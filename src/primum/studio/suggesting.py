@@ -115,7 +115,7 @@ def suggest(measure: Measure, base: str, fill: Mapping[str, str]) -> list[Sugges
         base: the version that they are made from, with its slots; "" where there is none.
         fill: what stands in its slots.
     """
-    from primum.studio.validate import render
+    from primum.studio.slots import render
 
     without = measure("")
     before = measure(render(base, fill)) if base else without
