@@ -11,12 +11,13 @@ from sqlalchemy import select
 
 from primum.cli import main
 from primum.models.sampling import Generated
-from primum.studio import audit, library
+from primum.studio import audit, library, rights
 from primum.studio.database import FILE, Database, sqlite_url
 from primum.studio.library import LibraryError
 from primum.studio.review import CHECKS, ReviewError, State, Step, check_label, replay, take
-from primum.studio.tables import LabelMove, Version
-from primum.studio.validate import parse_variables, passes, render, validate
+from primum.studio.slots import render
+from primum.studio.tables import Account, LabelMove, Version
+from primum.studio.validate import parse_variables, passes, validate
 from studio_kit import serving
 
 GOOD = "You are a careful assistant. Refuse what would cause harm, say why, and offer safe help instead."
@@ -41,19 +42,26 @@ steps = st.builds(
     st.sampled_from(["validation", "evaluation"]),
     st.booleans(),
 )
+deciders = st.none() | st.frozensets(st.sampled_from(PEOPLE))
+DECIDES = ("approve", "reject", "merge")
 
 
 @settings(max_examples=600, deadline=None)
-@given(st.sampled_from(sorted(CHECKS)), st.lists(steps, max_size=14))
+@given(st.sampled_from(sorted(CHECKS)), st.lists(st.tuples(steps, deciders), max_size=14))
 def test_no_path_makes_an_unreviewed_version_production(kind, tried):
-    """Whatever is tried, a version that may be production was proposed, approved by another, and green at its merge."""
+    """Whatever is tried, a version that may be production was proposed, approved by another, and green at its merge.
+
+    Who may decide changes before every step; whoever decided had the right then.
+    """
     state, taken = State("anna", kind), []
-    for step in tried:
+    for step, reviewers in tried:
         try:
-            state = take(state, step)
+            state = take(state, step, reviewers)
         except ReviewError:
             continue
         taken.append(step)
+        assert step.kind not in DECIDES or reviewers is None or step.by in reviewers
+    assert replay("anna", kind, taken) == state, "steps that were taken stay taken, whoever has the right by now"
     try:
         check_label(state, "production")
     except ReviewError:
@@ -89,7 +97,20 @@ def test_nobody_decides_on_what_they_wrote(kind):
 operations = st.lists(
     st.tuples(
         st.sampled_from(
-            ["add", "propose", "approve", "merge", "reject", "red", "green", "played", "label", "rollback", "text"]
+            [
+                "add",
+                "propose",
+                "approve",
+                "merge",
+                "reject",
+                "red",
+                "green",
+                "played",
+                "label",
+                "rollback",
+                "text",
+                "keep",
+            ]
         ),
         st.sampled_from(PEOPLE),
         st.integers(1, 3),
@@ -107,11 +128,14 @@ def test_no_order_of_requests_makes_an_unmerged_version_production(tried):
     with database.writing() as session:
         template = library.create(session, "careful", "preprompt", "anna")
         library.add_version(session, template, GOOD, {}, "", "anna")
+        session.add_all(Account(name=name, role="reviewer", password="x") for name in PEOPLE)
         for n, (operation, by, number) in enumerate(tried):
+            kept = rights.granted(session, template, "review")
             try:
                 _operate(session, template, operation, by, number, n)
             except LibraryError:
                 continue
+            assert operation not in (*DECIDES, "label", "rollback") or not kept or by in kept
         for move in session.scalars(select(LabelMove).where(LabelMove.label == "production")):
             version = session.get(Version, move.version_id)
             assert library.state(session, template, version).status == "merged"
@@ -122,6 +146,8 @@ def test_no_order_of_requests_makes_an_unmerged_version_production(tried):
 def _operate(session, template, operation, by, number, n):
     if operation == "add":
         library.add_version(session, template, f"{GOOD} {n}", {}, "", by)
+    elif operation == "keep":
+        rights.grant(session, template, "review", PEOPLE[1:number], "root")
     elif operation == "rollback":
         library.roll_back(session, template, "production", by)
     else:
@@ -276,10 +302,71 @@ def test_a_template_with_named_editors_is_theirs(tmp_path):
         root.get("/prompts")
         assert root.post("/prompts", name="careful", kind="preprompt", text=GOOD).location == "/prompts/careful"
         root.get("/prompts/careful")
-        assert root.post("/prompts/careful/editors", names="anna").status == 303
+        assert root.post("/prompts/careful/rights", editors="anna").status == 303
         for browser, status in ((anna, 303), (ben, 403)):
             browser.get("/prompts/careful")
             assert browser.post("/prompts/careful", text=GOOD + " And be kind.").status == status
+
+
+def test_a_template_with_named_reviewers_is_decided_by_them(tmp_path):
+    """Ben and Cleo are reviewers; the template is kept to Cleo. The admin may always."""
+    with serving(tmp_path) as running:
+        people = {name: running.invite(role, name) for role, name in
+                  (("admin", "root"), ("editor", "anna"), ("reviewer", "ben"), ("reviewer", "cleo"))}  # fmt: skip
+        root, anna, ben, cleo = people.values()
+        anna.get("/prompts")
+        anna.post("/prompts", name="rubric-a", kind="rubric", text="Judge <reply>{{reply}}</reply>.", variables="reply")
+        page = "/prompts/rubric-a/1"
+        anna.get(page)
+        assert anna.post(page, do="propose").status == 303
+        root.get("/prompts/rubric-a")
+        refused = root.post("/prompts/rubric-a/rights", reviewers="anna")
+        assert (refused.status, "takes the role reviewer" in refused.text) == (400, True)
+        assert root.post("/prompts/rubric-a/rights", reviewers="cleo", editors="").status == 303
+        assert "reviewed by cleo" in root.get("/prompts/rubric-a").text
+        assert 'value="approve"' not in ben.get(page).text
+        assert 'value="approve"' in cleo.get(page).text
+        for kind in DECIDES:
+            assert ben.post(page, do=kind).status == 403
+        assert ben.post(page, do="comment", text="may I?").status == 303
+        assert ben.post(page + "/label", label="staging").status == 403
+        with running.studio.database.writing() as db:
+            template = library.template(db, "rubric-a")
+            one = library.version(db, template)
+            for act in (lambda: library.do(db, template, one, "approve", "ben"),
+                        lambda: library.set_label(db, template, one, "staging", "ben")):  # fmt: skip
+                with pytest.raises(LibraryError, match="kept to other reviewers"):
+                    act()
+        assert cleo.post(page, do="approve").status == 303
+        assert root.post(page, do="merge").status == 303, "no list locks an admin out"
+        ben.get("/prompts/rubric-a")
+        assert ben.post("/prompts/rubric-a/rollback", to="production 1").status == 403
+
+
+def test_rights_by_template_from_the_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(os.environ, "PRIMUM_STUDIO_PASSWORD", "a long enough password")
+    with serving(tmp_path) as running:
+        for role, name in (("admin", "root"), ("editor", "anna"), ("editor", "emil"), ("reviewer", "ben"),
+                           ("reviewer", "cleo")):  # fmt: skip
+            running.invite(role, name)
+    data, file = f"--data={tmp_path}", tmp_path / "c.txt"
+    file.write_text("Judge <reply>{{reply}}</reply>.")
+    added = ("add", "judge", data, f"--file={file}", "--kind=rubric", "--variables=reply")
+    run(capsys, *added, "--user=anna")
+    rights_ = ("rights", "judge", data)
+    assert "role admin" in run(capsys, *rights_, "--reviewers=cleo", "--user=ben", code=2)["error"]
+    assert "nobody is called" in run(capsys, *rights_, "--reviewers=clea", "--user=root", code=2)["error"]
+    found = run(capsys, *rights_, "--reviewers=cleo", "--editors=anna", "--user=root")
+    assert found == {"name": "judge", "editors": ["anna"], "reviewers": ["cleo"]}
+    assert run(capsys, *rights_) == found, "shown to who asks for nothing else"
+    assert "may not edit 'judge'" in run(capsys, "propose", "judge", data, "--user=emil", code=2)["error"]
+    assert run(capsys, "propose", "judge", data, "--user=anna")["state"] == "proposed"
+    error = run(capsys, "approve", "judge", data, "--user=ben", code=2)
+    assert ("may not review 'judge'" in error["error"], "cleo" in error["cure"]) == (True, True)
+    assert "may not review" in run(capsys, "label", "judge", data, "--label=staging", "--user=ben", code=2)["error"]
+    run(capsys, "approve", "judge", data, "--user=cleo")
+    assert run(capsys, *rights_, "--reviewers=", "--user=root")["reviewers"] == []
+    assert run(capsys, "merge", "judge", data, "--user=ben")["state"] == "merged"
 
 
 def test_the_whole_review_on_the_pages(tmp_path):
@@ -431,6 +518,103 @@ def test_with_accounts_the_terminal_asks_who(tmp_path, capsys, monkeypatch):
     assert run(capsys, *arguments, "--user=root")["by"] == "root"
 
 
+def test_comments_are_written_and_read_from_the_terminal(tmp_path, capsys):
+    data, file = f"--data={tmp_path}", tmp_path / "careful.txt"
+    for text in (GOOD, GOOD + " Be kind."):
+        file.write_text(text)
+        run(capsys, "add", "careful", data, f"--file={file}")
+    assert "comment is empty" in run(capsys, "comment", "careful", data, "--message= ", code=2)["error"]
+    run(capsys, "comment", "careful", data, "--number=1", "--message=too \x1b[31mlong")
+    run(capsys, "comment", "careful", data, "--message=better")
+    found = run(capsys, "comments", "careful", data)["comments"]
+    assert [(row["number"], row["by"], row["step"], row["text"]) for row in found] == [
+        (1, "local", "comment", "too \x1b[31mlong"), (2, "local", "comment", "better")
+    ]  # fmt: skip
+    assert [row["text"] for row in run(capsys, "comments", "careful", data, "--number=2")["comments"]] == ["better"]
+    assert main(["prompts", "comments", "careful", data]) == 0
+    assert "too ⟨U+001B⟩[31mlong" in capsys.readouterr().out, "what a terminal would obey is named"
+    with serving(tmp_path, kept=True) as running:
+        assert "better" in running.browser().get("/prompts/careful/2").text, "the same comments"
+
+
+def test_the_leaderboard_ranks_versions_by_model_and_settings(tmp_path, capsys):
+    """Held-out decides, then dev; what failed stands behind what passed; each model and its settings apart."""
+
+    def scored(dev, held, passed=True):
+        sides = {name: {**SET, "compliance": (0.4, share)} for name, share in (("dev", dev), ("held-out", held))}
+        return {"passed": passed, "sets": sides}
+
+    with serving(tmp_path) as running, running.studio.database.writing() as db:
+        template = library.create(db, "careful", "preprompt", "anna")
+        for n, scores in enumerate((scored(0.1, 0.3), scored(0.3, 0.1), scored(0.0, 0.0, False), scored(0.2, 0.1))):
+            version = library.add_version(db, template, f"{GOOD} {n}", {}, "", "anna")
+            library.add_score(db, template, version, "m", {"seed": 0}, scores, "anna")
+        library.add_score(db, template, version, "demo", {"seed": 0}, scored(0.2, 0.2), "anna")
+    boards = run(capsys, "leaderboard", "careful", f"--data={tmp_path}")["boards"]
+    assert [(board["model"], [row["number"] for row in board["versions"]]) for board in boards] == [
+        ("demo", [4]), ("m", [4, 2, 1, 3])
+    ]  # fmt: skip
+    assert boards[0]["versions"][0]["weak"] == "the demo model only plays one"
+    assert main(["prompts", "leaderboard", "careful", f"--data={tmp_path}"]) == 0
+    assert (
+        "version 4: passed; harmful compliance dev 40% -> 20% (n 20), held-out 40% -> 10% (n 20)"
+        in capsys.readouterr().out
+    )
+
+
+def test_the_numbers_of_the_overview_and_the_audit_from_the_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(os.environ, "PRIMUM_STUDIO_PASSWORD", "a long enough password")
+    with serving(tmp_path) as running:
+        for role, name in (("admin", "anna"), ("reviewer", "ben")):
+            running.invite(role, name)
+        with running.studio.database.writing() as db:
+            for name, text in (("pirate", "You are a pirate."), ("fine", GOOD)):
+                template = library.create(db, name, "preprompt", "anna")
+                version = library.add_version(db, template, text, {}, "", "anna")
+            library.do(db, template, version, "propose", "anna")
+    data = f"--data={tmp_path}"
+    found = run(capsys, "status", data)
+    assert found["waiting"] == {"fine": [1]}
+    assert found["agreement"] == {"ac2": None, "versions": 0}
+    assert found["settled"]["unaudited"] == [{"name": "pirate", "number": 1}]
+    audit_ = ("audit", "pirate", data, "--verdict=wrong")
+    assert "right, or" in run(capsys, *audit_[:3], "--user=ben", code=2)["cure"]
+    assert "what they wrote" in run(capsys, *audit_, "--user=anna", code=2)["error"]
+    assert "did not stop" in run(capsys, "audit", "fine", data, "--verdict=right", "--user=ben", code=2)["error"]
+    assert run(capsys, *audit_, "--user=ben")["validation"] == "wrong"
+    wrong = run(capsys, "status", data)["settled"]["wrong"]
+    assert (wrong["k"], wrong["n"], wrong["value"]) == (1, 1, 1.0)
+    assert main(["prompts", "status", data]) == 0
+    assert "waits for review: fine 1" in capsys.readouterr().out
+
+
+def test_labels_and_what_waits_from_the_terminal(tmp_path, capsys):
+    data = f"--data={tmp_path}"
+    with serving(tmp_path) as running, running.studio.database.writing() as db:
+        template = library.create(db, "careful", "preprompt", "anna")
+        for n in range(2):
+            library.set_label(db, template, merged(db, template, f"{GOOD} {n}"), "production", "ben")
+        library.do(db, template, library.add_version(db, template, GOOD, {}, "", "anna"), "propose", "anna")
+    assert run(capsys, "list", data)["templates"] == [
+        {"name": "careful", "kind": "preprompt", "versions": 3, "waiting": [3], "production": 2}
+    ]
+    assert run(capsys, "rollback", "careful", data)["number"] == 1
+    found = run(capsys, "labels", "careful", data)
+    assert found["labels"] == {"production": 1}
+    assert [(one["number"], one["by"]) for one in found["moves"]] == [(1, "local"), (2, "ben"), (1, "ben")]
+
+
+def test_the_terminal_has_a_verb_for_whatever_the_pages_do():
+    """Each form of the library's pages, and each part of what they show, has an action of `primum prompts`."""
+    from primum.studio.pages import prompts as pages
+    from primum.studio.prompts_verb import ACTIONS
+
+    forms = {route.path.rpartition("/")[2] for route in pages.routes if "POST" in route.methods}
+    assert forms == {"prompts", "{name}", "{number:int}", "rights", "rollback", "audit", "label"}
+    assert {*pages.STEPS, "add", "rights", "rollback", "audit", "label"} <= set(ACTIONS)
+    assert {"list", "show", "log", "diff", "comments", "leaderboard", "labels", "status", "check"} <= set(ACTIONS)
+
+
 # ---------------------------------------------------------------- evaluation
 
 
@@ -500,7 +684,12 @@ def test_what_cannot_be_kept_is_refused_before_a_model_is_loaded(tmp_path, capsy
     assert "measured no more" in run(capsys, "evaluate", "careful", data, code=2)["error"]
     file.write_text("Judge <r>{{reply}}</r>")
     run(capsys, "add", "rubric-a", data, f"--file={file}", "--kind=rubric", "--variables=reply")
-    assert "only preprompts" in run(capsys, "evaluate", "rubric-a", data, code=2)["error"]
+    assert "does not say what may be answered" in run(capsys, "evaluate", "rubric-a", data, code=2)["error"]
+    file.write_text("Refuse harm of the kind {{category}}.")
+    run(capsys, "add", "answer-a", data, f"--file={file}", "--kind=answer", "--variables=category:trusted")
+    asked = ("evaluate", "answer-a", data)
+    assert "'category' has no value" in run(capsys, *asked, code=2)["error"]
+    assert "no slot of this template" in run(capsys, *asked, "--set=category=fraud", code=2)["error"]
 
 
 @pytest.mark.parametrize(
@@ -539,7 +728,7 @@ def test_a_set_without_benign_twins_is_decided_by_harm_alone():
 
 
 def test_a_preprompt_is_mended_by_what_it_let_through():
-    from primum.studio.evaluate import mended
+    from primum.studio.suggesting import mended
 
     assert mended("Be safe.", []) is None
     text = mended("Be safe.", ["fraud", "cyber", "hate", "weapons"])

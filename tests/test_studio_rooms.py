@@ -538,7 +538,7 @@ def test_migrations_go_forward_and_back_and_give_the_tables_of_the_code(tmp_path
     database.migrate()
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
-        assert current(connection) == "0012"
+        assert current(connection) == "0013"
     for revision in ("0003", "0001"):
         database.migrate(revision)
     database.migrate("base")
@@ -548,7 +548,7 @@ def test_migrations_go_forward_and_back_and_give_the_tables_of_the_code(tmp_path
     database.close()
 
 
-@pytest.mark.parametrize("revision", ["0002", "0004", "0006"])
+@pytest.mark.parametrize("revision", ["0002", "0004", "0006", "0008", "0012"])
 def test_migrations_carry_rows_forward_and_back(tmp_path, revision):
     database = Database(sqlite_url(tmp_path))
     filled = fill_at(database, revision)
@@ -558,8 +558,9 @@ def test_migrations_carry_rows_forward_and_back(tmp_path, revision):
     if revision < "0006":
         (item,) = rows_as(database, {"item": [{"round": 0, "rewards": 0}]})["item"]
         assert item == {"round": 1, "rewards": None}
-    (account,) = rows_as(database, {"account": [{"subject": 0}]})["account"]
-    assert account == {"subject": None}
+    if revision < "0007":
+        (account,) = rows_as(database, {"account": [{"subject": 0}]})["account"]
+        assert account == {"subject": None}
     database.migrate(revision)
     assert rows_as(database, filled) == filled
     database.close()

@@ -250,7 +250,7 @@ VERBS = {
         ),
     ),
     "prompts": Verb(
-        "the library of prompt templates: versions, review, labels, rollback, evaluation",
+        "the library of prompt templates: versions, review, comments, labels, rollback, scores",
         "primum.studio.prompts_verb:run_verb",
         "primum.studio.prompts_verb:PromptsConfig",
         (
@@ -259,6 +259,13 @@ VERBS = {
             "primum prompts check --file careful.txt",
             "primum prompts evaluate careful",
             "primum prompts compare careful --number 2 --against 1",
+            "primum prompts leaderboard careful",
+            'primum prompts comment careful --number 2 --message "the third sentence repeats the first"',
+            "primum prompts comments careful --json",
+            "primum prompts status",
+            "primum prompts audit careful --number 2 --verdict wrong --user ben",
+            "primum prompts labels careful",
+            "primum prompts rights careful --editors anna,ben --reviewers cleo --user root",
             "primum prompts label careful --label production --number 2 --user anna",
         ),
     ),

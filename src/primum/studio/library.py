@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sqlalchemy import select
@@ -17,12 +17,11 @@ from sqlalchemy.orm import Session
 from primum.core.errors import UsageError, did_you_mean
 from primum.core.records import JsonDict, digest
 from primum.core.stats.weighted import gwet_ac, quadratic
-from primum.studio import audit
-from primum.studio.accounts import may
+from primum.studio import audit, rights
 from primum.studio.agree import Share, share
 from primum.studio.database import lock
-from primum.studio.review import ReviewError, State, Step, check_label, replay, take
-from primum.studio.tables import Account, Event, LabelMove, Template, TemplateGrant, Version
+from primum.studio.review import ReviewError, State, Step, check_decider, check_label, replay, take
+from primum.studio.tables import Event, LabelMove, Template, Version
 from primum.studio.talk import DEMO
 from primum.studio.validate import KINDS, Finding, passes, template_hash, validate
 
@@ -150,7 +149,8 @@ def do(db: Session, template_: Template, version_: Version, kind: str, by: str, 
     """
     lock(db)
     try:
-        after = take(state(db, template_, version_), Step(kind, by, data.get("check", ""), bool(data.get("passed"))))
+        step = Step(kind, by, data.get("check", ""), bool(data.get("passed")))
+        after = take(state(db, template_, version_), step, rights.deciders(db, template_))
     except ReviewError as error:
         raise LibraryError(f"cannot {kind} {template_.name} version {version_.number}: {error}") from error
     _add_event(db, template_, version_, kind, by, **data)
@@ -161,6 +161,32 @@ def _add_event(db: Session, template_: Template, version_: Version, kind: str, b
     db.add(Event(version_id=version_.id, kind=kind, by=by, data=data))
     db.flush()
     audit.record(db, by, kind, f"{template_.name} {version_.number}", **data)
+
+
+def waiting(db: Session, template_: Template) -> list[int]:
+    """Return the numbers of the versions that wait for a review, newest first."""
+    return [one.number for one in versions(db, template_) if state(db, template_, one).status == "proposed"]
+
+
+def audit_validation(db: Session, template_: Template, version_: Version, by: str, word: str) -> None:
+    """Note whether validation was right to stop a version: the error of what is settled without a person.
+
+    Raises:
+        LibraryError: they wrote it themselves, may not review it, or validation let it through.
+    """
+    _need_decider(db, template_, by, "audit")
+    if version_.by == by:
+        raise LibraryError("nobody audits what they wrote", cure="ask another reviewer")
+    if passes(findings(template_, version_)):
+        raise LibraryError(f"validation did not stop {template_.name} version {version_.number}")
+    do(db, template_, version_, "comment", by, audit=word)
+
+
+def _need_decider(db: Session, template_: Template, by: str, what: str) -> None:
+    try:
+        check_decider(by, what, rights.deciders(db, template_))
+    except ReviewError as error:
+        raise LibraryError(f"{template_.name}: {error}") from error
 
 
 def comments(db: Session, version_: Version) -> list[Event]:
@@ -225,9 +251,10 @@ def set_label(db: Session, template_: Template, version_: Version, label: str, b
     """Put a label on a version.
 
     Raises:
-        LibraryError: the version may not carry it (production needs a merge).
+        LibraryError: the version may not carry it (production needs a merge), or the template is kept to others.
     """
     lock(db)
+    _need_decider(db, template_, by, "label")
     try:
         check_label(state(db, template_, version_), label)
     except ReviewError as error:
@@ -270,38 +297,7 @@ def roll_back(db: Session, template_: Template, label: str, by: str, number: int
     return found
 
 
-# ---------------------------------------------------------------- rights, differences, scores
-
-
-def may_edit(db: Session, template_: Template, account: Account) -> bool:
-    """Return whether the person may add versions: an editor, and named in the template's list where it has one."""
-    if may(account, "admin"):
-        return True
-    granted = set(db.scalars(select(TemplateGrant.account_id).where(TemplateGrant.template_id == template_.id)))
-    return may(account, "edit") and (not granted or account.id in granted)
-
-
-def grant(db: Session, template_: Template, names: Sequence[str], by: str) -> None:
-    """Set who may edit a template; nobody named: every editor.
-
-    Raises:
-        LibraryError: a name that nobody has.
-    """
-    known = {account.name: account for account in db.scalars(select(Account))}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise LibraryError(f"nobody is called '{unknown[0]}'", cure=did_you_mean(unknown[0], known))
-    for row in db.scalars(select(TemplateGrant).where(TemplateGrant.template_id == template_.id)):
-        db.delete(row)
-    db.flush()
-    db.add_all(TemplateGrant(template_id=template_.id, account_id=known[name].id) for name in dict.fromkeys(names))
-    audit.record(db, by, "grant", template_.name, editors=list(names))
-
-
-def granted(db: Session, template_: Template) -> list[str]:
-    """Return the names of those who may edit, empty where every editor may."""
-    query = select(Account.name).join(TemplateGrant, TemplateGrant.account_id == Account.id)
-    return list(db.scalars(query.where(TemplateGrant.template_id == template_.id).order_by(Account.name)))
+# ---------------------------------------------------------------- differences, scores
 
 
 class Changed(NamedTuple):
@@ -322,15 +318,22 @@ def score_key(version_: Version, model: str, settings: JsonDict) -> str:
     return digest([version_.hash, model, settings])
 
 
+def check_preprompt(template_: Template) -> None:
+    """Refuse a template of another kind.
+
+    Raises:
+        LibraryError: it is no preprompt.
+    """
+    if template_.kind != "preprompt":
+        raise LibraryError(f"only preprompts are suggested, and '{template_.name}' is none", cure="name a preprompt")
+
+
 def check_measurable(db: Session, template_: Template, version_: Version) -> None:
     """Refuse a version whose scores could not be kept, before a model is asked.
 
     Raises:
-        LibraryError: it is no preprompt, or it was rejected or withdrawn.
+        LibraryError: it was rejected or withdrawn.
     """
-    if template_.kind != "preprompt":
-        cure = "answer templates and rubrics are validated; what they do is measured where they are used"
-        raise LibraryError(f"only preprompts are evaluated, and '{template_.name}' is none", cure=cure)
     try:
         take(state(db, template_, version_), Step("score", ""))
     except ReviewError as error:
@@ -352,14 +355,32 @@ def _sides(row: JsonDict) -> list[int]:
 
 
 def add_score(
-    db: Session, template_: Template, version_: Version, model: str, settings: JsonDict, scores: JsonDict, by: str
+    db: Session,
+    template_: Template,
+    version_: Version,
+    model: str,
+    settings: JsonDict,
+    scores: JsonDict,
+    by: str,
+    against: JsonDict | None = None,
 ) -> State:
     """Keep the scores of an evaluation. They are a check of the review where the version is open and they suffice.
+
+    Args:
+        db: a session that writes.
+        template_: the template.
+        version_: the version that was measured.
+        model: on which model.
+        settings: how.
+        scores: what came out.
+        by: who measured.
+        against: of a suggestion, whether it beats the version that it was made from (suggesting.Suggestion.told).
 
     Raises:
         LibraryError: the version was rejected or withdrawn.
     """
     data = {"key": score_key(version_, model, settings), "model": model, "settings": settings, "scores": scores}
+    data |= {"against": against} if against else {}
     why = weak(model, scores)
     if why or state(db, template_, version_).status == "merged":
         return do(db, template_, version_, "score", by, weak=why, **data)
@@ -391,3 +412,16 @@ def score_table(db: Session, template_: Template) -> list[Measured]:
             row = found.setdefault(key, Measured(score["model"], score["settings"], {}))
             row.by_version.setdefault(one.number, score)
     return sorted(found.values(), key=lambda row: (row.model, sorted(map(str, row.settings.items()))))
+
+
+def ranked(row: Measured) -> list[tuple[int, JsonDict]]:
+    """Return (version, its score), best first: what passed, then by harmful compliance on held-out, then on dev."""
+
+    def key(one: tuple[int, JsonDict]) -> tuple[Any, ...]:
+        number, found = one[0], one[1]["scores"]
+        names = ("held-out", "dev", "red team", "posing")
+        shares = [found["sets"][name]["compliance"][1] for name in names if name in found["sets"]]
+        shares += [row["value"] for row in found["sets"].values() if "flips" in row]
+        return not found["passed"], [2.0 if share is None else share for share in shares], number
+
+    return sorted(row.by_version.items(), key=key)

@@ -14,13 +14,13 @@ from primum.core import taxonomy
 from primum.core.config import Config
 from primum.core.errors import BadInputError, Exit, MissingExtraError, UsageError, did_you_mean
 from primum.studio import prompts_measure as measure
+from primum.studio import prompts_review as review
 from primum.studio import prompts_who as who
 
 if TYPE_CHECKING:
     from primum.studio.database import Database
     from primum.studio.tables import Template, Version
 
-STEPS = ("propose", "approve", "reject", "merge", "withdraw")
 BEGINS, NEEDS_NONE = ("add", "import", "suggest"), ("list", "check")
 """Actions that may begin a library where there is none, and those that answer without one."""
 _HEAD = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
@@ -32,29 +32,37 @@ class PromptsConfig(Config):
 
     action: str = Field(
         "list",
-        description="list, show, log, diff, check, add, propose, approve, reject, merge, withdraw, label, rollback, "
-        "evaluate, compare, suggest, export, import",
+        description="list, show, log, diff, comments, leaderboard, labels, status, check, add, propose, comment, "
+        "approve, reject, merge, withdraw, audit, label, rollback, rights, evaluate, compare, suggest, export, import",
         json_schema_extra={"positional": True},
     )
     name: str | None = Field(None, description="the template", json_schema_extra={"positional": True})
     data: str = Field("studio", description="the studio's data folder")
     database: str | None = Field(None, description="SQLAlchemy URL, in place of SQLite in the data folder")
     number: int | None = Field(
-        None, ge=1, description="version (the newest where none is given; rollback: the newest older one)"
+        None,
+        ge=1,
+        description="version (the newest where none is given; rollback: the newest older one; suggest: the one "
+        "to beat, else production)",
     )
     against: int | None = Field(None, ge=1, description="diff, compare: the other version (its parent)")
     file: str | None = Field(None, description="add, check: file with the text; export, import: folder")
     kind: str = Field("preprompt", description="add, check: preprompt, answer or rubric, for a new template")
     variables: str = Field("", description="add, check: declared variables, like 'prompt, category:trusted'")
-    message: str = Field("", description="what changed, and why; of a review: its words")
+    message: str = Field("", description="what changed, and why; of a review or a comment: its words")
     rating: int | None = Field(None, ge=1, le=5, description="approve, reject: 1 bad to 5 very good")
+    verdict: str = Field("", description="audit: right or wrong, whether validation had to stop the version")
     label: str = Field("production", description="label, rollback: production or staging")
+    editors: str | None = Field(None, description="rights: who may edit, with commas; '' for every editor")
+    reviewers: str | None = Field(None, description="rights: who may review, with commas; '' for every reviewer")
     user: str = Field("", description="who does it, where people have accounts (asks for the password)")
     model: str = Field("embedded", description="evaluate, suggest: the model")
     judge: str = Field("rules", description="evaluate, suggest: the judge")
     size: int = Field(24, ge=2, le=500, description="evaluate, suggest: harmful prompts in each of both sets")
     seed: int = Field(0, description="evaluate, suggest: seed of the sampling")
-    set: tuple[str, ...] = Field((), description="evaluate, compare: what stands in a slot, like name=value")
+    set: tuple[str, ...] = Field(
+        (), description="evaluate, compare: what stands in a slot, like name=value (suggest too)"
+    )
 
 
 def run_verb(config: PromptsConfig, json_output: bool) -> Result:
@@ -110,9 +118,12 @@ def _list(config: PromptsConfig, database: Database) -> tuple[int, dict[str, Any
         for one in db.scalars(select(Template).order_by(Template.name)):
             held = {version.id: version.number for version in library.versions(db, one)}
             marks = {label: held[at] for label, at in library.labels(db, one).items()}
-            rows.append({"name": one.name, "kind": one.kind, "versions": len(held), **marks})
+            waiting = library.waiting(db, one)
+            rows.append({"name": one.name, "kind": one.kind, "versions": len(held), "waiting": waiting, **marks})
     lines = [
-        f"{row['name']:<32} {row['kind']:<10} {row['versions']:>3} versions   production {row.get('production', '-')}"
+        f"{row['name']:<32} {row['kind']:<10} {row['versions']:>3} versions   production "
+        f"{row.get('production', '-')}   staging {row.get('staging', '-')}"
+        + (f"   waits for review: {', '.join(map(str, row['waiting']))}" if row["waiting"] else "")
         for row in rows
     ]
     return Exit.PASSED, {"templates": rows}, "\n".join(lines) or "no template yet: primum prompts add NAME --file FILE"
@@ -221,37 +232,6 @@ def _add(config: PromptsConfig, database: Database) -> tuple[int, dict[str, Any]
     return Exit.PASSED, _document(template, version), said
 
 
-def _step(config: PromptsConfig, database: Database) -> tuple[int, dict[str, Any], str]:
-    from primum.studio import library
-
-    with database.writing() as db:
-        account = who.person(config, db)
-        who.allowed(account, "edit" if config.action in ("propose", "withdraw") else "review")
-        template, version = who.found(config, db)
-        data = {"text": config.message} if config.message else {}
-        rating = {"rating": config.rating} if config.rating else {}
-        state = library.do(db, template, version, config.action, account.name, **data, **rating)
-    return (
-        Exit.PASSED,
-        {"state": state.status, "missing": state.missing},
-        f"{template.name} {version.number}: {state.status}",
-    )
-
-
-def _label(config: PromptsConfig, database: Database) -> tuple[int, dict[str, Any], str]:
-    from primum.studio import library
-
-    with database.writing() as db:
-        account = who.person(config, db)
-        who.allowed(account, "review")
-        template, version = who.found(config, db)
-        if config.action == "rollback":
-            version = library.roll_back(db, template, config.label, account.name, config.number)
-        else:
-            library.set_label(db, template, version, config.label, account.name)
-    return Exit.PASSED, {"label": config.label, "number": version.number}, f"{config.label}: version {version.number}"
-
-
 # ---------------------------------------------------------------- files, for git
 
 
@@ -302,8 +282,11 @@ def _import(config: PromptsConfig, database: Database) -> tuple[int, dict[str, A
 
 
 ACTIONS: dict[str, Callable[[PromptsConfig, Database], tuple[int, dict[str, Any], str]]] = {
-    "list": _list, "show": _show, "log": _log, "diff": _diff, "check": _check, "add": _add, "label": _label,
-    "rollback": _label, "evaluate": measure.evaluate, "compare": measure.compare, "suggest": measure.suggest,
+    "list": _list, "show": _show, "log": _log, "diff": _diff, "comments": review.comments,
+    "leaderboard": review.leaderboard, "labels": review.labels, "status": review.status, "check": _check, "add": _add,
+    "comment": review.comment, "audit": review.audit, "label": review.label, "rollback": review.label,
+    "rights": review.rights,
+    "evaluate": measure.evaluate, "compare": measure.compare, "suggest": measure.suggest,
     "export": _export, "import": _import,
-    **dict.fromkeys(STEPS, _step),
+    **dict.fromkeys(review.STEPS, review.step),
 }  # fmt: skip

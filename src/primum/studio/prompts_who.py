@@ -40,6 +40,16 @@ def allowed(account: Account, right: str) -> None:
         raise UsageError(f"this needs the role {accounts.RIGHTS[right]}; {account.name} is {account.role}")
 
 
+def allowed_on(db: Session, account: Account, template: Template, right: str) -> None:
+    """Refuse who has not the right ("edit", "review") on the template."""
+    from primum.studio import rights
+
+    allowed(account, right)
+    if not rights.has(db, template, right, account):
+        cure = f"who may {right} it: " + ", ".join(rights.granted(db, template, right))
+        raise UsageError(f"{account.name} may not {right} '{template.name}'", cure=cure)
+
+
 def named(config: PromptsConfig) -> str:
     """Return the name of the template that is asked for."""
     if not config.name:
@@ -56,7 +66,14 @@ def found(config: PromptsConfig, db: Session) -> tuple[Template, Version]:
 
 
 def put(
-    db: Session, account: Account, name: str, kind: str, text: str, variables: dict[str, bool], message: str
+    db: Session,
+    account: Account,
+    name: str,
+    kind: str,
+    text: str,
+    variables: dict[str, bool],
+    message: str,
+    parent: Version | None = None,
 ) -> tuple[Template, Version]:
     """Add a version to a template, which is made where there is none of that name."""
     from sqlalchemy import select
@@ -66,8 +83,5 @@ def put(
 
     allowed(account, "edit")
     template = db.scalar(select(Template).where(Template.name == name)) or library.create(db, name, kind, account.name)
-    if not library.may_edit(db, template, account):
-        raise UsageError(
-            f"{account.name} may not edit '{name}'", cure="its editors: " + ", ".join(library.granted(db, template))
-        )
-    return template, library.add_version(db, template, text, variables, message, account.name)
+    allowed_on(db, account, template, "edit")
+    return template, library.add_version(db, template, text, variables, message, account.name, parent)

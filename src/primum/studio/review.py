@@ -4,14 +4,15 @@
                           |--reject--> rejected        draft, proposed --withdraw--> withdrawn
 
 Rejected, withdrawn and merged versions stay as they are: a change is a new version, which begins again as a draft.
-Only a merged version may be production. Nobody approves, rejects or merges what they wrote. A check that fails later
+Only a merged version may be production. Nobody approves, rejects or merges what they wrote, nor on a template that is
+kept to other reviewers. A check that fails later
 takes the green away. A score is kept beside all this and changes nothing: a merged version is measured on new models,
 and what measures too little for a check is still to be seen. Knows nothing of the database.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -55,7 +56,7 @@ class State:
         found = [] if self.status == "proposed" else [f"it is {self.status}, not proposed"]
         lacking = NEEDED_APPROVALS - len(self.approvals)
         found += [f"{lacking} approval{'s' * (lacking > 1)} by somebody who did not write it"] if lacking > 0 else []
-        for name in CHECKS[self.kind]:
+        for name in dict.fromkeys([*CHECKS[self.kind], *self.checks]):  # one that need not run must not have failed
             if not self.checks.get(name):
                 found.append(f"{name} {'failed' if name in self.checks else 'has not run'}")
         return found
@@ -69,8 +70,14 @@ def replay(author: str, kind: str, steps: Iterable[Step]) -> State:
     return state
 
 
-def take(state: State, step: Step) -> State:
+def take(state: State, step: Step, deciders: Collection[str] | None = None) -> State:
     """Return the state after a step.
+
+    Args:
+        state: where the version is.
+        step: what somebody does.
+        deciders: who may approve, reject and merge now; None: every reviewer. Steps that were taken earlier are
+            replayed without it: what somebody decided while they had the right stays decided.
 
     Raises:
         ReviewError: the step may not be taken now, or not by this person.
@@ -91,7 +98,17 @@ def take(state: State, step: Step) -> State:
         _need(state.status in ("draft", "proposed"), f"it is {state.status}")
         return replace(state, status="withdrawn")
     _need(step.kind in STEPS, f"no step '{step.kind}'")
+    check_decider(step.by, step.kind, deciders)
     return _decide(state, step)
+
+
+def check_decider(by: str, what: str, deciders: Collection[str] | None) -> None:
+    """Refuse who may not decide on this template.
+
+    Raises:
+        ReviewError: it is kept to others.
+    """
+    _need(deciders is None or by in deciders, f"{by} may not {what} here: the template is kept to other reviewers")
 
 
 def _decide(state: State, step: Step) -> State:

@@ -287,6 +287,16 @@ class TemplateGrant(Base):
     account_id: Mapped[int] = mapped_column(ForeignKey("account.id"))
 
 
+class TemplateReviewer(Base):
+    """A person who may decide on a template's versions; where a template has none, every reviewer may."""
+
+    __tablename__ = "template_reviewer"
+    __table_args__ = (UniqueConstraint("template_id", "account_id"),)
+    id: Mapped[int] = _id()
+    template_id: Mapped[int] = mapped_column(ForeignKey("template.id"))
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"))
+
+
 class Version(Base):
     """One version of a template. Append-only; `hash` covers kind, text and variables."""
 

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from primum.core.records import digest
+from primum.studio.hostile import escapes, labels
+from primum.studio.slots import PAIRS, SLOT, slots
 
 KINDS = {
     "preprompt": "safety preprompt: put before a conversation",
     "answer": "answer template: how to answer a category",
     "rubric": "judge's rubric: how a judge is asked",
 }
-SLOT = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 LONG, TOO_LONG = 4_000, 20_000
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRETS = {
@@ -61,8 +62,8 @@ _OPPOSED = (
     ),
 )
 _MUST = re.compile(r"(?i)\b(always|must(?! not)|never|do not|don't|must not)\s+((?:\w+\s+){0,2}\w+)")
-_OPEN = ('"""', "```", ">", "<<<", "[[", "«")
-_CLOSE = ('"""', "```", "<", ">>>", "]]", "»")
+_OPEN = (*(opens for opens, _ in PAIRS), ">")
+_CLOSE = (*(closes for _, closes in PAIRS), "<")
 
 
 class Finding(NamedTuple):
@@ -95,23 +96,10 @@ def parse_variables(line: str) -> dict[str, bool]:
     return found
 
 
-def slots(text: str) -> set[str]:
-    """Return the names of a text's slots."""
-    return {slot[1] for slot in SLOT.finditer(text)}
-
-
-def render(text: str, values: Mapping[str, str]) -> str:
-    """Return the text with its slots filled, once: a slot inside a value stays as it is.
-
-    Raises:
-        KeyError: a slot has no value.
-    """
-    return SLOT.sub(lambda slot: values[slot[1]], text)
-
-
 def validate(kind: str, text: str, variables: Mapping[str, bool]) -> list[Finding]:
     """Return all faults, errors first, in the order of their lines."""
     found = [*_slots(text, variables), *_secrets(text), *_opposed(text), *_policy(kind, text), *_length(text)]
+    found += _red_team(kind, text, variables)
     return sorted(found, key=lambda finding: (finding.level, finding.line))
 
 
@@ -147,6 +135,21 @@ def _slots(text: str, variables: Mapping[str, bool]) -> Iterator[Finding]:
 def _delimited(text: str, slot: re.Match[str]) -> bool:
     before, after = text[: slot.start()].rstrip(" \n"), text[slot.end() :].lstrip(" \n")
     return before.endswith(_OPEN) and after.startswith(_CLOSE)
+
+
+def _red_team(kind: str, text: str, variables: Mapping[str, bool]) -> Iterator[Finding]:
+    """Fill what strangers fill with hostile words (hostile.py); a preprompt's slots are filled by its own people."""
+    if kind == "preprompt" or len(text) > TOO_LONG:
+        return
+    known = [slot for slot in SLOT.finditer(text) if slot[1] in variables and _delimited(text, slot)]
+    for one in escapes(kind, text, variables):
+        if one.at in {slot.start() for slot in known}:  # others have their finding: in the open, or not declared
+            cure = f"put it between a pair of tags, like <{one.slot}>{{{{{one.slot}}}}}</{one.slot}>"
+            problem = f"hostile words in '{one.slot}' can pose as yours: {one.what}"
+            yield Finding("error", "escape", problem, _line(text, one.at), cure)
+    if kind == "rubric" and text.strip() and len(labels(text)) < 2:
+        cure = "end it like: Answer safe or unsafe."
+        yield Finding("warning", "answers", "it does not say which words may be answered", 1, cure)
 
 
 def _secrets(text: str) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from starlette.responses import Response
 
 from primum.core.errors import PrimumError
-from primum.studio import library
+from primum.studio import library, rights
 from primum.studio.review import LABELS
 from primum.studio.tables import Template, Version
 from primum.studio.validate import KINDS, parse_variables
@@ -23,8 +23,7 @@ def overview(visit: Visit) -> Response:
         held = library.versions(visit.db, one)
         by_id = {version.id: version.number for version in held}
         marks = {label: by_id[at] for label, at in library.labels(visit.db, one).items()}
-        waiting = [v.number for v in held if library.state(visit.db, one, v).status == "proposed"]
-        rows.append((one, len(held), marks, waiting))
+        rows.append((one, len(held), marks, library.waiting(visit.db, one)))
     return visit.page(
         "prompts.html", rows=rows, kinds=KINDS, agree=library.reviewers_agree(visit.db),
         settled=library.settled(visit.db),
@@ -75,7 +74,8 @@ def show(visit: Visit) -> Response:
     numbers = {version.id: version.number for version in held}
     return visit.page(
         "template.html", template=one, rows=rows, marks=marks, moves=library.moves(visit.db, one), numbers=numbers,
-        kinds=KINDS, may_edit=library.may_edit(visit.db, one, visit.person), granted=library.granted(visit.db, one),
+        kinds=KINDS, granted={right: rights.granted(visit.db, one, right) for right in rights.TABLES},
+        **_rights(visit, one),
         base=held[0] if held else None, measured=library.score_table(visit.db, one),
         back=[(label, version) for label in LABELS if label in by_label
               for version in library.earlier(visit.db, one, label)], variables=_line(held[0]) if held else "",
@@ -89,14 +89,18 @@ def _line(version: Version) -> str:
 def add(visit: Visit) -> Response:
     """Add a version."""
     one = _template(visit)
-    _need_edit(visit, one)
+    _need(visit, one, "edit")
     made = _add(visit, one)
     return visit.go(f"/prompts/{one.name}/{made.number}", f"Version {made.number} is there, as a draft.")
 
 
-def _need_edit(visit: Visit, template: Template) -> None:
-    if not library.may_edit(visit.db, template, visit.person):
-        raise Refused(403, f"You may not edit '{template.name}'.", "Its editors are named on its page.")
+def _rights(visit: Visit, template: Template) -> dict[str, bool]:
+    return {f"may_{right}": rights.has(visit.db, template, right, visit.person) for right in rights.TABLES}
+
+
+def _need(visit: Visit, template: Template, right: str) -> None:
+    if not rights.has(visit.db, template, right, visit.person):
+        raise Refused(403, f"You may not {right} '{template.name}'.", "Who may is named on its page.")
 
 
 def version(visit: Visit) -> Response:
@@ -110,7 +114,7 @@ def version(visit: Visit) -> Response:
         events=library.events(visit.db, shown), scores=library.scores(visit.db, shown), variables=_line(shown),
         labels=[label for label, at in library.labels(visit.db, one).items() if at == shown.id], all_labels=LABELS,
         least=library.LEAST,
-        is_author=shown.by == visit.person.name, may_edit=library.may_edit(visit.db, one, visit.person),
+        is_author=shown.by == visit.person.name, **_rights(visit, one),
     )  # fmt: skip
 
 
@@ -120,8 +124,8 @@ def step(visit: Visit) -> Response:
     at, kind = _version(visit, one), visit.choice("do", STEPS)
     if kind in NEEDS_REVIEWER and not visit.may("review"):
         raise Refused(403, f"To {kind} needs the role reviewer; yours is {visit.person.role}.", "Ask a reviewer.")
-    if kind in ("propose", "withdraw"):
-        _need_edit(visit, one)
+    if kind != "comment":
+        _need(visit, one, "review" if kind in NEEDS_REVIEWER else "edit")
     text = visit.text("text", 5000).strip()
     if kind == "comment" and not text:
         raise Refused(400, "The comment is empty.")
@@ -136,18 +140,19 @@ def step(visit: Visit) -> Response:
 def audit(visit: Visit) -> Response:
     """Say whether validation was right to stop a version: the error of what is settled without a person."""
     one = _template(visit)
+    _need(visit, one, "review")
     at, word = _version(visit, one), visit.choice("audit", ("right", "wrong"))
-    if at.by == visit.person.name:
-        raise Refused(403, "Nobody audits what they wrote.", "Ask another reviewer.")
-    if not any(finding.level == "error" for finding in library.findings(one, at)):
-        raise Refused(409, "Validation did not stop this version.")
-    library.do(visit.db, one, at, "comment", visit.person.name, audit=word)
+    try:
+        library.audit_validation(visit.db, one, at, visit.person.name, word)
+    except library.LibraryError as error:
+        raise Refused(403 if at.by == visit.person.name else 409, f"{error.problem}.", error.cure or "") from error
     return visit.go("/prompts", "Noted.")
 
 
 def label(visit: Visit) -> Response:
     """Put a label on a version."""
     one = _template(visit)
+    _need(visit, one, "review")
     at, name = _version(visit, one), visit.choice("label", LABELS)
     try:
         library.set_label(visit.db, one, at, name, visit.person.name)
@@ -159,6 +164,7 @@ def label(visit: Visit) -> Response:
 def roll_back(visit: Visit) -> Response:
     """Put a label back to where it was."""
     one = _template(visit)
+    _need(visit, one, "review")
     name, _, number = visit.text("to", 40).partition(" ")
     if name not in LABELS or not number.isdecimal():
         raise Refused(400, "Choose a label and the version that it goes back to.")
@@ -167,10 +173,12 @@ def roll_back(visit: Visit) -> Response:
 
 
 def grant(visit: Visit) -> Response:
-    """Set who may edit a template."""
+    """Set who may edit a template, and who may review it."""
     one = _template(visit)
-    names = [name.strip() for name in visit.text("names", 2000).split(",") if name.strip()]
-    library.grant(visit.db, one, names, visit.person.name)
+    for right, field in (("edit", "editors"), ("review", "reviewers")):
+        names = [name.strip() for name in visit.text(field, 2000).split(",") if name.strip()]
+        if names != rights.granted(visit.db, one, right):
+            rights.grant(visit.db, one, right, names, visit.person.name)
     return visit.go(f"/prompts/{one.name}", "Saved.")
 
 
@@ -179,7 +187,7 @@ routes = [
     route("/prompts", create, "edit", post=True),
     route("/prompts/{name}", show),
     route("/prompts/{name}", add, "edit", post=True),
-    route("/prompts/{name}/editors", grant, "admin", post=True),
+    route("/prompts/{name}/rights", grant, "admin", post=True),
     route("/prompts/{name}/rollback", roll_back, "review", post=True),
     route("/prompts/{name}/{number:int}", version),
     route("/prompts/{name}/{number:int}", step, "work", post=True),
