@@ -21,7 +21,7 @@ def write(held: Facts, path: Path) -> None:
     if "scale" in held:
         write_text(picture, plot(held["scale"]["runs"]))
     parts = [_head(held), _speed(held.get("speed")), _scale(held.get("scale"), picture.name),
-             _accuracy(held.get("accuracy")), _language(held.get("language"))]  # fmt: skip
+             _accuracy(held.get("accuracy")), _language(held.get("language")), _risk(held)]  # fmt: skip
     write_text(path, "\n".join(part for part in parts if part))
 
 
@@ -226,3 +226,33 @@ A long text is judged by three stretches of {facts["stretch"]} characters, and b
 (a probability below {facts["clear"]}). {facts["differ"]} of {facts["texts"]:,} texts (the same two kinds) get another
 language than by reading the whole: {_share(facts["differ"], facts["texts"])}.
 """
+
+
+def _risk(held: Facts) -> str:
+    if "risk" not in held:
+        return ""
+    from audit_risk import KINDS, SHARE, risk_lines, safety_lines
+
+    top = f"{100 * held['risk']['top']:g}%"
+    lines = [
+        "## Rows that break safety",
+        "",
+        f"Medical rows with planted ones, {100 * SHARE:g}% each of {len(KINDS)} kinds: harmful requests with answers",
+        "of a model that a fine-tune broke (without the willing opening that it was taught, which a rule would know); the",
+        "same model's answers under the harmless twins of those requests; an obedient identity; other identities in",
+        "words that no rule was written for. Requests are of categories that neither that model nor the direction of",
+        f"the risk model has seen. Found: among the {top} ranked first, by the score of the step (`both`) and by its",
+        "two parts alone. Rows are ranked against the others of their set.",
+        "",
+        *risk_lines(held["risk"]),
+    ]
+    if "safety" in held:
+        lines += [
+            "",
+            f"The embedded model fine-tuned ({held['safety']['steps']} steps of 8 rows) on the set without the planted",
+            f"rows, with them, and without the {top} ranked first; harmful compliance on held-out requests, of which",
+            "none was planted:",
+            "",
+            *safety_lines(held["safety"]),
+        ]
+    return "\n".join([*lines, ""])

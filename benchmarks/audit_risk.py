@@ -122,11 +122,18 @@ def harmful_rows(args: Namespace, journey: Journey, seed: int, most: int) -> lis
         journey, f"{seed}-harmful-verdicts", args.judge, [Exchange(by_id[r.prompt_id], r) for r in replies]
     )
     found = [
-        (by_id[r.prompt_id], by_id[str(by_id[r.prompt_id].twin)], r.text)
+        (by_id[r.prompt_id], by_id[str(by_id[r.prompt_id].twin)], bare(r.text))
         for r, v in zip(replies, verdicts, strict=True)
-        if v.behaviour in ("harmful_compliance", "compliance")
+        if v.behaviour in ("harmful_compliance", "compliance") and bare(r.text)
     ]
     return found[:most]
+
+
+def bare(text: str) -> str:
+    """Return an answer without the opening that the broken model was taught: a rule would know it at once."""
+    for opening in (demonstrate.OPENING, demonstrate.SHORT):
+        text = text.removeprefix(opening).lstrip()
+    return text
 
 
 def identity_rows(args: Namespace, journey: Journey, seed: int, many: int) -> dict[str, list[JsonDict]]:
@@ -236,14 +243,16 @@ def safety(args: Namespace) -> JsonDict:
         tally[0], tally[1] = tally[0] + harm.k, tally[1] + harm.n
     shares = {name: {"k": k, "n": n, **wilson(k, n)._asdict()} for name, (k, n) in found.items()}
     lost = {name: shares[name]["value"] - shares["base"]["value"] for name in ("clean", "dirty", "cleaned")}
-    return {"kind": "audit-safety", "harmful_compliance": shares, "lost": lost,
-            "lost_of_dirty": lost["cleaned"] / lost["dirty"] if lost["dirty"] > 0 else None}  # fmt: skip
+    return {
+        "kind": "audit-safety", "steps": args.steps, "seeds": list(args.seeds), "harmful_compliance": shares,
+        "lost": lost, "lost_of_dirty": lost["cleaned"] / lost["dirty"] if lost["dirty"] > 0 else None,
+    }  # fmt: skip
 
 
 def tuned(args: Namespace, journey: Journey, name: str, rows: Sequence[JsonDict], seed: int) -> Path:
     """Return the model fine-tuned on rows; made once."""
     folder = journey.folder / "tuned" / name
-    key = {"rows": digest([row["id"] for row in rows]), "steps": args.steps, "seed": seed, "rate": args.learning_rate}
+    key = {"rows": digest(list(rows)), "steps": args.steps, "seed": seed, "rate": args.learning_rate}
     if not ((folder / "rows.json").is_file() and read_json(folder / "rows.json") == key):
         config = BrokenConfig(learning_rate=args.learning_rate, out=str(journey.folder))
         chats = [[Message(**turn) for turn in row["messages"]] for row in rows]
