@@ -80,7 +80,7 @@ def policy() -> Policy:
         cure = "name the project's policy file, or unset the variable"
         raise UsageError("no such file", where=f"{VARIABLE}={path}", cure=cure)
     path = path or next((one for one in _project[-1:] if one.is_file()), None)
-    return read(path) if path else _shipped()
+    return read(path) if path else shipped_policy()
 
 
 def named() -> Path | None:
@@ -133,7 +133,8 @@ def shipped() -> str:
 
 
 @cache
-def _shipped() -> Policy:
+def shipped_policy() -> Policy:
+    """Return the policy that ships with primum."""
     return _made(yaml.safe_load(shipped()))
 
 

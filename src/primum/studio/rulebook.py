@@ -32,7 +32,7 @@ def in_force(path: Path) -> Policy:
     Raises:
         BadInputError: the file does not hold together.
     """
-    return taxonomy.read(path) if path.is_file() else taxonomy.parse(shipped())
+    return taxonomy.read(path) if path.is_file() else taxonomy.shipped_policy()
 
 
 class State(NamedTuple):
