@@ -83,7 +83,7 @@ def test_greedy_replies_of_the_embedded_model_are_those_of_one_machine(cluster: 
 def test_workers_share_the_work(cluster: Any) -> None:
     """Each is given as much as it may hold before any is given more."""
     engine = ClusterEngine("canned", Opening("canned:100", batch_size=4), Workers(count=3, patience=300))
-    engine._await(3)
+    engine.wait_for(3)
     answered: Counter[int] = Counter()
     received = engine._received
 
