@@ -92,6 +92,7 @@ def raw(count: int) -> float:
 
 def ray(count: int, args: argparse.Namespace) -> float:
     """Return tokens a second of the runner over a cluster, everything that `primum sample` writes included."""
+    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 otherwise, and the raw processes are not nice either
     engine = ClusterEngine(engine_id(args), opening(args), Workers(count=count))
     with tempfile.TemporaryDirectory() as folder, closing(engine):
         engine.wait_for(count)
