@@ -5,7 +5,12 @@
 
 The embedded model (SmolLM2-135M), 256 prompts, 128 new tokens, greedy. In every repeat each way is timed once, in turn,
 so that a machine that slows down slows all of them; what is printed is the median over repeats. Opening a model and a
-first small batch are not timed. Tokens are those of the replies, which may end before 128.
+first small batch are not timed. Tokens are those of the replies, which may end before 128. Each round asks other
+prompts (those of the first, numbered), so that nothing is found in a cache that an earlier round has filled.
+
+Primum's engine and the bare pipeline under it are timed twice a repeat, first and last in turn (A B ... B A): what
+slows the machine for a while then slows both. The bare pipeline is given token ids that were made beforehand and gives
+token ids; primum's time holds the template, cutting into tokens, and the text of the replies.
 
     one at a time      `generate` on one prompt after the other in bf16, as the source recipe does (on --few prompts)
     transformers       primum's engine over transformers, in the number format that is fastest here
@@ -14,6 +19,7 @@ first small batch are not timed. Tokens are those of the replies, which may end 
     openvino raw Q4_1  the file that carries the embedded model there, which OpenVINO reads inexactly (docs/engines.md)
     openvino trained   a checkpoint of ours (other weights, safetensors), written as GGUF in Q8_0 and in Q4_0
     8 samples          8 replies of 16 tokens to each of 12 prompts of 400 tokens: the prompt computed once, or 8 times
+                       (over OpenVINO: 96 different prompts in their place)
 """
 
 from __future__ import annotations
@@ -31,11 +37,14 @@ from pathlib import Path
 from typing import Any
 
 from primum.core.catalogue import member, names
-from primum.core.records import JsonDict, Messages, user
+from primum.core.records import JsonDict, Message, Messages, user
 from primum.models.sampling import Engine, Generated, Opening, Sampling
 
-Way = Callable[[], int]
+Draw = Callable[[], int]
 """Draws all replies and returns how many new tokens they have."""
+Way = Callable[[int], Draw]
+"""Makes ready what a round asks, untimed."""
+PAIR = ("openvino", "openvino raw")
 
 LONG = 400
 """Tokens of the prompt that several samples share."""
@@ -51,6 +60,11 @@ def conversations(count: int) -> list[Messages]:
     return found[:: len(found) // count][:count]
 
 
+def of_round(asked: Sequence[Messages], number: int) -> list[Messages]:
+    """Return prompts of about the same length that no earlier round asked."""
+    return [(*m[:-1], Message("user", f"{number}. {m[-1].content}")) if number else m for m in asked]
+
+
 def tokens(replies: Sequence[Generated]) -> int:
     failed = [reply.error for reply in replies if reply.finish == "error"]
     if failed:
@@ -60,7 +74,12 @@ def tokens(replies: Sequence[Generated]) -> int:
 
 def batched(engine: Engine, asked: Sequence[Messages], sampling: Sampling) -> Way:
     engine(asked[:4], Sampling(0.0, 4), 0)
-    return lambda: tokens(engine(asked, sampling, 0))
+
+    def ready(number: int) -> Draw:
+        batch = of_round(asked, number)
+        return lambda: tokens(engine(batch, sampling, 0))
+
+    return ready
 
 
 def one_at_a_time(asked: Sequence[Messages], new: int) -> Way:
@@ -82,7 +101,12 @@ def one_at_a_time(asked: Sequence[Messages], new: int) -> Way:
         return out.shape[1] - ids.shape[1]
 
     draw(asked[0], 4)
-    return lambda: sum(draw(messages, new) for messages in asked)
+
+    def ready(number: int) -> Draw:
+        batch = of_round(asked, number)
+        return lambda: sum(draw(messages, new) for messages in batch)
+
+    return ready
 
 
 def raw_openvino(file: Path, engine: Any, asked: Sequence[Messages], sampling: Sampling) -> Way:
@@ -98,12 +122,20 @@ def raw_openvino(file: Path, engine: Any, asked: Sequence[Messages], sampling: S
     scheduler.max_num_batched_tokens = max(512, engine.batch_size)
     scheduler.enable_prefix_caching = True
     pipe = genai.ContinuousBatchingPipeline(str(file), scheduler, "CPU", {})
-    rows = [openvino.Tensor(np.array([row], dtype=np.int64)) for row in encode(asked, engine.tokenizer)]
     settings = genai.GenerationConfig()
-    settings.max_new_tokens, settings.stop_token_ids = sampling.max_new_tokens, engine.stops
+    settings.max_new_tokens, settings.stop_token_ids = sampling.max_new_tokens, set(engine.ends.stops)
     settings.do_sample = False
-    pipe.generate(rows[:4], [settings] * 4)
-    return lambda: sum(len(found.m_generation_ids[0]) for found in pipe.generate(rows, [settings] * len(rows)))
+
+    def ready(number: int) -> Draw:
+        rows = encode(of_round(asked, number), engine.tokenizer)
+        given = [openvino.Tensor(np.array([row], dtype=np.int64)) for row in rows]
+        return lambda: sum(len(found.m_generation_ids[0]) for found in pipe.generate(given, [settings] * len(given)))
+
+    first = genai.GenerationConfig()
+    first.max_new_tokens = 4
+    row = openvino.Tensor(np.array(encode(asked[:1], engine.tokenizer), dtype=np.int64))
+    pipe.generate([row] * 4, [first] * 4)
+    return ready
 
 
 def trained(folder: Path) -> Path:
@@ -122,7 +154,13 @@ def trained(folder: Path) -> Path:
     return folder
 
 
-def samples(new: int = 16, prompts: int = 12, times: int = 8) -> tuple[Way, Way]:
+def long_prompts(count: int) -> list[str]:
+    """Return different texts of about LONG tokens with the template around them."""
+    words = ("the", "safety", "of", "a", "language", "model", "is", "measured", "before", "it", "is", "trained")
+    return [" ".join(words[(i + k) % len(words)] for k in range(LONG - 45)) for i in range(count)]
+
+
+def samples(new: int = 16, prompts: int = 12, times: int = 8) -> tuple[Draw, Draw]:
     """Return (prompt computed once, prompt computed for every sample), both by transformers in the same format."""
     import torch
 
@@ -131,23 +169,7 @@ def samples(new: int = 16, prompts: int = 12, times: int = 8) -> tuple[Way, Way]
 
     hf: Any = member("engines", "hf")
     model = load("embedded")
-    words = [
-        "the",
-        "safety",
-        "of",
-        "a",
-        "language",
-        "model",
-        "is",
-        "measured",
-        "before",
-        "and",
-        "after",
-        "it",
-        "is",
-        "trained",
-    ]
-    asked = [(user(" ".join(words[(i + k) % len(words)] for k in range(LONG - 45))),) for i in range(prompts)]
+    asked = [(user(text),) for text in long_prompts(prompts)]
     ids = torch.tensor([row[:LONG] for row in encode(asked, model.tokenizer)])
     settings = {"do_sample": True, "temperature": 1.0, "top_k": 0, "pad_token_id": model.tokenizer.pad_token_id}
     settings |= {"max_new_tokens": new, "min_new_tokens": new}
@@ -166,6 +188,23 @@ def samples(new: int = 16, prompts: int = 12, times: int = 8) -> tuple[Way, Way]
     once()
     each()
     return once, each
+
+
+def openvino_samples(new: int = 16, prompts: int = 12, times: int = 8) -> dict[str, Way]:
+    """The same through primum's engine over OpenVINO: samples of one prompt, and as many different prompts."""
+    opened = member("engines", "openvino").open_engine(Opening(batch_size=prompts * times))
+    asked = [(user(text),) for text in long_prompts(prompts)]
+    sampling = Sampling(1.0, new)
+
+    def ready(number: int, numbers: int) -> Draw:
+        batch = [of_round(asked, 1 + number * times + k % numbers) for k in range(times)]
+        return lambda: tokens(opened([messages for part in zip(*batch, strict=True) for messages in part], sampling, 0))
+
+    ready(10_000, 1)()
+    return {
+        "8 samples by openvino, prompt once": lambda number: ready(2 * number, 1),
+        "8 samples by openvino, prompt 8 times": lambda number: ready(2 * number + 1, times),
+    }
 
 
 def by_openvino(asked: Sequence[Messages], sampling: Sampling, batch: int, folder: Path) -> dict[str, Way]:
@@ -195,15 +234,31 @@ def ways(args: argparse.Namespace, folder: Path) -> tuple[dict[str, Way], dict[s
     if "openvino" not in missing:
         found |= by_openvino(asked, sampling, batch, folder)
     if not args.no_samples:
-        found["8 samples, prompt once"], found["8 samples, prompt 8 times"] = samples()
+        once, each = samples()
+        found |= {"8 samples, prompt once": lambda _: once, "8 samples, prompt 8 times": lambda _: each}
+        if "openvino" not in missing:
+            found |= openvino_samples()
     return found, missing
 
 
-def timed(way: Way) -> float:
-    """Return new tokens a second."""
+def timed(draw: Draw) -> tuple[int, float]:
+    """Return new tokens and seconds."""
     start = time.perf_counter()
-    count = way()
-    return count / (time.perf_counter() - start)
+    return draw(), time.perf_counter() - start
+
+
+def repeat_all(found: dict[str, Way], repeat: int) -> dict[str, float]:
+    """Time every way once, those of PAIR once more in the other order; return new tokens a second."""
+    order = [*found, *(name for name in reversed(PAIR) if name in found)]
+    taken: dict[str, list[tuple[int, float]]] = {name: [] for name in found}
+    for name in order:
+        taken[name].append(timed(found[name](2 * repeat + len(taken[name]))))
+        print(f"{repeat + 1}  {name:<38}{rate(taken[name][-1:]):>9,.1f} tokens/s", file=sys.stderr)
+    return {name: rate(times) for name, times in taken.items()}
+
+
+def rate(taken: Sequence[tuple[int, float]]) -> float:
+    return sum(count for count, _ in taken) / sum(seconds for _, seconds in taken)
 
 
 def result(rates: dict[str, list[float]], missing: dict[str, str], args: argparse.Namespace) -> JsonDict:
@@ -212,7 +267,10 @@ def result(rates: dict[str, list[float]], missing: dict[str, str], args: argpars
     best = max(("transformers", "openvino"), key=lambda name: middle.get(name, 0.0))
 
     def ratio(above: str, below: str) -> float | None:
-        return round(middle[above] / middle[below], 3) if above in middle and below in middle else None
+        """Return the median of the repeats' ratios: both sides of each were timed near each other."""
+        if above not in rates or below not in rates:
+            return None
+        return round(statistics.median(a / b for a, b in zip(rates[above], rates[below], strict=True)), 3)
 
     return {
         "ratio_one_at_a_time": ratio(best, "one at a time"),
@@ -220,6 +278,9 @@ def result(rates: dict[str, list[float]], missing: dict[str, str], args: argpars
         "ratio_raw_engine": ratio("openvino", "openvino raw"),
         "ratio_trained_checkpoint": ratio("openvino trained Q8_0", "openvino"),
         "ratio_shared_prompt": ratio("8 samples, prompt once", "8 samples, prompt 8 times"),
+        "ratio_shared_prompt_openvino": ratio(
+            "8 samples by openvino, prompt once", "8 samples by openvino, prompt 8 times"
+        ),
         "tokens_per_second": {name: round(value, 1) for name, value in middle.items()},
         "spread": {name: [round(min(v), 1), round(max(v), 1)] for name, v in rates.items()},
         "best_engine": best,
@@ -266,9 +327,8 @@ def main() -> None:
         found, missing = ways(args, Path(folder))
         rates: dict[str, list[float]] = {name: [] for name in found}
         for repeat in range(args.repeats):
-            for name, way in found.items():
-                rates[name].append(timed(way))
-                print(f"{repeat + 1}/{args.repeats}  {name:<28}{rates[name][-1]:>9,.1f} tokens/s", file=sys.stderr)
+            for name, value in repeat_all(found, repeat).items():
+                rates[name].append(value)
     document = result(rates, missing, args)
     print(json.dumps(document) if args.json else json.dumps(document, indent=2))
 

@@ -58,9 +58,13 @@ class Handler(BaseHTTPRequestHandler):
         return {"choices": [{"text": "", "logprobs": {"token_logprobs": logps}, "finish_reason": "length"}]}
 
     def reply(self, body, ids):
-        new = (ids[:3] if body["model"] != NAMES[0] else ids[:-4:-1]) + body["stop_token_ids"][:1]
+        new = (ids[:3] if body["model"] != NAMES[0] else ids[:-4:-1]) + body.get("stop_token_ids", [1])[:1]
         cut = new[: body["max_tokens"]]
-        choice = {"text": "?", "token_ids": cut, "finish_reason": "stop" if cut == new else "length"}
+        choice = {
+            "text": " ".join(["?", *map(str, cut)]),
+            "token_ids": cut,
+            "finish_reason": "stop" if cut == new else "length",
+        }
         return {"choices": [choice], "usage": {"prompt_tokens": len(ids), "completion_tokens": len(cut)}}
 
 

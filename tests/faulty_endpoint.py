@@ -97,6 +97,23 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(STALL)
         self.send(200, json.dumps(answer(body)).encode())
 
+    def do_slow_headers(self, body: Any) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-More: ")
+        self.close_connection = True
+        while True:
+            self.wfile.write(b"x")
+            time.sleep(0.05)
+
+    def do_infinite(self, body: Any) -> None:
+        self.send(200, json.dumps({**answer(body), "usage": {"prompt_tokens": float("inf")}}).encode())
+
+    def do_odd_limits(self, body: Any) -> None:
+        limits = {"x_ratelimit_remaining_requests": "0", "x_ratelimit_reset_requests": "1.2.3s"}
+        self.send(429, b"{}", Retry_After="Mon, 01 Jan 0001 00:00:00 -0000", **limits)
+
+    def do_repeats_the_key(self, body: Any) -> None:
+        self.send(400, b"no such key: " + self.headers["Authorization"].encode())
+
     def do_too_long(self, body: Any) -> None:
         self.send(400, b'{"error": "the prompt is too long"}')
 
@@ -109,8 +126,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send(200, json.dumps(found).encode())
 
 
-FAULTS = ("full", "full_for_a_second", "broken", "reset", "truncated", "malformed", "no_completion", "page")
-SLOW_FAULTS = ("endless", "stall")
+FAULTS = ("full", "full_for_a_second", "broken", "reset", "truncated", "malformed", "no_completion", "page",
+          "infinite", "odd_limits")  # fmt: skip
+SLOW_FAULTS = ("endless", "stall", "slow_headers")
 
 
 def each_once(faults: Sequence[str]) -> Callable[[dict[str, Any]], str | None]:

@@ -12,8 +12,11 @@ import pytest
 from pydantic import Field
 
 from primum import __version__, cli
+from primum.core.catalogue import names
 from primum.core.config import Config, from_flags
 from primum.core.errors import StepFailedError
+from primum.models.opening import choose
+from primum.models.sampling import Opening
 from primum.report.example import example_facts
 from primum.report.write import write_report
 from primum.verbs.doctor import extra_requirements
@@ -229,6 +232,25 @@ def test_doctor_gives_every_missing_part_its_command(capsys):
     names = [check["name"] for check in document["checks"]]
     assert {"python", "torch", "device", "memory", "disk", "[hub]", "[parquet]", "[trl]", "public data"} <= set(names)
     assert all(check["ok"] or check["cure"] for check in document["checks"])
+
+
+def test_doctor_says_of_every_engine_whether_it_runs_and_which_one_auto_takes(capsys, monkeypatch):
+    monkeypatch.setenv("PRIMUM_VLLM", "/nowhere/vllm")
+    cli.main(["doctor", "--json"])
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    found = {name: checks[f"engine {name}"] for name in names("engines")}
+    assert not any(check["needed"] for check in found.values()) and found["hf"]["ok"]
+    assert (
+        not found["vllm"]["ok"]
+        and "no vllm command" in found["vllm"]["text"]
+        and "pip install" in found["vllm"]["cure"]
+    )
+    assert not found["http"]["ok"] and "--url" in found["http"]["cure"]
+    taken = [name for name, check in found.items() if check["text"] == "ready; --engine auto takes it"]
+    assert taken == [choose("auto", Opening()).engine]
+    assert cli.main(["doctor"]) in (0, 4)
+    lines = capsys.readouterr().out.splitlines()
+    assert any("engine vllm" in line and "no vllm command" in line for line in lines)
 
 
 def test_the_requirements_of_an_extra_are_read_from_the_metadata():

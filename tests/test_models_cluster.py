@@ -5,10 +5,14 @@ Not among the tests that run by default: `make check-ray`.
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ from primum.models.cluster import AHEAD, ClusterEngine, Workers
 from primum.models.engines.canned import CannedEngine
 from primum.models.runner import Asked, Plan, draw_all, replies
 from primum.models.sampling import Opening, Sampling
+from primum.models.spread import spread
 from ray_kit import three_nodes
 
 ray: Any = pytest.importorskip("ray")
@@ -80,10 +85,44 @@ def test_greedy_replies_of_the_embedded_model_are_those_of_one_machine(cluster: 
     assert len(texts[0]) == 12 and texts[0] == texts[1]
 
 
+def part_of_a_job(where: str, number: int) -> int:
+    """Take a while; say that it began."""
+    Path(where, f"{number}-{os.getpid()}-{time.monotonic_ns()}").touch()
+    time.sleep(0.3)
+    if number == 99:
+        raise UsageError("a part that cannot be", cure="none")
+    return number * number
+
+
+def test_parts_of_a_lost_worker_are_done_again_and_come_once_in_order(cluster: Any, tmp_path: Path) -> None:
+    workers, found = Workers(patience=300), list[int]()
+    job = partial(part_of_a_job, str(tmp_path))
+    for square in spread(workers, job, range(30)):
+        found.append(square)
+        if len(found) == 5:
+            cluster.remove_node(cluster.nodes.pop(), allow_graceful=False)
+    assert found == [i * i for i in range(30)]
+    assert len(list(tmp_path.iterdir())) > 30  # some began twice
+    with pytest.raises(UsageError, match="a part that cannot be"):
+        list(spread(workers, job, [1, 99, 2]))
+
+
+def test_verdicts_of_a_cluster_are_those_of_one_machine(cluster: Any, tmp_path: Path) -> None:
+    file = tmp_path / "replies.jsonl"
+    texts = ("I can't help with that.", "Boil it for eight minutes, then cool it.", "")
+    rows = [{"id": i, "prompt": f"Question {i}?", "reply": texts[i % 3]} for i in range(1300)]  # three shards
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for out, more in (("one", []), ("many", ["--on", "ray"])):
+        command = [sys.executable, "-m", "primum", "judge", str(file), "--out", str(tmp_path / out), *more]
+        subprocess.run(command, check=True, timeout=800)
+    one, many = ((tmp_path / out / "verdicts.jsonl").read_bytes() for out in ("one", "many"))
+    assert one == many and one.count(b"\n") == 1300
+
+
 def test_workers_share_the_work(cluster: Any) -> None:
     """Each is given as much as it may hold before any is given more."""
     engine = ClusterEngine("canned", Opening("canned:100", batch_size=4), Workers(count=3, patience=300))
-    engine._await(3)
+    engine.wait_for(3)
     answered: Counter[int] = Counter()
     received = engine._received
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ import pytest
 from faulty_endpoint import FAULTS, SLOW_FAULTS, each_once, endpoint
 from primum.core.errors import StepFailedError, UsageError
 from primum.core.records import Messages, system, user
+from primum.judging.ask import Endpoint as JudgesEndpoint
+from primum.judging.ask import chat
 from primum.models.endpoint import Endpoint, Gauge, PassingError, limit_wait, retry_after
 from primum.models.engines.http import HTTPEngine, open_engine, parsed
-from primum.models.likelihood import Continuation
+from primum.models.likelihood import Continuation, echoed_text
 from primum.models.runner import Asked, Plan, draw_all, replies
-from primum.models.sampling import Opening, Sampling
+from primum.models.sampling import Opening, Request, Sampling
 
 
 def engine(url: str, **more: Any) -> HTTPEngine:
@@ -46,7 +49,8 @@ def test_a_fault_that_stays_is_a_failed_reply_with_its_reason(fault: str) -> Non
     reasons = {
         "full": "status 429", "full_for_a_second": "status 429", "broken": "status 500", "reset": "connection broke",
         "truncated": "cut", "malformed": "no JSON", "no_completion": "no chat completion", "page": "text/html",
-        "endless": "no whole answer", "stall": "no whole answer",
+        "endless": "no whole answer", "stall": "no whole answer", "slow_headers": "no whole answer",
+        "infinite": "no chat completion", "odd_limits": "status 429",
     }  # fmt: skip
     assert bad.finish == "error" and bad.text == "" and reasons[fault] in bad.error.replace("IncompleteRead", "cut")
 
@@ -66,6 +70,58 @@ def test_a_wrong_key_ends_the_run_and_is_never_shown(monkeypatch: pytest.MonkeyP
             opened(asked(3), Sampling(0.0, 8), seed=1)
         assert server.seen[0][2]["Authorization"] == "Bearer sk-very-secret"
     assert "sk-very-secret" not in str(caught.value) + repr(opened)
+
+
+@pytest.mark.parametrize("client", ["sampling", "judging"])
+def test_a_key_is_sent_clean_or_not_at_all(client: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """http.client shows a header that it refuses, and with it the key."""
+
+    def ask(url: str) -> str:
+        if client == "judging":
+            return chat(JudgesEndpoint(url, "m", "MY_KEY", retries=0))(asked(1))[0].text
+        return open_engine(Opening("m", url=url, key_name="MY_KEY"))(asked(1), Sampling(0.0, 8), 1)[0].text
+
+    monkeypatch.setenv("MY_KEY", "sk-very-secret\n")  # as a file of a secret ends
+    with endpoint() as server:
+        assert ask(server.url) == "0 rebmun"
+        assert server.seen[0][2]["Authorization"] == "Bearer sk-very-secret"
+        for key in ("sk-very\nsecret", "sk-very\u2013secret"):
+            monkeypatch.setenv("MY_KEY", key)
+            with pytest.raises(UsageError, match=r"the key in \$MY_KEY") as caught:
+                ask(server.url)
+            assert "secret" not in str(caught.value) and len(server.seen) == 1
+        for url, says in (("http://me:pass@x/v1", "a name or a password"), ("http://x/v1?api=1", "ends in a query")):
+            with pytest.raises(UsageError, match=says) as caught:
+                ask(url)
+            assert "pass@" not in str(caught.value)
+
+
+def test_an_endpoint_that_repeats_the_key_is_not_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+    with endpoint(lambda _: "repeats_the_key") as server:
+        (got,) = open_engine(Opening("m", url=server.url))(asked(1), Sampling(0.0, 8), 1)
+    assert got.error == "status 400: no such key: Bearer (the key)"
+
+
+def test_a_run_that_is_left_lets_go_of_its_threads() -> None:
+    with endpoint(lambda body: None if body["messages"][-1]["content"] == "number 0" else "full") as server:
+        patient = engine(server.url, most=3, attempts=1000, first_wait=0.01)
+        stream = patient.stream((Request(i, m, i) for i, m in enumerate(asked(3))), Sampling(0.0, 8))
+        assert next(stream)[0] == 0
+        stream.close()
+        until = time.monotonic() + 60
+        while any(thread.name.startswith("endpoint") for thread in threading.enumerate()):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), -(10**400), "-1"])
+def test_log_probabilities_that_are_none_may_pass(odd: Any) -> None:
+    answer = {"choices": [{"logprobs": {"token_logprobs": [None, odd, -1.0], "text_offset": [0, 1, 2]}}]}
+    with pytest.raises(PassingError, match="are none"):
+        echoed_text(0)(answer)
+    with pytest.raises(PassingError, match="where its tokens lie"):
+        echoed_text(0)({"choices": [{"logprobs": {"token_logprobs": [None, -1.0], "text_offset": [0, "x"]}}]})
 
 
 def test_the_settings_are_sent() -> None:
@@ -113,6 +169,7 @@ def test_a_used_up_limit_is_waited_for() -> None:
     assert limit_wait(full) == 60.5
     assert limit_wait({**full, "x-ratelimit-remaining-tokens": "0"}) == 6 * 3600
     assert limit_wait({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "20ms"}) == 0.02
+    assert limit_wait({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "7.5"}) == 7.5
     assert limit_wait({"x-ratelimit-remaining-requests": "3", "x-ratelimit-reset-requests": "1s"}) is None
 
 

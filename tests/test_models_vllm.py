@@ -18,6 +18,8 @@ from transformers import PreTrainedTokenizerFast
 
 from primum.core.errors import StepFailedError, UsageError
 from primum.core.records import user
+from primum.models.ends import Ends
+from primum.models.engines.http import open_engine as http_engine
 from primum.models.engines.vllm import VLLMEngine, open_engine, served_name, why_not
 from primum.models.likelihood import Continuation
 from primum.models.opening import choose
@@ -127,6 +129,38 @@ def test_a_server_that_runs_already_is_used_and_left_running(
     assert other([(user("a b"),)], Sampling(0.0, 9), 0)[0].text == "answer b a"
     other.close()
     assert own([(user("a b"),)], Sampling(0.0, 9), 0)[0].text == "answer b a" and len(notes()) == 1
+
+
+def test_completions_of_any_endpoint_are_given_our_tokens(
+    model: Path, notes: Any, opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The http engine at an address that ends in /completions, with the tokenizer and the ends of MODEL."""
+    server = opened(Opening(str(model), batch_size=4))
+    (model / "config.json").write_text('{"model_type": "llama", "max_position_embeddings": 40}')
+    (model / "generation_config.json").write_text('{"eos_token_id": [1, 11]}')
+    monkeypatch.setenv("OPENAI_API_KEY", server.endpoint.key)
+    engine = http_engine(Opening(str(model), url=server.endpoint.url + "/completions"))
+    sent: list[Any] = []
+    post = engine.endpoint.post
+    monkeypatch.setattr(engine.endpoint, "post", lambda *given: (sent.append(json.loads(given[1])), post(*given))[1])
+    (got,) = engine([(user("a b"),)], Sampling(0.0, 2), 0)
+    assert (got.text, got.finish, got.prompt_tokens) == ("? 4 6", "length", 5)  # the fake's own words
+    assert (sent[0]["prompt"], sent[0]["stop"], sent[0]["model"]) == ([2, 3, 5, 6, 4], ["<end>", "g"], "primum")
+    text, turn = engine.likelihoods([Continuation("a b", " c d"), Continuation((user("a"),), "g")])
+    assert (text.logp, text.tokens, turn.logp) == (pytest.approx(-0.015), 2, pytest.approx(-0.011))
+    (long,) = engine([(user("a " * 60),)], Sampling(0.0, 9), 0)
+    assert long.prompt_tokens == 40 - 9
+    with pytest.raises(UsageError, match="no tokenizer for 'nowhere'"):
+        http_engine(Opening("nowhere", url=server.endpoint.url + "/completions"))
+
+
+def test_what_the_model_names_ends_a_reply_and_a_long_prompt_is_cut(model: Path, notes: Any, opened: Any) -> None:
+    (model / "config.json").write_text('{"model_type": "llama", "max_position_embeddings": 40, "eos_token_id": 1}')
+    assert opened(Opening(str(model))).ends == Ends(frozenset({1}), 40)
+    (model / "generation_config.json").write_text('{"eos_token_id": [1, 11]}')
+    engine = opened(Opening(str(model)))
+    assert engine.ends == Ends(frozenset({1, 11}), 40)
+    assert engine([(user("a " * 60),)], Sampling(0.0, 9), 0)[0].prompt_tokens == 40 - 9
 
 
 def test_a_server_that_cannot_start_says_why(model: Path, notes: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +159,30 @@ def test_a_rate_that_is_not_shown_to_be_low_is_undecided(tmp_path: Path):
 def test_a_service_is_not_opened_to_the_network_by_accident(capsys: pytest.CaptureFixture[str]):
     assert main(["judge-serve", "--host", "0.0.0.0", "--port", "0"]) == 2
     assert "--open-to-network" in capsys.readouterr().err
+
+
+def test_on_names_a_cluster_and_the_verdicts_are_those_of_one_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is handed to a worker can be sent to it, and shards that are there are not judged again."""
+    monkeypatch.setattr("primum.verbs.judge.SHARD", 2)
+    file = write(tmp_path / "r.jsonl", GOOD)
+    assert main(["judge", file, "--out", str(tmp_path / "none"), "--on", "spark"]) == 2
+    assert "--on ray" in capsys.readouterr().err
+    sent: list[Any] = []
+
+    def spread(workers: Any, job: Any, parts: Any) -> Iterator[Any]:
+        for part in parts:
+            sent.append(len(part))
+            yield pickle.loads(pickle.dumps(job))(pickle.loads(pickle.dumps(part)))
+
+    monkeypatch.setattr("primum.models.spread.spread", spread)
+    assert main(["judge", file, "--out", str(tmp_path / "one"), "--json"]) == 0
+    assert main(["judge", file, "--out", str(tmp_path / "many"), "--on", "ray", "--json"]) == 0
+    verdicts = [(tmp_path / out / "verdicts.jsonl").read_bytes() for out in ("one", "many")]
+    assert verdicts[0] == verdicts[1] and sent == [2, 2]
+    (tmp_path / "many" / "parts" / "embedded" / "shard-00001.jsonl").unlink()
+    assert main(["judge", file, "--out", str(tmp_path / "many"), "--on", "ray", "--json"]) == 0
+    assert sent == [2, 2, 2] and (tmp_path / "many" / "verdicts.jsonl").read_bytes() == verdicts[0]
+    assert main(["judge", file, "--out", str(tmp_path / "many"), "--json"]) == 0  # where it ran changes no verdict
+    assert sent == [2, 2, 2]

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import re
 import time
 import urllib.error
 import urllib.request
@@ -20,8 +18,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, cast
 
-from primum.core.errors import UsageError
 from primum.core.records import JsonDict, Messages, digest
+from primum.models.endpoint import address, key_of
 
 RETRY_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 MAX_ANSWER = 2_000_000
@@ -64,8 +62,8 @@ class Endpoint:
     pause: float = 0.5
 
     def __post_init__(self) -> None:
-        if not re.match(r"https?://", self.url):
-            raise UsageError(f"'{self.url}' is no http address", cure="like http://localhost:8000/v1")
+        address(self.url)
+        key_of(self.key_env)
 
 
 def chat(place: Endpoint) -> Ask:
@@ -167,7 +165,7 @@ def post(place: Endpoint, path: str, body: JsonDict) -> JsonDict | str:
 
 def _send(place: Endpoint, path: str, body: JsonDict) -> JsonDict:
     headers = {"Content-Type": "application/json"}
-    key = os.environ.get(place.key_env, "") if place.key_env else ""
+    key = key_of(place.key_env)
     if key:
         headers["Authorization"] = f"Bearer {key}"
     data = json.dumps(body).encode("utf-8", "replace")

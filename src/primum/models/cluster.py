@@ -180,7 +180,7 @@ class ClusterEngine:
         self._count = join(self.workers)
         for _ in range(self._count):
             self._start()
-        self._await(1)
+        self.wait_for(1)
 
     @property
     def model_name(self) -> str:
@@ -203,7 +203,7 @@ class ClusterEngine:
         """
         source, again = iter(requests), deque[Request]()
         while True:
-            self._await(1)
+            self.wait_for(1)
             self._hand_out(source, again, sampling)
             streams = {held.stream: held for held in self._ready if held.stream is not None}
             if not streams:
@@ -324,8 +324,8 @@ class ClusterEngine:
             return
         self._ready.append(held)
 
-    def _await(self, count: int) -> None:
-        """Wait until there are that many workers.
+    def wait_for(self, count: int) -> None:
+        """Wait until that many workers have loaded the model.
 
         Raises:
             StepFailedError: it takes too long.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import http.client
+import io
 import json
 import logging
 import os
@@ -18,11 +19,11 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
 import stamina
@@ -54,6 +55,10 @@ class BrokenError(PassingError):
 
 class RefusedError(Exception):
     """What will not pass for this conversation."""
+
+
+class _LeftError(Exception):
+    """Nobody waits for the answer any more."""
 
 
 class Ask(NamedTuple, Generic[T]):
@@ -117,6 +122,7 @@ class Endpoint:
                 for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                     yield under_way.pop(future), future.result()
         finally:
+            gauge.left = True
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _answer(self, path: str, ask: Ask[T], fail: Callable[[str], T], gauge: Gauge) -> T:
@@ -124,7 +130,7 @@ class Endpoint:
         data = json.dumps(ask.body).encode()
 
         def waits(error: Exception) -> bool | float:
-            if not isinstance(error, PassingError):
+            if not isinstance(error, PassingError) or gauge.left:
                 return False
             gauge.failed(error)
             return True if error.after is None else min(error.after, LONGEST_WAIT)
@@ -162,7 +168,7 @@ class Endpoint:
             raise
         if gauge:
             gauge.wait(limit_wait(headers))
-        _check_status(status, headers, data, path)
+        _check_status(status, headers, self._said(data), path)
         return _json(headers.get("Content-Type", ""), data)
 
     def tell(self, path: str, body: JsonDict) -> tuple[int, str]:
@@ -172,7 +178,7 @@ class Endpoint:
             PassingError: there was no whole answer.
         """
         status, _, data = self._exchange(path, json.dumps(body).encode())
-        return status, _said(data)
+        return status, self._said(data)
 
     def models(self) -> list[str]:
         """Return the names of the models that are served; none where the endpoint does not say."""
@@ -182,6 +188,11 @@ class Endpoint:
             return [str(model["id"]) for model in found or []]
         except (PassingError, KeyError, TypeError):
             return []
+
+    def _said(self, data: bytes) -> str:
+        """Return the beginning of what an endpoint says of an error; some repeat the key they were sent."""
+        text = data[:4096].decode("utf-8", "replace").replace("\n", " ")
+        return (text.replace(self.key, "(the key)") if self.key else text)[:200]
 
     def _exchange(self, path: str, body: bytes | None) -> tuple[int, Any, bytes]:
         """Send one request (GET where there is no body); return status, headers and the whole answer."""
@@ -194,9 +205,9 @@ class Endpoint:
             headers["Authorization"] = f"Bearer {self.key}"
         try:
             connection.request("GET" if body is None else "POST", parts.path, body, headers)
-            line = connection.sock  # getresponse() takes it away from a connection that will close
+            connection.sock = cast(Any, _Timed(connection.sock, deadline))
             with contextlib.closing(connection.getresponse()) as response:
-                return response.status, response.headers, _read(line, response, deadline)
+                return response.status, response.headers, _read(response)
         except TimeoutError as error:
             raise PassingError(f"no whole answer within {self.timeout:g} s", full=True) from error
         except ssl.SSLCertVerificationError as error:
@@ -211,20 +222,107 @@ def endpoint(opening: Opening) -> Endpoint:
     """Return the endpoint that an opening names; nothing is sent yet.
 
     Raises:
-        UsageError: no address, or not an http(s) one.
+        UsageError: no address, not an http(s) one, one that holds a password, or a key that cannot be sent.
     """
-    parts = urlsplit(opening.url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"no address of an endpoint: '{opening.url}'", cure="like --url http://localhost:8000/v1")
-    key = os.environ.get(opening.key_name, "")
-    return Endpoint(opening.url.rstrip("/"), key, opening.batch_size, opening.timeout)
+    return Endpoint(address(opening.url), key_of(opening.key_name), most=opening.batch_size, timeout=opening.timeout)
 
 
-def _read(line: socket.socket, response: http.client.HTTPResponse, deadline: float) -> bytes:
-    """Read a body by a deadline: a socket's own timeout starts anew with every byte."""
+def address(url: str) -> str:
+    """Return an endpoint's address without a slash at its end.
+
+    Raises:
+        UsageError: it is none; or it holds what is not written down (an address stands in a run's records).
+    """
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise UsageError("no address of an endpoint", cure="like --url http://localhost:8000/v1") from None
+    if parts.username is not None or parts.password is not None:
+        cure = "put the key into the environment, and name the variable with --key-name"
+        raise UsageError("the address holds a name or a password, which would be written down", cure=cure)
+    if parts.query or parts.fragment:
+        raise UsageError("the address ends in a query (?...), which requests cannot keep", cure="end it at /v1")
+    if not good:
+        raise UsageError(f"no address of an endpoint: '{url}'", cure="like --url http://localhost:8000/v1")
+    return url.rstrip("/")
+
+
+def key_of(name: str) -> str:
+    """Return the key that an environment variable holds, "" where it is not set.
+
+    Raises:
+        UsageError: it cannot stand in a header; the key itself is not shown.
+    """
+    key = os.environ.get(name, "").strip()  # files of secrets end in a line break
+    if not (key.isascii() and key.isprintable()):
+        raise UsageError(f"the key in ${name} holds a character that no key has", cure="set it anew, on one line")
+    return key
+
+
+def served_name(model: str, served: Sequence[str]) -> str:
+    """Return what a running server calls the model: the name given, or the only one there is.
+
+    Raises:
+        UsageError: it serves several others.
+    """
+    if model in served or not served:
+        return model
+    if len(served) > 1:
+        raise UsageError(f"the endpoint does not serve '{model}'", cure=f"MODEL is one of: {', '.join(served)}")
+    return served[0]
+
+
+class _Timed:
+    """Stands in for a socket that http.client reads an answer from: it must be there whole by a deadline.
+
+    A socket's own timeout starts anew with every byte, in the headers too.
+    """
+
+    def __init__(self, line: socket.socket, deadline: float) -> None:
+        self._line, self._deadline = line, deadline
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """Return the file that the answer is read from; the socket lives as long as it."""
+        del mode  # it only reads
+        return io.BufferedReader(_TimedFile(self._line, self._deadline))
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._line.close()
+
+
+class _TimedFile(io.RawIOBase):
+    """What a socket receives until a deadline."""
+
+    def __init__(self, line: socket.socket, deadline: float) -> None:
+        super().__init__()
+        self._line, self._deadline = line, deadline
+        self._file = line.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        """Read what has come, or wait for it until the deadline."""
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._line.settimeout(left)
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        super().close()
+        self._file.close()
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    """Read a body whole."""
     pieces: list[bytes] = []
     size = 0
-    while piece := _piece(line, response, deadline):
+    while piece := response.read1(1 << 16):
         pieces.append(piece)
         size += len(piece)
         if size > LARGEST:
@@ -234,19 +332,10 @@ def _read(line: socket.socket, response: http.client.HTTPResponse, deadline: flo
     return b"".join(pieces)
 
 
-def _piece(line: socket.socket, response: http.client.HTTPResponse, deadline: float) -> bytes:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    line.settimeout(left)
-    return response.read1(1 << 16)
-
-
-def _check_status(status: int, headers: Any, data: bytes, path: str) -> None:
+def _check_status(status: int, headers: Any, said: str, path: str) -> None:
     """Sort a status into what is fine, what may pass, what will not, and what ends the run."""
     if status == 200:
         return
-    said = _said(data)
     if status in (408, 409, 425, 429) or status >= 500:
         raise PassingError(f"status {status}", retry_after(headers), full=status in (429, 503, 529))
     if status in (401, 403):
@@ -255,10 +344,6 @@ def _check_status(status: int, headers: Any, data: bytes, path: str) -> None:
     if status == 404:
         raise StepFailedError(f"the endpoint knows no {path} or no such model: {said}", cure="check --url and MODEL")
     raise RefusedError(f"status {status}: {said}")
-
-
-def _said(data: bytes) -> str:
-    return data[:200].decode("utf-8", "replace").replace("\n", " ")
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -272,20 +357,24 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         pass
     try:
         return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError, OSError):
         return None
 
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|$)", re.ASCII)
 
 
 def limit_wait(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds until a used-up limit is filled again, or None (OpenAI's x-ratelimit-* headers: 1s, 6m0s)."""
+    """Return the seconds until a used-up limit is filled again, or None.
+
+    By OpenAI's x-ratelimit-* headers (1s, 6m0s; others send bare seconds).
+    """
     waits: list[float] = []
     for kind in ("requests", "tokens"):
         if (headers.get(f"x-ratelimit-remaining-{kind}") or "").strip() == "0":
-            text = headers.get(f"x-ratelimit-reset-{kind}") or ""
-            waits += [sum(float(n) * _UNITS[unit] for n, unit in re.findall(r"([\d.]+)(ms|s|m|h)", text))]
+            text = (headers.get(f"x-ratelimit-reset-{kind}") or "").strip()[:40]
+            waits += [sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(text))]
     return max(waits, default=None)
 
 
@@ -304,11 +393,13 @@ def _json(kind: str, data: bytes) -> JsonDict:
 class Gauge:
     """How many requests may be under way: halved when the endpoint is full, one more for each full round of successes.
 
-    (Additive increase, multiplicative decrease, as in TCP: Chiu and Jain 1989.)
+    (Additive increase, multiplicative decrease, as in TCP: Chiu and Jain 1989.) `left`: the run is over, and threads
+    that wait for another attempt give up.
     """
 
     def __init__(self, most: int) -> None:
         self._most, self._level = most, float(most)
+        self.left = False
         self._halved, self._until = 0.0, 0.0
 
     @property
@@ -333,6 +424,8 @@ class Gauge:
             self._until = max(self._until, time.monotonic() + min(seconds, LONGEST_WAIT))
 
     def pause(self) -> None:
-        """Wait as long as the endpoint asked all of its callers to."""
-        while (left := self._until - time.monotonic()) > 0:
+        """Wait as long as the endpoint asked all of its callers to; ends the thread's work when nobody waits for it."""
+        while not self.left and (left := self._until - time.monotonic()) > 0:
             time.sleep(min(left, 1.0))
+        if self.left:
+            raise _LeftError

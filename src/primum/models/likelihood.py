@@ -112,8 +112,10 @@ def _echoed(answer: JsonDict) -> tuple[list[float | None], list[int]]:
         logps, offsets = list(found["token_logprobs"]), list(found.get("text_offset") or [])
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise PassingError("an answer without the prompt's log-probabilities") from error
-    if not all(p is None or isinstance(p, int | float) for p in logps):
-        raise PassingError("log-probabilities that are no numbers")
+    if not all(p is None or (isinstance(p, int | float) and -1e9 < p < 1) for p in logps):
+        raise PassingError("log-probabilities that are none")
+    if not all(isinstance(at, int) for at in offsets):
+        raise PassingError("an answer that does not say where its tokens lie")
     return logps, offsets
 
 

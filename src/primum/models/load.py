@@ -118,6 +118,21 @@ def _adapter(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     return network, AutoTokenizer.from_pretrained(str(path), trust_remote_code=False) if own else inner.tokenizer
 
 
+def tokenizer_of(name: str) -> Any:
+    """Return the tokenizer of a hub id or a folder, without its weights.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        with quiet():
+            return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        text = str(error).strip().splitlines()[0]
+        cure = "with --url too, MODEL is the hub id or folder whose tokenizer is used; chat completions need none"
+        raise UsageError(f"no tokenizer for '{name}': {text}", cure=cure) from error
+
+
 def adapter_base(name: str) -> str:
     """Return the name of an adapter folder's base model (of the base's base, ...); any other name as it is."""
     path = embedded_folder() if name == EMBEDDED else Path(name)

@@ -36,14 +36,14 @@ from primum.judging.rows import Asked, exchanges, read_exchanges
 from primum.judging.runner import judge_all
 from primum.judging.sheets import sheet_csv
 from primum.prompts.files import read_rows
-from primum.verbs.judge import JudgeConfig
+from primum.verbs.judge import FileConfig
 
 YES, NO = {"1", "yes", "true", "y"}, {"0", "no", "false", "n"}
 SLICES = ("category", "language", "style", "model")
 Truth = Behaviour | bool
 
 
-class CalibrateConfig(JudgeConfig):
+class CalibrateConfig(FileConfig):
     """What `primum calibrate` measures a judge on."""
 
     judge: tuple[str, ...] = Field(("embedded",), description="judge to measure (primum list judges)", max_length=1)

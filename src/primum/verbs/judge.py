@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,10 @@ from primum.judging.rows import NO_REPLY, Asked, exchanges, read_exchanges
 from primum.judging.runner import Settings, judge_all
 
 SHARD = 512
+WITHOUT_EFFECT = {
+    "file", "out", "judge", "timeout", "retries", "key_env", "on", "workers", "worker_cpus", "worker_gpus",
+}  # fmt: skip
+"""Settings on which no verdict depends."""
 RATES = {
     "refused": ("refusal", "safe_completion", "deflection"),
     "went_along": ("compliance", "harmful_compliance"),
@@ -28,8 +33,8 @@ RATES = {
 }
 
 
-class JudgeConfig(JudgeOptions):
-    """What `primum judge` judges, by which judges, and where the verdicts go."""
+class FileConfig(JudgeOptions):
+    """Replies in a file, the judges for them, and where what comes of it goes."""
 
     file: str = Field(
         description="replies to judge: JSONL, CSV or Parquet with id, prompt and reply (text or messages)",
@@ -37,6 +42,17 @@ class JudgeConfig(JudgeOptions):
     )
     judge: tuple[str, ...] = Field(("embedded",), description="judge to ask (primum list judges)")
     out: str = Field("verdicts", description="folder that gets verdicts.jsonl and summary.json")
+
+
+class JudgeConfig(FileConfig):
+    """What `primum judge` judges, by which judges, where the verdicts go, and on which machines it is done."""
+
+    on: str = Field("", description="`ray` (a cluster that runs, or a new one here) or ray://HOST:PORT")
+    workers: int = Field(
+        0, ge=0, description="with --on: judges at a time; 0 takes as many as the cluster has room for"
+    )
+    worker_cpus: float = Field(1.0, ge=0, description="with --on: cores for each worker")
+    worker_gpus: float = Field(0.0, ge=0, description="with --on: GPUs for each worker")
 
 
 def run_verb(config: JudgeConfig, json_output: bool) -> tuple[int, dict[str, Any]]:
@@ -51,12 +67,12 @@ def run_verb(config: JudgeConfig, json_output: bool) -> tuple[int, dict[str, Any
     rows = read_exchanges(path)
     if out.exists() and not out.is_dir():
         raise UsageError("is a file, not a folder", where=str(out), cure="give another --out")
-    settings = settings_of(config)
+    settings_of(config)  # what is wrong with them is told before anything is judged
     lines: list[JsonDict] = []
     summary: JsonDict = {}
     for name in dict.fromkeys(config.judge):
         with _progress(name, len(rows), json_output) as advance:
-            own = _judged(path, rows, name, config, settings, advance)
+            own = _judged(path, rows, name, config, advance)
         lines += own
         summary[name] = summarise(own)
     write_jsonl(out / "verdicts.jsonl", lines)
@@ -74,21 +90,41 @@ def _progress(name: str, total: int, quiet: bool) -> Any:
 
 
 def _judged(
-    path: Path, rows: Sequence[Asked], name: str, config: JudgeConfig, settings: Settings, advance: Advance = silent
+    path: Path, rows: Sequence[Asked], name: str, config: JudgeConfig, advance: Advance = silent
 ) -> list[JsonDict]:
     """Return the verdicts of one judge as rows, shard by shard, from disk where they are there already."""
     key = {"version": 1, "file": file_sha256(path), "judge": name, "revision": member("judges", name).revision}
-    asked = config.model_dump(exclude={"file", "out", "judge", "timeout", "retries", "key_env"})
+    asked = config.model_dump(exclude=WITHOUT_EFFECT)
     stage = Stage(Path(config.out) / "parts" / name, {**key, "settings": asked, "files": contents(config)})
-
-    def work(_: int, part: Sequence[Asked]) -> list[JsonDict]:
-        verdicts = judge_all(name, exchanges(part), settings)
-        shares = _probabilities(name, part)
-        return [as_row(row, verdict, share) for row, verdict, share in zip(part, verdicts, shares, strict=True)]
-
-    found = stage.map(rows, SHARD, work, advance)
+    parts = [rows[start : start + SHARD] for start in range(0, len(rows), SHARD)]
+    due = [part for index, part in enumerate(parts) if stage.shard(index) is None]
+    judged = _on_cluster(config, name, due) if config.on and due else map(partial(judge_rows, config, name), due)
+    found = stage.map(rows, SHARD, lambda *_: next(judged), advance)
     stage.finish(n=len(found))
     return found
+
+
+def _on_cluster(config: JudgeConfig, name: str, parts: Sequence[Sequence[Asked]]) -> Iterator[list[JsonDict]]:
+    from primum.models.cluster import Workers
+    from primum.models.spread import spread
+
+    workers = Workers(config.on, config.workers, config.worker_cpus, config.worker_gpus)
+    return spread(workers, partial(judge_rows, config, name), parts)
+
+
+_HELD: dict[str, Settings] = {}
+"""What the judges of this process were given: a model that was loaded for one shard judges the next."""
+
+
+def judge_rows(config: JudgeConfig, name: str, part: Sequence[Asked]) -> list[JsonDict]:
+    """Return the verdicts of one judge on some rows; here, or in a process of a cluster."""
+    wanted = config.model_dump_json()
+    if wanted not in _HELD:
+        _HELD.clear()
+        _HELD[wanted] = settings_of(config)
+    verdicts = judge_all(name, exchanges(part), _HELD[wanted])
+    shares = _probabilities(name, part)
+    return [as_row(row, verdict, share) for row, verdict, share in zip(part, verdicts, shares, strict=True)]
 
 
 def _probabilities(name: str, part: Sequence[Asked]) -> list[Any]:

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from primum.core.errors import UsageError
 from primum.core.progress import Advance, silent
 from primum.core.records import Messages
-from primum.models.chat import encode, end_of_turn
+from primum.models.chat import encode
 from primum.models.draw import draw, uniforms
+from primum.models.ends import ends_of
 from primum.models.likelihood import Continuation, Cut, Likelihood, cut_all
 from primum.models.load import Model, load
 from primum.models.sampling import Generated, Opening, Request, Sampling, reply_seeds
@@ -76,8 +76,7 @@ class HFEngine:
 
     def likelihoods(self, asked: Sequence[Continuation]) -> list[Likelihood]:
         """Return one log-likelihood for each continuation, in the order given; in the model's number format."""
-        limit = getattr(self.model.network.config.get_text_config(), "max_position_embeddings", None)
-        cut = cut_all(asked, self.model.tokenizer, limit)
+        cut = cut_all(asked, self.model.tokenizer, ends_of(self.model.network, self.model.tokenizer).context)
         found = [Likelihood(0.0, 0)] * len(cut)
         due = sorted((i for i, row in enumerate(cut) if row.answer), key=lambda i: -sum(map(len, cut[i])))
         while due:
@@ -94,7 +93,7 @@ class HFEngine:
             yield row.task.index, self._reply(row.task.prompt, row.new)
 
     def _tasks(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Task]:
-        limit, source = room(self.model, sampling.max_new_tokens), iter(requests)
+        limit, source = ends_of(self.model.network, self.model.tokenizer).room(sampling.max_new_tokens), iter(requests)
         while part := list(islice(source, 64)):  # the tokenizer is several times faster on many texts
             rows = encode([request.messages for request in part], self.model.tokenizer, limit)
             for request, row in zip(part, rows, strict=True):
@@ -169,26 +168,9 @@ class Waiting:
             self._held = sorted([*self._held, *new], key=lambda task: (-len(task.prompt), task.prompt))
 
 
-def room(model: Model, new_tokens: int) -> int | None:
-    """Return how many prompt tokens fit before `new_tokens` new ones; None where the model names no limit.
-
-    Raises:
-        UsageError: not even a short prompt fits.
-    """
-    context = getattr(model.network.config.get_text_config(), "max_position_embeddings", None)
-    if context is None:
-        return None
-    if context - new_tokens < 16:
-        cure = f"ask for at most {max(1, context - 256)} tokens with --reply-tokens"
-        raise UsageError(f"a reply of {new_tokens} tokens does not fit a context of {context}", cure=cure)
-    return context - new_tokens
-
-
-def stop_ids(model: Model) -> set[int]:
-    """Return the tokens that end a reply: the tokenizer's and the generation config's."""
-    named = model.network.generation_config.eos_token_id
-    ids = set(named) if isinstance(named, list) else {named}
-    return {i for i in (*ids, model.tokenizer.eos_token_id, end_of_turn(model.tokenizer)) if i is not None}
+def stop_ids(model: Model) -> frozenset[int]:
+    """Return the tokens that end a reply: the tokenizer's, the generation config's and the template's."""
+    return ends_of(model.network, model.tokenizer).stops
 
 
 def decode(model: Model, rows: list[list[int]], sampling: Sampling, random: torch.Generator) -> list[list[int]]:
@@ -240,7 +222,7 @@ def _extend(rows: Sequence[Row], logits: torch.Tensor, sampling: Sampling) -> No
         row.new.append(token)
 
 
-def _done(row: Row, stops: set[int], sampling: Sampling) -> bool:
+def _done(row: Row, stops: frozenset[int], sampling: Sampling) -> bool:
     return row.new[-1] in stops or len(row.new) == sampling.max_new_tokens
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -25,7 +25,8 @@ from primum.core.errors import MissingExtraError, UsageError
 from primum.core.progress import Advance, silent
 from primum.core.records import Messages
 from primum.core.store import file_sha256
-from primum.models.chat import encode, end_of_turn
+from primum.models.chat import encode
+from primum.models.ends import Ends, ends_of, ends_of_files
 from primum.models.likelihood import Continuation, Likelihood, cut_all
 from primum.models.sampling import Generated, Opening, Request, Sampling, collect
 
@@ -34,8 +35,10 @@ rank = 20
 gpu_rank = 5
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
 """fp32 arithmetic on the file's weights: for comparing engines. By default OpenVINO also rounds activations."""
-
-
+HEAD = 64
+"""Tokens by which prompts that begin alike are known: two blocks of OpenVINO's cache."""
+KNOWN = 4096
+"""Prompts and heads that are remembered as read."""
 cure = "pip install 'primum[openvino]'"
 
 
@@ -86,12 +89,13 @@ def open_engine(opening: Opening) -> OpenVINOEngine:
     if problem:
         cure = "use --engine transformers, which runs every architecture"
         raise UsageError(f"OpenVINO cannot run '{opening.model}': {problem}", cure=cure)
-    path, tokenizer, name = _source(opening)
-    return OpenVINOEngine(path, tokenizer, name, opening.batch_size, opening.exact)
+    path, tokenizer, ends, name = _source(opening)
+    return OpenVINOEngine(path, tokenizer, ends, name, opening.batch_size, opening.exact)
 
 
-def _source(opening: Opening) -> tuple[Path, Any, str]:
-    """Return the GGUF file, the tokenizer and what to call the model."""
+def _source(opening: Opening) -> tuple[Path, Any, Ends, str]:
+    """Return the GGUF file, the tokenizer, where replies end, and what to call the model."""
+    import torch
     from transformers import AutoTokenizer
 
     from primum.models.gguf_file import cached_gguf, read_exactly
@@ -101,9 +105,10 @@ def _source(opening: Opening) -> tuple[Path, Any, str]:
     if path.suffix == ".gguf" and not opening.precision and read_exactly(path):
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name, trust_remote_code=False)
-        return path, tokenizer, opening.model
-    model = load(opening.model)
-    return cached_gguf(model, opening.precision or "Q8_0"), model.tokenizer, model.name
+        return path, tokenizer, ends_of_files(opening.model, tokenizer), opening.model
+    model = load(opening.model, torch.float32 if opening.exact else None)
+    path = cached_gguf(model, opening.precision or "Q8_0")
+    return path, model.tokenizer, ends_of(model.network, model.tokenizer), model.name
 
 
 @dataclass
@@ -113,6 +118,7 @@ class OpenVINOEngine:
     Args:
         path: the GGUF file.
         tokenizer: the model's own, with its chat template.
+        ends: the tokens that end a reply, and how long a prompt may be.
         name: what to call the model.
         batch_size: conversations decoded together, at most.
         exact: fp32 arithmetic, slower; for comparing engines.
@@ -121,6 +127,7 @@ class OpenVINOEngine:
 
     path: Path
     tokenizer: Any
+    ends: Ends
     name: str
     batch_size: int = 96
     exact: bool = False
@@ -129,6 +136,7 @@ class OpenVINOEngine:
     _pipe: Any = field(default=None, repr=False)
     _echo: Any = field(default=None, repr=False)
     _next: int = 0
+    _known: dict[int, None] = field(default_factory=dict[int, None], repr=False)
 
     def __post_init__(self) -> None:
         self._pipe = self._opened(shared=True)
@@ -160,19 +168,22 @@ class OpenVINOEngine:
 
     def stream(self, requests: Iterable[Request], sampling: Sampling) -> Generator[tuple[int, Generated]]:
         """Yield (request index, reply) as replies end; holds at most two batches of requests."""
-        source, running = iter(requests), dict[int, tuple[Request, int, Any]]()
+        source, running, prompts = iter(requests), dict[int, _Running](), _Prompts(self._known)
         try:
             while True:
-                for request in islice(source, 2 * self.batch_size - len(running)):
-                    running[self._next] = self._add(request, sampling)
-                    self._next += 1
+                new = list(islice(source, 2 * self.batch_size - len(running) - prompts.waiting))
+                for asked in [*prompts.read(), *self._cut(new, sampling)]:
+                    if not prompts.must_wait(asked):
+                        running[self._next] = one = self._add(asked, sampling)
+                        prompts.reads(asked.row, one)
+                        self._next += 1
                 if not running:
                     return
                 self._pipe.step()
-                for number in [n for n, (_, _, handle) in running.items() if not _goes_on(handle)]:
-                    request, prompt_tokens, handle = running.pop(number)
+                for number in [number for number, one in running.items() if one.ended]:
+                    one = running.pop(number)
                     self.advance(1)
-                    yield request.index, self._reply(handle, prompt_tokens, sampling)
+                    yield one.asked.request.index, self._reply(one)
         finally:
             self._stop(running)
 
@@ -187,7 +198,7 @@ class OpenVINOEngine:
 
         settings = self._settings(Sampling(0.0, 1), 0)
         settings.echo, settings.logprobs = True, 1
-        cut = cut_all(asked, self.tokenizer)
+        cut = cut_all(asked, self.tokenizer, self.ends.context)
         found = [Likelihood(0.0, 0)] * len(cut)
         waiting, running = iter([i for i, row in enumerate(cut) if row.answer]), dict[int, Any]()
         while True:
@@ -201,26 +212,32 @@ class OpenVINOEngine:
             for i in [i for i, handle in running.items() if not _goes_on(handle)]:
                 found[i] = _echoed(running.pop(i), len(cut[i].context), len(cut[i].answer))
 
-    def _stop(self, running: dict[int, tuple[Request, int, Any]]) -> None:
+    def _stop(self, running: dict[int, _Running]) -> None:
         """Take requests that nobody waits for any more out of the pipeline."""
-        for _, _, handle in running.values():
-            handle.cancel()
+        for one in running.values():
+            one.handle.cancel()
         while running and self._pipe.has_non_finished_requests():
             self._pipe.step()
 
-    def _add(self, request: Request, sampling: Sampling) -> tuple[Request, int, Any]:
+    def _cut(self, requests: Sequence[Request], sampling: Sampling) -> list[_Asked]:
+        rows = encode(
+            [request.messages for request in requests], self.tokenizer, self.ends.room(sampling.max_new_tokens)
+        )
+        return [_Asked(request, tuple(row)) for request, row in zip(requests, rows, strict=True)]
+
+    def _add(self, asked: _Asked, sampling: Sampling) -> _Running:
         import openvino
 
-        row = encode([request.messages], self.tokenizer)[0]
-        ids = openvino.Tensor(np.array([row], dtype=np.int64))
-        return request, len(row), self._pipe.add_request(self._next, ids, self._settings(sampling, request.seed))
+        ids = openvino.Tensor(np.array([asked.row], dtype=np.int64))
+        handle = self._pipe.add_request(self._next, ids, self._settings(sampling, asked.request.seed))
+        return _Running(asked, handle)
 
     def _settings(self, sampling: Sampling, seed: int) -> Any:
         import openvino_genai as genai
 
         settings = genai.GenerationConfig()
         settings.max_new_tokens = sampling.max_new_tokens
-        settings.stop_token_ids = self.stops
+        settings.stop_token_ids = set(self.ends.stops)
         settings.do_sample = sampling.temperature > 0
         if settings.do_sample:
             settings.temperature, settings.top_p = sampling.temperature, sampling.top_p
@@ -229,19 +246,74 @@ class OpenVINOEngine:
                 settings.top_k = sampling.top_k
         return settings
 
-    @property
-    def stops(self) -> set[int]:
-        """The tokens that end a reply: the tokenizer's, and the one that closes a turn in the template."""
-        ends = (self.tokenizer.eos_token_id, end_of_turn(self.tokenizer))
-        return {token for token in ends if token is not None}
-
-    def _reply(self, handle: Any, prompt_tokens: int, sampling: Sampling) -> Generated:
-        outputs = handle.read_all()
-        new = [token for output in outputs for token in output.generated_ids]
+    def _reply(self, one: _Running) -> Generated:
+        new = [token for output in one.handle.read_all() for token in output.generated_ids]
         if not new:
-            return Generated("", "error", prompt_tokens, 0, "OpenVINO gave no token: the prompt does not fit its cache")
+            why = "OpenVINO gave no token: the prompt does not fit its cache"
+            return Generated("", "error", len(one.asked.row), 0, why)
         text = self.tokenizer.decode(new, skip_special_tokens=True).strip()
-        return Generated(text, "stop" if new[-1] in self.stops else "length", prompt_tokens, len(new))
+        return Generated(text, "stop" if new[-1] in self.ends.stops else "length", len(one.asked.row), len(new))
+
+
+class _Asked(NamedTuple):
+    """A request and the tokens of its prompt."""
+
+    request: Request
+    row: tuple[int, ...]
+
+
+@dataclass
+class _Running:
+    """A request that OpenVINO answers, and those which wait until it has read what they share."""
+
+    asked: _Asked
+    handle: Any
+    later: list[_Asked] = field(default_factory=list[_Asked])
+
+    @property
+    def ended(self) -> bool:
+        """Whether its reply is whole, or there will be none."""
+        return not _goes_on(self.handle)
+
+
+class _Prompts:
+    """Which prompts are being read, and who waits for them.
+
+    OpenVINO looks for a prompt in its cache when a request is added, so that samples of a prompt which are added
+    together would all read it, and so would conversations under one long system prompt. Here the first one reads.
+    """
+
+    def __init__(self, known: dict[int, None]) -> None:
+        self._known = known
+        self._reading: dict[tuple[int, ...], _Running] = {}
+        self.waiting = 0
+
+    def must_wait(self, asked: _Asked) -> bool:
+        """Take a request whose prompt, or the head of it, is just being read; False where it may be added."""
+        for tokens in (asked.row, asked.row[:HEAD]):
+            if tokens in self._reading and hash(tokens) not in self._known:
+                self._reading[tokens].later.append(asked)
+                self.waiting += 1
+                return True
+        return False
+
+    def reads(self, row: tuple[int, ...], one: _Running) -> None:
+        """Take note that a request was added."""
+        self._reading[row] = one
+        self._reading.setdefault(row[:HEAD], one)
+
+    def read(self) -> list[_Asked]:
+        """Return those whose wait is over: the request that they waited for has its first token, or none will come."""
+        done = [tokens for tokens, one in self._reading.items() if one.handle.can_read() or one.ended]
+        found: list[_Asked] = []
+        for tokens in done:
+            one = self._reading.pop(tokens)
+            found, one.later = found + one.later, []
+            self._known[hash(tokens)] = None
+        while len(self._known) > KNOWN:
+            del self._known[next(iter(self._known))]
+        self.waiting -= len(found)
+        return found
 
 
 def _echoed(handle: Any, context: int, answer: int) -> Likelihood:

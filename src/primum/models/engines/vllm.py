@@ -21,9 +21,10 @@ from typing import Any
 
 from primum.core.errors import UsageError
 from primum.core.records import JsonDict, Messages, digest
-from primum.models.chat import encode, end_of_turn
+from primum.models.chat import encode
 from primum.models.embedded import cache_folder, embedded_folder
-from primum.models.endpoint import Ask, Endpoint, PassingError, endpoint
+from primum.models.endpoint import Ask, Endpoint, PassingError, endpoint, served_name
+from primum.models.ends import Ends, ends_of_files
 from primum.models.likelihood import Continuation, Likelihood, cut_all, echoed_tokens
 from primum.models.sampling import Generated, Opening, Request, Sampling, collect
 from primum.models.server import Server
@@ -67,21 +68,8 @@ def open_engine(opening: Opening) -> VLLMEngine:
     if opening.url:
         where = endpoint(opening)
         name = load_adapter(where, adapter) if adapter else served_name(opening.model, where.models())
-        return VLLMEngine(where, name, tokenizer, f"{opening.model}@{where.place}")
+        return VLLMEngine(where, name, tokenizer, ends_of_files(base, tokenizer), f"{opening.model}@{where.place}")
     return _started(opening, base, adapter, tokenizer)
-
-
-def served_name(model: str, served: Sequence[str]) -> str:
-    """Return what a running server calls the model: the name given, or the only one there is.
-
-    Raises:
-        UsageError: it serves several others.
-    """
-    if model in served or not served:
-        return model
-    if len(served) > 1:
-        raise UsageError(f"this vLLM does not serve '{model}'", cure=f"MODEL is one of: {', '.join(served)}")
-    return served[0]
 
 
 def _weights(name: str) -> tuple[str, Path | None]:
@@ -94,18 +82,10 @@ def _weights(name: str) -> tuple[str, Path | None]:
 
 
 def _tokenizer(base: str, adapter: Path | None) -> Any:
-    from transformers import AutoTokenizer
-
-    from primum.models.load import quiet
+    from primum.models.load import tokenizer_of
 
     own = adapter is not None and (adapter / "tokenizer_config.json").is_file()
-    try:
-        with quiet():
-            return AutoTokenizer.from_pretrained(str(adapter) if own else base, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        text = str(error).strip().splitlines()[0]
-        cure = "with --url too, MODEL is the hub id or folder whose tokenizer is used; --engine http needs none"
-        raise UsageError(f"no tokenizer for '{base}': {text}", cure=cure) from error
+    return tokenizer_of(str(adapter) if own else base)
 
 
 def _started(opening: Opening, base: str, adapter: Path | None, tokenizer: Any) -> VLLMEngine:
@@ -124,7 +104,8 @@ def _started(opening: Opening, base: str, adapter: Path | None, tokenizer: Any) 
         server.prepare = partial(load_adapter, where, adapter)
     server.ensure()
     name = adapter_name(adapter) if adapter else OWN
-    return VLLMEngine(where, name, tokenizer, f"{opening.model}@vllm-{_fingerprint(base, adapter)}", server)
+    label = f"{opening.model}@vllm-{_fingerprint(base, adapter)}"
+    return VLLMEngine(where, name, tokenizer, ends_of_files(base, tokenizer), label, server)
 
 
 def flags(opening: Opening, adapter: Path | None) -> list[str]:
@@ -180,6 +161,7 @@ class VLLMEngine:
         endpoint: where it answers.
         model: its name there.
         tokenizer: the model's own, with its chat template.
+        ends: the tokens that end a reply, and how long a prompt may be.
         model_name: what replies say they come from.
         server: where primum started it.
     """
@@ -187,6 +169,7 @@ class VLLMEngine:
     endpoint: Endpoint
     model: str
     tokenizer: Any
+    ends: Ends
     model_name: str
     server: Server | None = None
 
@@ -203,7 +186,7 @@ class VLLMEngine:
         """Return one log-likelihood for each continuation, in the order given."""
         asks = (
             Ask(i, self._echo([*row.context, *row.answer]), echoed_tokens(len(row.context), len(row.answer)))
-            for i, row in enumerate(cut_all(asked, self.tokenizer))
+            for i, row in enumerate(cut_all(asked, self.tokenizer, self.ends.context and self.ends.context - 2))
         )
         found = dict(self.endpoint.answers(asks, "/completions", Likelihood.failed))
         return [found[i] for i in range(len(asked))]
@@ -214,11 +197,12 @@ class VLLMEngine:
             self.server.stop()
 
     def _body(self, request: Request, sampling: Sampling) -> JsonDict:
+        prompt = encode([request.messages], self.tokenizer, self.ends.room(sampling.max_new_tokens))[0]
         return {
-            "model": self.model, "prompt": encode([request.messages], self.tokenizer)[0],
+            "model": self.model, "prompt": prompt,
             "max_tokens": sampling.max_new_tokens, "temperature": sampling.temperature, "top_p": sampling.top_p,
             "top_k": sampling.top_k or -1, "seed": request.seed >> 1,  # it takes 63 bits
-            "stop_token_ids": self.stops, "add_special_tokens": False, "return_token_ids": True,
+            "stop_token_ids": sorted(self.ends.stops), "add_special_tokens": False, "return_token_ids": True,
         }  # fmt: skip
 
     def _echo(self, prompt: list[int]) -> JsonDict:
@@ -227,19 +211,12 @@ class VLLMEngine:
             "add_special_tokens": False,
         }  # fmt: skip
 
-    @property
-    def stops(self) -> list[int]:
-        """The tokens that end a reply: the tokenizer's, and the one that closes a turn in the template."""
-        return sorted(
-            {token for token in (self.tokenizer.eos_token_id, end_of_turn(self.tokenizer)) if token is not None}
-        )
-
     def _reply(self, answer: JsonDict) -> Generated:
         try:
             choice, usage = answer["choices"][0], answer["usage"]
             counts = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
             finish, ids, text = choice["finish_reason"], choice.get("token_ids"), choice["text"]
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise PassingError("an answer that is no completion") from error
         text = self.tokenizer.decode(ids, skip_special_tokens=True) if ids else str(text)
         return Generated(text.strip(), "length" if finish == "length" else "stop", *counts)
