@@ -39,7 +39,15 @@ def show(visit: Visit) -> Response:
     facts = runs.facts_of(found.folder)
     lines = runs.lines(runs.measured(facts, "before"), runs.measured(facts, "after"))
     judges = sorted({step.split("-by-")[1] for step in found.steps if "-by-" in step})
-    return visit.page("run.html", run=found, facts=facts, lines=lines, judges=judges, heads=("before", "after"))
+    return visit.page(
+        "run.html", run=found, facts=facts, lines=lines, judges=judges, heads=("before", "after"), just_ended=False
+    )
+
+
+def now(visit: Visit) -> Response:
+    """Show the step that a run is at alone; it fetches itself again until the run has ended."""
+    found = _run(visit, str(visit.request.path_params["name"]))
+    return visit.page("run_now.html", run=found, just_ended=bool(found.kind))
 
 
 def compare(visit: Visit) -> Response:
@@ -117,6 +125,7 @@ routes = [
     route("/runs/list", listing),
     route("/runs/compare", compare),
     route("/run/{name}", show),
+    route("/run/{name}/now", now),
     route("/run/{name}/report", report),
     route("/runs/sheets", draw, "work", post=True),
     route("/sheets/{id:int}", sheet, "work"),
