@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from primum.core.progress import Advance
+from primum.core.progress import Advance, noted
 from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, from_json, to_json
 from primum.core.store import Stage
 from primum.judging import Exchange
@@ -33,9 +33,9 @@ class Journey:
 
     @contextmanager
     def step(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:
-        """Time a step and show its progress."""
+        """Time a step, show its progress, and note it in the run's folder for who looks on."""
         start = time.monotonic()
-        with self.terminal.step(name, total, unit) as advance:
+        with self.terminal.step(name, total, unit) as told, noted(self.folder, name, total, unit, told) as advance:
             yield advance
         self.seconds[name] = round(self.seconds.get(name, 0) + time.monotonic() - start, 1)
 

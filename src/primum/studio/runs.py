@@ -1,7 +1,7 @@
 """Run folders as the studio shows them: which there are, how far they are, and their replies for a sheet of labels.
 
-Reads what a run leaves (report.json, results.json or audit.json, and steps/); writes nothing there. A run's name is a
-folder's name directly under the runs folder, looked up in its listing and never joined to a path.
+Reads what a run leaves (report.json, results.json or audit.json, steps/ and progress.json); writes nothing there. A
+run's name is a folder's name directly under the runs folder, looked up in its listing and never joined to a path.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from primum.core.records import JsonDict, Prompt, Reply, Verdict, from_json
 from primum.core.store import read_json, read_jsonl
 from primum.studio.annotate import Incoming
 from primum.studio.rounds import disagreement
+from primum.studio.underway import Underway, underway
 
 FINISHED = {"report.json": "", "results.json": "evaluate", "audit.json": "audit"}
 """The file that a run leaves at its end -> its kind; report.json names its own."""
@@ -26,7 +27,8 @@ _JUDGED = re.compile(r"\d\d-judge-(?:before|after)-by-(.+)")
 class Run(NamedTuple):
     """A run: its folder, the steps that are done, and what a finished one is and came to.
 
-    `kind` is empty while it has not ended; `outcome` is None where its kind decides nothing.
+    `kind` is empty while it has not ended; `outcome` is None where its kind decides nothing; `now` is the step that it
+    is at, if it is at one.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Run(NamedTuple):
     kind: str
     outcome: str | None
     title: str
+    now: Underway | None = None
 
 
 def runs(folder: Path) -> list[Run]:
@@ -52,7 +55,8 @@ def _run(folder: Path) -> Run:
     decision = facts.get("decision")
     outcome = decision.get("outcome") if isinstance(decision, dict) else None
     kind = str(facts.get("kind") or "repair") if facts else FINISHED.get(file, "")
-    return Run(folder.name, folder, done, kind, outcome, str(facts.get("title") or folder.name))
+    title = str(facts.get("title") or folder.name)
+    return Run(folder.name, folder, done, kind, outcome, title, underway(folder, bool(kind)))
 
 
 def _file(folder: Path) -> str:

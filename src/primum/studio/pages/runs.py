@@ -38,8 +38,14 @@ def show(visit: Visit) -> Response:
     lines = runs.lines(runs.measured(facts, "before"), runs.measured(facts, "after"))
     return visit.page(
         "run.html", run=found, facts=facts, lines=lines, judges=runs.judges(found), heads=("before", "after"),
-        sheets=sheets.of_run(visit.db, found.name),
+        sheets=sheets.of_run(visit.db, found.name), just_ended=False,
     )  # fmt: skip
+
+
+def now(visit: Visit) -> Response:
+    """Show the step that a run is at alone; it fetches itself again until the run has ended."""
+    found = _run(visit, str(visit.request.path_params["name"]))
+    return visit.page("run_now.html", run=found, just_ended=bool(found.kind))
 
 
 def compare(visit: Visit) -> Response:
@@ -136,6 +142,7 @@ routes = [
     route("/runs/list", listing),
     route("/runs/compare", compare),
     route("/run/{name}", show),
+    route("/run/{name}/now", now),
     route("/run/{name}/report", report),
     route("/runs/sheets", draw, "work", post=True),
     route("/sheets/{id:int}", sheet, "work"),
