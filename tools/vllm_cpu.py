@@ -49,7 +49,7 @@ def main(folder: str) -> int:
 
 
 def name_it(packages: Path) -> None:
-    """Let the package be known as `vllm` too: its own command asks for the version of that name, and for a CPU in it."""
+    """Let the package be known as `vllm` too: its own command asks for that name's version, and for a CPU in it."""
     version = PACKAGE.partition("==")[2] + "+cpu"
     folder = packages / f"vllm-{version}.dist-info"
     folder.mkdir(exist_ok=True)
