@@ -29,7 +29,7 @@ repair: install
 	$(BIN)/primum repair $(if $(MODEL),"$(MODEL)") --budget $(BUDGET) --out "$(OUT)" $(ARGS)
 
 # One recipe, so that `make -j` cannot mix the checks; pytest last, so that its closing line is the last output.
-# A test takes one thread (tests/conftest.py), so every core gets a process of tests; four hold 8 GB at most.
+# A test takes one thread (tests/conftest.py), so every core gets a process of tests; each holds up to 4 GB, so four at most.
 test: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
