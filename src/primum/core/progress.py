@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 Advance = Callable[[int], None]
@@ -28,7 +28,7 @@ def silent(_: int) -> None:
 @contextlib.contextmanager
 def noted(
     folder: Path, step: str, total: int | None, unit: str, advance: Advance, clock: Callable[[], float] = time.time
-) -> Iterator[Advance]:
+) -> Generator[Advance]:
     """Keep a note of a step in a run's folder while the block runs, and take it away at its end.
 
     A folder that is not there, or that cannot be written, gets no note: the run does not depend on it.
