@@ -9,7 +9,7 @@
     python benchmarks/audit.py safety [--seeds 0 1 2]       fine-tuned on the clean, dirty and cleaned set
     python benchmarks/audit.py page --write docs/benchmarks/audit.md
 
-Each measurement is printed and kept in --into FILE, from which `page` writes. Presidio takes part in `accuracy` and
+Each measurement is printed and kept in --into FILE (docs/benchmarks/audit.json), from which `page` writes. Presidio takes part in `accuracy` and
 `speed` where presidio-analyzer is installed (pattern recognizers alone; no language model is loaded). Speed and scale
 need a quiet machine: rates by CPU time bear other work better than rates by the clock, and both are given.
 """
@@ -317,7 +317,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=3e-4, help="safety: of each fine-tune")
     parser.add_argument("--limit", type=int, default=133, help="safety: harmful prompts to measure on")
     parser.add_argument("--out", default="runs/audit-risk", help="risk, safety: the run folder; a run goes on there")
-    parser.add_argument("--into", type=Path, default=Path("runs/benchmarks/audit.json"))
+    parser.add_argument("--into", type=Path, default=Path("docs/benchmarks/audit.json"))
     parser.add_argument("--write", type=Path, default=Path("docs/benchmarks/audit.md"))
     given = parser.parse_args()
     held = read_json(given.into) if given.into.exists() else {}

@@ -33,7 +33,7 @@ def _head(held: Facts) -> str:
     python = ", ".join(sorted({one["python"] for one in made}))
     return f"""# The audit: speed, memory, accuracy
 
-Made by `python benchmarks/audit.py accuracy|speed|scale|language` and `page` on {dates}.
+Made by `python benchmarks/audit.py accuracy|speed|scale|language|risk|safety` and `page` on {dates}.
 Python {python}, {cores} cores, {packages}. Intervals are 95% (Wilson).
 """
 
@@ -48,11 +48,11 @@ def _merged(made: Sequence[Facts]) -> dict[str, str]:
 def _speed(facts: Facts | None) -> str:
     if not facts:
         return ""
+    others = "Nothing else of weight ran" if facts["load"] < 1 else "Other work was running, which slows both rates"
     lines = [f"""## Speed of one core, documents of about 1 kB
 
-Each figure is the median of {facts["repeats"]} repeats, taken in turns (lowest to highest in brackets). Other work was
-running on the machine (load {facts["load"]:.1f}), so the rates by CPU time are the ones to read; it slows these too,
-through shared caches and memory. The first rows read JSON lines and write attributes; `near-duplicates` is the whole
+Each figure is the median of {facts["repeats"]} repeats, taken in turns (lowest to highest in brackets).
+{others} (load {facts["load"]:.1f} at the start). The first rows read JSON lines and write attributes; `near-duplicates` is the whole
 step behind that: signatures, groups, and the file that names the repeats."""]  # fmt: skip
     for name, text in facts["texts"].items():
         lines.append(f"""
@@ -96,8 +96,7 @@ def _scale(facts: Facts | None, picture: str) -> str:
     lines = [f"""## Size: seconds and memory
 
 Whole runs of `primum audit` with one worker and the default steps (start, page and card included), each in a process
-of its own; memory is the largest resident size. The corpus is the same 1,000 made-up rows again and again. Other work
-was running, most for the small sizes. From {_mb(runs[0])} to {_mb(runs[-1])}:
+of its own; memory is the largest resident size. The corpus is the same 1,000 made-up rows again and again. From {_mb(runs[0])} to {_mb(runs[-1])}:
 {rates[0]:.1f} to {rates[-1]:.1f} MB a second of CPU time, {memory[0]:.0f} to {memory[-1]:.0f} MB of memory.
 
 ![CPU seconds and memory by size of the corpus]({picture})
