@@ -9,9 +9,10 @@
     python benchmarks/audit.py safety [--seeds 0 1 2]       fine-tuned on the clean, dirty and cleaned set
     python benchmarks/audit.py page --write docs/benchmarks/audit.md
 
-Each measurement is printed and kept in --into FILE (docs/benchmarks/audit.json), from which `page` writes. Presidio takes part in `accuracy` and
-`speed` where presidio-analyzer is installed (pattern recognizers alone; no language model is loaded). Speed and scale
-need a quiet machine: rates by CPU time bear other work better than rates by the clock, and both are given.
+Each measurement is printed and kept in --into FILE (docs/benchmarks/audit.json), from which `page` writes. Presidio
+takes part in `accuracy` and `speed` where presidio-analyzer is installed (pattern recognizers alone; no language model
+is loaded). Speed and scale need a quiet machine: rates by CPU time bear other work better than rates by the clock, and
+both are given.
 """
 
 from __future__ import annotations

@@ -52,8 +52,9 @@ def _speed(facts: Facts | None) -> str:
     lines = [f"""## Speed of one core, documents of about 1 kB
 
 Each figure is the median of {facts["repeats"]} repeats, taken in turns (lowest to highest in brackets).
-{others} (load {facts["load"]:.1f} at the start). The first rows read JSON lines and write attributes; `near-duplicates` is the whole
-step behind that: signatures, groups, and the file that names the repeats."""]  # fmt: skip
+{others} (load {facts["load"]:.1f} at the start). The first rows read
+JSON lines and write attributes; `near-duplicates` is the whole step behind that: signatures, groups, and the file that
+names the repeats."""]  # fmt: skip
     for name, text in facts["texts"].items():
         lines.append(f"""
 **{NAMES[name]}** ({text["documents"]:,} documents, {text["bytes"] / 1e6:.1f} MB)
@@ -96,7 +97,8 @@ def _scale(facts: Facts | None, picture: str) -> str:
     lines = [f"""## Size: seconds and memory
 
 Whole runs of `primum audit` with one worker and the default steps (start, page and card included), each in a process
-of its own; memory is the largest resident size. The corpus is the same 1,000 made-up rows again and again. From {_mb(runs[0])} to {_mb(runs[-1])}:
+of its own; memory is the largest resident size. The corpus is the same 1,000 made-up rows again and again.
+From {_mb(runs[0])} to {_mb(runs[-1])}:
 {rates[0]:.1f} to {rates[-1]:.1f} MB a second of CPU time, {memory[0]:.0f} to {memory[-1]:.0f} MB of memory.
 
 ![CPU seconds and memory by size of the corpus]({picture})
