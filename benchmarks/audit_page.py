@@ -98,7 +98,7 @@ def _scale(facts: Facts | None, picture: str) -> str:
 
 Whole runs of `primum audit` with one worker and the default steps (start, page and card included), each in a process
 of its own; memory is the largest resident size. The corpus is the same 1,000 made-up rows again and again.
-From {_mb(runs[0])} to {_mb(runs[-1])}:
+Other work was running. From {_mb(runs[0])} to {_mb(runs[-1])}:
 {rates[0]:.1f} to {rates[-1]:.1f} MB a second of CPU time, {memory[0]:.0f} to {memory[-1]:.0f} MB of memory.
 
 ![CPU seconds and memory by size of the corpus]({picture})
