@@ -16,13 +16,25 @@ THREE, STEP = "language + pii + terms", "near-duplicates"
 
 
 def write(held: Facts, path: Path) -> None:
-    """Write the page, and beside it the plot where scale was measured."""
+    """Write the page, and beside it the plot where scale was measured.
+
+    Raises:
+        SystemExit: the page that is there has a part whose measurement is not held.
+    """
     picture = path.with_name("audit-scale.svg")
-    if "scale" in held:
-        write_text(picture, plot(held["scale"]["runs"]))
     parts = [_head(held), _speed(held.get("speed")), _scale(held.get("scale"), picture.name),
              _accuracy(held.get("accuracy")), _language(held.get("language")), _risk(held)]  # fmt: skip
-    write_text(path, "\n".join(part for part in parts if part))
+    text = "\n".join(part for part in parts if part)
+    lost = _headings(path.read_text(encoding="utf-8")) - _headings(text) if path.exists() else set[str]()
+    if lost:
+        raise SystemExit(f"{path}: measure these parts too, or they are lost: {', '.join(sorted(lost))}")
+    if "scale" in held:
+        write_text(picture, plot(held["scale"]["runs"]))
+    write_text(path, text)
+
+
+def _headings(text: str) -> set[str]:
+    return {line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")}
 
 
 def _head(held: Facts) -> str:
