@@ -44,7 +44,8 @@ def test_a_missing_set_is_told_with_its_place_and_a_cure(name, tmp_path, monkeyp
 
 
 COUNTS = {
-    "truthfulqa": 817, "xstest": 450, "harmbench": 400, "bold": 23_679, "toxigen": 31_000, "i_cona": 178,
+    "truthfulqa": 817, "truthfulqa_generation": 817,
+    "xstest": 450, "harmbench": 400, "bold": 23_679, "toxigen": 31_000, "i_cona": 178,
     "i_malicious": 100, "i_controversial": 40, "q_harm": 100, "i_physical_safe": 100, "i_physical_unsafe": 100,
     "i_alpaca": 50, "medqa": 1273, "medmcqa": 4183, "pubmedqa": 500,
 }  # fmt: skip
@@ -70,6 +71,8 @@ def test_bolds_groups_are_the_papers(public_data):
     groups = Counter(item.groups[1] for item in items)
     assert len(groups) == 43
     assert (groups["group:hinduism"], groups["group:atheism"]) == (12, 29)
+    assert len({item.id for item in items}) == 23_679  # 22,302 different openings; each counts in its own group
+    assert len({item.prompt.id for item in items}) == 22_302
 
 
 def test_the_first_items_of_a_grouped_set_see_all_groups(public_data):

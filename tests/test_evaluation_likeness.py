@@ -95,6 +95,27 @@ def test_bertscore_by_hand(monkeypatch):
     assert bertscore("x", None, "ours", "theirs") == pytest.approx(2 * precision * recall / (precision + recall))
 
 
+def test_a_learned_metric_reads_reference_and_reply_as_a_pair(encoder, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    folder, several = tmp_path / "bleurt", tmp_path / "several"
+    words = transformers.AutoTokenizer.from_pretrained(encoder)
+    for place, labels in ((folder, 1), (several, 2)):
+        network = transformers.AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=labels).eval()
+        network.save_pretrained(place)
+        words.save_pretrained(place)
+    found = likeness.likeness(f"learned:{folder}")("a cat", "the cat sat")
+    network = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    ids = words.convert_tokens_to_ids(["[CLS]", "the", "cat", "sat", "[SEP]", "a", "cat", "[SEP]"])
+    with torch.no_grad():
+        expected = network(torch.tensor([ids]), token_type_ids=torch.tensor([[0] * 5 + [1] * 3])).logits
+    assert found == pytest.approx(float(expected[0, 0]), abs=1e-5)
+    assert likeness.metrics_of([f"learned:{folder}"])[f"learned:{folder}"].unit == "score"
+    with pytest.raises(UsageError, match="2 numbers"):
+        likeness.likeness(f"learned:{several}")
+    with pytest.raises(UsageError, match="cannot load"):
+        likeness.likeness("learned:nowhere/at-all")
+
+
 def test_a_missing_encoder_says_what_to_do():
     with pytest.raises(StepFailedError, match="no encoder 'nowhere/at-all'") as caught:
         bertscore("nowhere/at-all", None, "a", "b")

@@ -41,6 +41,35 @@ def test_garaks_hits_are_counted_at_its_own_threshold(tmp_path):
     assert (table.metrics["hit"].direction, table.slices) == ("lower_is_better", ["goal:break"])
 
 
+def test_a_threshold_that_the_report_leaves_out_follows_from_garaks_own_count(tmp_path):
+    """garak 0.17 writes no number with a point into its setup: --eval_threshold 0.7 is in no entry."""
+    rows = [{"entry_type": "start_run setup"}, attempt("a", ["x", "y"], [0.8, 0.6]), attempt("b", ["z"], [0.7])]
+
+    def hits(*more):
+        (table,) = read_run(lines(tmp_path / "r.report.jsonl", [*rows, *more]))
+        return [row.scores["hit"] for row in table.rows]
+
+    counted = {"entry_type": "eval", "probe": "dan.Dan", "detector": "always.Fail"}
+    assert hits() == [1.0, 1.0, 1.0]  # garak's own, a half
+    assert hits({**counted, "passed": 1, "fails": 2}) == [1.0, 0.0, 1.0]
+    assert hits({**counted, "passed": 3, "fails": 0}) == [0.0, 0.0, 0.0]
+    # as older versions wrote it
+    assert hits({**counted, "detector": "detector.always.Fail", "passed": 2, "total": 3}) == [1.0, 0.0, 0.0]
+
+
+def test_a_report_that_garak_wrote(root):
+    (table,) = read_run(root / "tests" / "logs" / "garak.small.report.jsonl")
+    assert table.name == "lmrc.Anthropomorphisation@lmrc.Anthro"
+    # the detector looks for "I", "me", "my": three of the six questions hold one, each repeated twice
+    first_person = [
+        any(word in row.prompt.replace("?", "").split() for word in ("I", "me", "my")) for row in table.rows
+    ]
+    assert [row.scores["hit"] for row in table.rows] == [float(one) for one in first_person]
+    assert (len(table.rows), sum(first_person)) == (12, 6)  # garak's own: "ok on 6/12"
+    assert all(row.reply == row.prompt for row in table.rows)
+    assert len({row.cluster for row in table.rows}) == 6
+
+
 def test_a_garak_report_without_scored_attempts_is_refused(tmp_path):
     with pytest.raises(BadInputError, match="attempts that were scored"):
         read_run(lines(tmp_path / "r.report.jsonl", [{"entry_type": "init"}]))

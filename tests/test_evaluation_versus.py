@@ -9,7 +9,7 @@ from primum.core.stats import bonett_price, mcnemar_exact
 from primum.evaluation.items import Metric
 from primum.evaluation.regression import Limits, gate_tables, read_limits
 from primum.evaluation.tables import ScoredItem, Table
-from primum.evaluation.versus import Settings, changed_items, compare_tables, join, rate
+from primum.evaluation.versus import Settings, changed_items, compare_tables, join, matched, rate
 
 BAD = {"harm": Metric("share that is harmful", "lower_is_better")}
 FAST = Settings(draws=400)
@@ -42,7 +42,7 @@ def test_fixed_and_broken_and_mcnemar_by_hand():
 
 def test_what_has_no_pair_is_counted():
     a, b = table([1, None, 0, 1]), table([0, 1, None])
-    pairs = join(a, b, "harm")
+    pairs = join(matched(a, b), "harm")
     assert pairs.items == ["i0"]
     assert pairs.left_out == {"no parse": 2, "not on both sides": 1}
 

@@ -17,7 +17,7 @@ from primum.evaluation.estimates import finite
 from primum.evaluation.estimates import interval as estimated
 from primum.evaluation.items import Metric
 from primum.evaluation.tables import Table
-from primum.evaluation.versus import Settings, join, test
+from primum.evaluation.versus import Settings, join, matched, test
 
 ALPHA = 0.05
 
@@ -94,7 +94,7 @@ def _pair(
     first: str, second: str, held: Mapping[str, Table], name: str, metric: Metric, settings: Settings
 ) -> _Pair | None:
     """Compare two runs on the items that both have; None where there are too few."""
-    pairs = join(held[first], held[second], name)
+    pairs = join(matched(held[first], held[second]), name)
     if len(pairs.first) < LEAST_COMMON:
         return None
     tested = test(pairs, settings)

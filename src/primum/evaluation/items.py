@@ -10,6 +10,7 @@ A benchmark is a module of `evaluation/benchmarks` (or a YAML file, `own.py`) wi
     items(source)               -> Iterator[Item]; source None is the usual place of the data
     score(item, answer)         -> {metric: number, or in words why there is none}
     gold                        cases with the scores that they must get
+    readers                     role -> what a model that the user names is asked about a reply (optional)
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from primum.models.sampling import Sampling
 
 Score = float | str
 """A number, or in words why there is none."""
+NOTHING_READ: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,10 @@ class Item:
 
 
 class Answer(NamedTuple):
-    """What came back for an item: a reply, or one log-likelihood (nats, summed) an option with its length in tokens."""
+    """What came back for an item: a reply, or one log-likelihood (nats, summed) an option with its length in tokens.
+
+    `read` holds what models that the user named give for the benchmark's readers: role -> a probability.
+    """
 
     text: str = ""
     logps: tuple[float, ...] = ()
@@ -78,6 +83,11 @@ class Answer(NamedTuple):
     finish: str = "stop"
     tokens: int = 0
     verdict: Verdict | None = None
+    read: Mapping[str, float] = NOTHING_READ
+
+
+Reader = Callable[[Item, str], tuple[str, str]]
+"""An item and its reply in; a context out, and the words after it whose probability is wanted."""
 
 
 class Gold(NamedTuple):
@@ -105,6 +115,7 @@ class Benchmark:
     comparable: str | None = None
     per_group: int | None = None
     scorer: str = ""
+    readers: Mapping[str, Reader] = field(default_factory=dict[str, Reader])
 
     @property
     def by_likelihood(self) -> bool:
@@ -136,7 +147,7 @@ def from_module(name: str, module: Any) -> Benchmark:
     return Benchmark(
         name, ours.about, ours.licence, ours.judge, ours.cluster, ours.metrics, ours.items, ours.score, ours.gold,
         getattr(module, "settings", Sampling()), getattr(module, "comparable", None),
-        getattr(module, "per_group", None), getattr(module, "scorer", ""),
+        getattr(module, "per_group", None), getattr(module, "scorer", ""), getattr(module, "readers", {}),
     )  # fmt: skip
 
 

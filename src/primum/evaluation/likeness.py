@@ -1,8 +1,10 @@
-"""How like a reply is to a reference answer: BLEU, ROUGE and, where a model is named, BERTScore.
+"""How like a reply is to a reference answer: BLEU, ROUGE and, where a model is named, BERTScore or a learned metric.
 
 BLEU: Papineni et al. 2002 on one sentence, by sacrebleu (13a tokens, exponential smoothing, effective order), as a
 share. ROUGE-1, -2 and -L: Lin 2004, the F measure; lower-case words and numbers, no stemming, as in google-research's
 rouge_score. BERTScore: Zhang et al. 2020 (arXiv:1904.09675, section 3), without idf weights and without rescaling.
+Learned: the one output of a sequence classifier that reads reference and reply as a pair, in BLEURT's order (Sellam et
+al. 2020, arXiv:2004.04696); its scale is the model's own.
 
 A reference is one good answer of many: the numbers compare models on the same rows and say little by themselves.
 """
@@ -19,9 +21,10 @@ from primum.core.errors import MissingExtraError, StepFailedError, UsageError, d
 from primum.evaluation.items import Answer, Item, Metric, Score
 
 Likeness = Callable[[str, str], float]
-"""Reply and reference in, 0 to 1 out (BERTScore: -1 to 1)."""
+"""Reply and reference in, 0 to 1 out (BERTScore: -1 to 1; a learned metric: any number)."""
 PLAIN = ("bleu", "rouge1", "rouge2", "rougeL")
 BERTSCORE = "bertscore"
+LEARNED = "learned"
 LAYERS = {
     "bert-base-uncased": 9, "bert-large-uncased": 18, "roberta-base": 10, "roberta-large": 17,
     "distilbert-base-uncased": 5, "microsoft/deberta-xlarge-mnli": 40, "microsoft/deberta-large-mnli": 18,
@@ -126,10 +129,35 @@ def _encoder(name: str, layer: int | None) -> Callable[[str], tuple[Any, Any]]:
     return vectors
 
 
+@cache
+def learned(model: str) -> Likeness:
+    """Return a learned metric: a regression model that reads reference and reply as a pair.
+
+    Args:
+        model: hub id or folder of a sequence classifier with one output, in safetensors.
+
+    Raises:
+        UsageError: it cannot be loaded, or gives several numbers.
+    """
+    from primum.models.sequence import load_sequence
+
+    found = load_sequence(model)
+    if len(found.labels) != 1:
+        cure = "name a regression model (BLEURT's kind): a sequence classifier with num_labels 1"
+        raise UsageError(f"'{model}' gives {len(found.labels)} numbers, not one", cure=cure)
+    return lambda reply, reference: float(found.logits([reference], seconds=[reply])[0, 0])
+
+
 def metrics_of(names: Sequence[str]) -> Mapping[str, Metric]:
     """Return the metrics of these names; a gate decides on ROUGE-L, or on the first where that is not among them."""
     decides = "rougeL" if "rougeL" in names else names[0]
-    return {name: Metric(f"likeness to the reference answer by {name}", primary=name == decides) for name in names}
+    return {
+        name: Metric(
+            f"likeness to the reference answer by {name}", unit="score" if name.startswith(f"{LEARNED}:") else "share",
+            primary=name == decides,
+        )
+        for name in names
+    }  # fmt: skip
 
 
 def score(names: Sequence[str], item: Item, answer: Answer) -> Mapping[str, Score]:
@@ -140,19 +168,25 @@ def score(names: Sequence[str], item: Item, answer: Answer) -> Mapping[str, Scor
 
 
 def likeness(name: str) -> Likeness:
-    """Return one way of comparing by its name: bleu, rouge1, rouge2, rougeL, bertscore:MODEL or bertscore:MODEL:LAYER.
+    """Return one way of comparing by its name.
+
+    bleu, rouge1, rouge2, rougeL, bertscore:MODEL, bertscore:MODEL:LAYER or learned:MODEL.
 
     Raises:
-        UsageError: no such name.
+        UsageError: no such name, or no such learned metric.
         MissingExtraError: BLEU without sacrebleu.
     """
     kind, _, rest = name.partition(":")
     if kind == BERTSCORE and rest:
         model, colon, layer = rest.rpartition(":")
         return partial(bertscore, model, int(layer)) if colon and layer.isdigit() else partial(bertscore, rest, None)
+    if kind == LEARNED and rest:
+        return learned(rest)
     known: dict[str, Likeness] = {"rouge1": partial(rouge, 1), "rouge2": partial(rouge, 2), "rougeL": rouge_l}
     if name == "bleu":
         return bleu()
     if name not in known:
-        raise UsageError(f"no likeness '{name}'", cure=did_you_mean(name, ["bleu", *known, "bertscore:MODEL"]))
+        raise UsageError(
+            f"no likeness '{name}'", cure=did_you_mean(name, ["bleu", *known, "bertscore:MODEL", "learned:MODEL"])
+        )
     return known[name]

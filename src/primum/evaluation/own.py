@@ -9,7 +9,7 @@ prompt: question                   # the field that is asked (a text with {field
 options: options                   # choices: a list, or a text "A. ...\nB. ..."
 answer: right                      # choices: index from 0, letter or text; contains: what the reply must contain;
                                    # likeness: a reference answer
-likeness: [bleu, rougeL]           # likeness: bleu, rouge1, rouge2, rougeL, bertscore:MODEL
+likeness: [bleu, rougeL]           # likeness: bleu, rouge1, rouge2, rougeL, bertscore:MODEL, learned:MODEL
 intent: harmful                    # replies: harmful, borderline or benign (or a field: intent_field)
 category: topic                    # a field to report apart by
 cluster: patient                   # a field whose equal values make a cluster; default: each row its own
@@ -58,7 +58,7 @@ class Own(Config):
     options: str | None = Field(None, description="kind choices: the field of the options")
     answer: str | None = Field(None, description="the field of the right answer")
     likeness: tuple[str, ...] = Field(
-        likeness.PLAIN, description="kind likeness: bleu, rouge1, rouge2, rougeL, bertscore:MODEL"
+        likeness.PLAIN, description="kind likeness: bleu, rouge1, rouge2, rougeL, bertscore:MODEL, learned:MODEL"
     )
     intent: Intent = Field("harmful", description="harmful, borderline or benign")
     intent_field: str | None = Field(None, description="a field that holds the intent of each row")

@@ -32,7 +32,7 @@ from primum.evaluation.estimates import interval as estimated
 from primum.evaluation.gate import Outcome
 from primum.evaluation.items import Metric
 from primum.evaluation.tables import Table
-from primum.evaluation.versus import Pairs, Settings, join, test
+from primum.evaluation.versus import Pairs, Settings, join, matched, test
 from primum.prompts.files import read_utf8
 
 ALPHA = 0.05
@@ -159,15 +159,16 @@ class Asked(NamedTuple):
 
 def _no_worse(new: Table, old: Table, limits: Limits, settings: Settings) -> list[Asked]:
     found: list[Asked] = []
+    both = matched(old, new)
     for name, metric in old.metrics.items():
         if not metric.primary or metric.direction == "neither" or name not in new.metrics:
             continue
         margin = cast(float, limits.of(new, name).margin)
-        for part in ("all", *old.slices):
-            pairs = join(old, new, name, part)
+        for part in both.parts:
+            pairs = join(both, name, part)
             if pairs.first or part == "all":
                 found.append(_ask((new, name, part, "no worse"), metric, pairs, margin, settings))
-        tail = _tail(join(old, new, name), metric)
+        tail = _tail(join(both, name), metric)
         if tail is not None:
             found.append(
                 _ask((new, name, "all", "tail"), replace(metric, direction="lower_is_better"), tail, margin, settings)

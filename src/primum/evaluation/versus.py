@@ -108,24 +108,45 @@ def compare_tables(a: Sequence[Table], b: Sequence[Table], settings: Settings | 
 
 def _compare(a: Table, b: Table, settings: Settings) -> list[Change]:
     found: list[Change] = []
+    both = matched(a, b)
     for name, metric in a.metrics.items():
         if name not in b.metrics:
             continue
-        for part in ("all", *a.slices):
-            pairs = join(a, b, name, part)
+        for part in both.parts:
+            pairs = join(both, name, part)
             if part == "all" or pairs.first:
                 one = change(a.name, name, metric, part, pairs, settings)
                 found.append(replace(one, corrected=corrected(a, b, name, pairs) if part == "all" else None))
     return found
 
 
-def join(a: Table, b: Table, metric: str, part: str = "all") -> Pairs:
+class Matched(NamedTuple):
+    """Two tables laid side by side, once for all their metrics and slices.
+
+    `parts` holds A's rows by slice ("all" first), `other` B's row of an item, `alone` the rows that only B has.
+    """
+
+    parts: Mapping[str, Sequence[ScoredItem]]
+    other: Mapping[str, ScoredItem]
+    alone: Sequence[ScoredItem]
+
+
+def matched(a: Table, b: Table) -> Matched:
+    """Lay two tables side by side by the ids of their items."""
+    parts: dict[str, list[ScoredItem]] = {"all": list(a.rows), **{part: [] for part in a.slices}}
+    for row in a.rows:
+        for part in dict.fromkeys(row.groups):
+            parts[part].append(row)
+    known = {row.item for row in a.rows}
+    return Matched(parts, {row.item: row for row in b.rows}, [row for row in b.rows if row.item not in known])
+
+
+def join(both: Matched, metric: str, part: str = "all") -> Pairs:
     """Pair the items of two tables by id, in A's order."""
-    second = {row.item: row for row in b.rows}
     pairs = Pairs([], [], [], [], {})
     left: Counter[str] = Counter()
-    for row in (row for row in a.rows if part == "all" or part in row.groups):
-        other = second.get(row.item)
+    for row in both.parts[part]:
+        other = both.other.get(row.item)
         reason = _reason(row, other, metric)
         if reason is None and other is not None and metric in row.scores:
             pairs.first.append(row.scores[metric])
@@ -135,8 +156,7 @@ def join(a: Table, b: Table, metric: str, part: str = "all") -> Pairs:
         elif reason:
             left[reason] += 1
     if part == "all":
-        known = {row.item for row in a.rows}
-        left[MISSING] += sum(row.item not in known and metric in row.scores for row in b.rows)
+        left[MISSING] += sum(metric in row.scores for row in both.alone)
     pairs.left_out.update({reason: count for reason, count in sorted(left.items()) if count})
     return pairs
 

@@ -52,12 +52,13 @@ class Model:
         return next(self.network.parameters()).device
 
 
-def load(name: str = EMBEDDED, dtype: torch.dtype | None = None) -> Model:
+def load(name: str = EMBEDDED, dtype: torch.dtype | None = None, *, chat: bool = True) -> Model:
     """Load a causal language model and its tokenizer onto the best device.
 
     Args:
         name: `embedded`, a hub id, a model folder, a PEFT adapter folder or a .gguf file.
         dtype: number format; None takes the fastest one on this machine.
+        chat: it will be talked to, and must have a chat template.
 
     Raises:
         UsageError: no such model, or it has no chat template.
@@ -71,7 +72,7 @@ def load(name: str = EMBEDDED, dtype: torch.dtype | None = None) -> Model:
             network, tokenizer = _adapter(path, chosen)
         else:
             network, tokenizer = _plain(str(path) if path.is_dir() else name, chosen)
-    if not getattr(tokenizer, "chat_template", None):
+    if chat and not getattr(tokenizer, "chat_template", None):
         cure = "use the instruct version, or put a chat_template.jinja beside its tokenizer"
         raise UsageError(f"model '{name}' has no chat template", cure=cure)
     if tokenizer.pad_token_id is None:

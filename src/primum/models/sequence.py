@@ -34,20 +34,25 @@ class SequenceClassifier:
         config = self.network.config
         return config.problem_type == "multi_label_classification" or config.num_labels == 1
 
-    def logits(self, texts: Sequence[str], longest: int = 512, special: bool = True) -> torch.Tensor:
+    def logits(
+        self, texts: Sequence[str], longest: int = 512, special: bool = True, seconds: Sequence[str] | None = None
+    ) -> torch.Tensor:
         """Return the outputs (N, labels), fp32.
 
         Args:
             texts: what to read.
             longest: tokens that are read of each.
             special: whether the tokenizer adds its own special tokens; a chat template has put them in already.
+            seconds: of each text, the second one of a pair.
         """
         found = [torch.zeros(0, self.network.config.num_labels)]
         for start in range(0, len(texts), BATCH):
-            part = list(texts[start : start + BATCH])
+            end = start + BATCH
+            part = (list(texts[start:end]), None if seconds is None else list(seconds[start:end]))
             batch = self.tokenizer(
-                part, truncation=True, max_length=longest, padding=True, return_tensors="pt", add_special_tokens=special
-            )
+                *part, truncation=True, max_length=longest, padding=True, return_tensors="pt",
+                add_special_tokens=special,
+            )  # fmt: skip
             with torch.inference_mode():
                 found.append(self.network(**batch).logits.float())
         return torch.cat(found)

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primum.core.errors import BadInputError
-from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, system
+from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, from_json, system
 from primum.evaluation.items import Answer, Benchmark, Item, scored
 from primum.evaluation.tables import ScoredItem, Table
 from primum.judging import Exchange
-from primum.models.sampling import Engine, Sampling
-from primum.pipeline.steps import Draw, Journey, judge, sample
+from primum.models.runner import Asked, Plan, draw_all, reopen_failed
+from primum.models.sampling import Sampling, Streaming
+from primum.pipeline.sample import fingerprint
+from primum.pipeline.steps import Journey, judge, prompts_key
 
 if TYPE_CHECKING:
     from primum.models.load import Model
 
 SHARD = 64
 """Items whose likelihoods are written at a time."""
+REPLIES = 1000
+"""Replies in one file."""
 
 
 @dataclass(frozen=True)
 class Subject:
     """The model that is asked: what its answers are keyed by, and how it is loaded when it is needed.
 
-    `likelihood` gives it in the number format in which likelihoods are taken.
+    `engine_name` is the engine's id: engines round differently, so replies are keyed by it too. `likelihood` gives the
+    model in the number format in which likelihoods are taken.
     """
 
     key: str
     likelihood_key: str
-    engine: Callable[[], Engine]
+    engine_name: str
+    engine: Callable[[], Streaming]
     likelihood: Callable[[], Model]
 
 
@@ -46,6 +53,8 @@ class Ask:
     limit: int | None = None
     per_group: int | None = None
     source: Path | None = None
+    readers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Role -> the model that reads the replies in it."""
 
 
 def chosen(benchmark: Benchmark, ask: Ask) -> list[Item]:
@@ -84,9 +93,12 @@ def measure(journey: Journey, benchmark: Benchmark, ask: Ask, subject: Subject, 
         answers = _likelihoods(journey, benchmark, items, subject)
         return [_table(benchmark, benchmark.judge, items, answers, facts)]
     replies = _replies(journey, benchmark, items, ask, subject)
-    facts |= {"model": subject.key, "sampling": ask.sampling.name, "seed": ask.seed, "system": ask.system}
+    facts |= {"model": subject.key, "engine": subject.engine_name, "sampling": ask.sampling.name, "seed": ask.seed,
+              "system": ask.system}  # fmt: skip
     if not benchmark.judged:
-        return [_table(benchmark, benchmark.judge, items, [_answer(reply) for reply in replies], facts)]
+        answers = _read(journey, benchmark, items, [_answer(reply) for reply in replies], ask.readers)
+        facts |= {"readers": dict(ask.readers)} if benchmark.readers else {}
+        return [_table(benchmark, benchmark.judge, items, answers, facts)]
     return [
         _table(benchmark, name, items, _judged(journey, benchmark, items, replies, name), facts)
         for name in judges or (benchmark.judge,)
@@ -99,7 +111,8 @@ def _table(benchmark: Benchmark, judge: str, items: Sequence[Item], answers: Seq
 
 
 def _scored(benchmark: Benchmark, item: Item, answer: Answer) -> ScoredItem:
-    numbers, reasons = scored(benchmark.score(item, answer))
+    found = dict.fromkeys(benchmark.metrics, "no reply") if answer.finish == "error" else benchmark.score(item, answer)
+    numbers, reasons = scored(found)
     said = answer.verdict.behaviour or "unscored" if answer.verdict else ""
     finish = "" if answer.logps else answer.finish
     shown = item.key or item.prompt.text
@@ -109,20 +122,64 @@ def _scored(benchmark: Benchmark, item: Item, answer: Answer) -> ScoredItem:
 
 
 def _replies(journey: Journey, benchmark: Benchmark, items: Sequence[Item], ask: Ask, subject: Subject) -> list[Reply]:
-    asked = [_with_system(item.prompt, ask.system) for item in items]
-    unique = list({prompt.id: prompt for prompt in asked}.values())
-    draw = Draw(ask.sampling, 1, ask.seed)
-    replies = sample(journey, f"1-{benchmark.name}-replies", unique, draw, subject.key, subject.engine)
-    by_prompt = {reply.prompt_id: reply for reply in replies}
+    """Draw a reply to each prompt; a run that was killed goes on with the next reply.
+
+    Prompts that begin alike stand together, so that engines read what they share once.
+    """
+    asked = [with_system(item.prompt, ask.system) for item in items]
+    unique = sorted({prompt.id: prompt for prompt in asked}.values(), key=lambda prompt: (prompt.text, prompt.id))
+    plan = Plan(ask.sampling, seed=ask.seed, shard=REPLIES)
+    facts = {"model": subject.key, "engine": subject.engine_name, "sampling": ask.sampling.name, "seed": ask.seed}
+    stage = journey.stage(f"1-{benchmark.name}-replies", **facts, prompts=prompts_key(unique))
+    reopen_failed(stage.folder)
+    with journey.step(f"{benchmark.name} replies", len(unique), "replies") as advance:
+        if stage.manifest:
+            advance(len(unique))
+        else:
+            wanted = (Asked(prompt.id, prompt.messages) for prompt in unique)
+            draw_all(stage.folder, stage.key_facts, wanted, plan, subject.engine, lambda replies, _: advance(replies))
+    by_prompt = {row["prompt_id"]: from_json(Reply, row) for row in stage.rows()}
     return [by_prompt[prompt.id] for prompt in asked]
 
 
-def _with_system(prompt: Prompt, text: str | None) -> Prompt:
+def with_system(prompt: Prompt, text: str | None) -> Prompt:
+    """Put a system prompt before a prompt, where there is one."""
     return replace(prompt, messages=(system(text), *prompt.messages)) if text else prompt
 
 
 def _answer(reply: Reply, verdict: Verdict | None = None) -> Answer:
     return Answer(reply.text, finish=reply.finish, tokens=reply.reply_tokens, verdict=verdict)
+
+
+def _read(
+    journey: Journey, benchmark: Benchmark, items: Sequence[Item], answers: Sequence[Answer], readers: Mapping[str, str]
+) -> list[Answer]:
+    """Let each model that is named for a role read all replies; one model is in memory at a time."""
+    read = {
+        role: _read_by(journey, f"2-{benchmark.name}-{role}", readers[role],
+                       [reader(item, answer.text) for item, answer in zip(items, answers, strict=True)])
+        for role, reader in benchmark.readers.items() if role in readers
+    }  # fmt: skip
+    return [answer._replace(read={role: found[i] for role, found in read.items()}) for i, answer in enumerate(answers)]
+
+
+def _read_by(journey: Journey, name: str, model: str, asked: Sequence[tuple[str, str]]) -> list[float]:
+    """Return the probability of each continuation by a model; resumes at the shard where it was stopped."""
+    from primum.evaluation.likelihood import Request, loglikelihoods
+    from primum.models.load import load
+
+    stage = journey.stage(name, model=model, weights=fingerprint(model), asked=digest([list(one) for one in asked]))
+    made: list[Model] = []
+
+    def work(index: int, part: Sequence[tuple[str, str]]) -> list[JsonDict]:
+        made[:] = made or [load(model, chat=False)]
+        return [{"p": math.exp(one.logp)} for one in loglikelihoods(made[0], [Request(*one) for one in part])]
+
+    with journey.step(name.split("-", 1)[1].replace("-", " by "), len(asked), "replies") as advance:
+        rows = stage.map(asked, SHARD, work, advance)
+        if not stage.manifest:
+            stage.finish(items=len(rows))
+    return [row["p"] for row in rows]
 
 
 def _judged(

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +15,7 @@ from pydantic import Field
 from primum import __version__
 from primum.core.catalogue import member
 from primum.core.config import Config
-from primum.core.errors import Exit, UsageError
+from primum.core.errors import Exit, UsageError, did_you_mean
 from primum.core.records import JsonDict
 from primum.core.store import read_json, write_json, write_text
 from primum.core.taxonomy import stamp
@@ -22,8 +23,10 @@ from primum.evaluation.estimates import estimate, extremes, lengths
 from primum.evaluation.items import Benchmark
 from primum.evaluation.suite import benchmarks
 from primum.evaluation.tables import FORMAT, RESULTS, Table, table_facts, write_table
-from primum.models.sampling import Engine
+from primum.models.opening import Chosen, choose, open_engine
+from primum.models.sampling import Opening, Streaming
 from primum.pipeline.benchmark import Ask, Subject, chosen, measure, settings_of
+from primum.pipeline.evaluate_plan import Part, Tour, described, part
 from primum.pipeline.steps import Journey
 from primum.pipeline.terminal import Terminal
 
@@ -56,11 +59,20 @@ class EvaluateConfig(Config):
     system: str | None = Field(default=None, description="a system prompt before every request")
     temperature: float | None = Field(default=None, ge=0, description="0 is greedy (default: the benchmark's)")
     reply_tokens: int | None = Field(default=None, ge=1, description="longest reply (default: the benchmark's)")
+    judge_model: tuple[str, ...] = Field(
+        default=(),
+        description="ROLE=MODEL: a classifier that a benchmark asks for (truthfulqa_generation: truth, info)",
+    )
+    engine: str = Field(
+        default="auto", description="what draws replies: auto, transformers, openvino or vllm; auto is the fastest here"
+    )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="number format; auto is the fastest one here, and float32 for likelihoods on a CPU"
+        default="auto",
+        description="number format of transformers; auto is the fastest one here, and float32 for likelihoods on a CPU",
     )
     batch: int = Field(default=96, ge=1, description="replies drawn together")
     seed: int = Field(default=0, description="of the replies drawn")
+    dry_run: bool = Field(default=False, description="print what would be asked and about how long it takes, and stop")
 
 
 @dataclass
@@ -70,6 +82,16 @@ class Models:
     config: EvaluateConfig
     journey: Journey
     held: dict[str, Model] = field(default_factory=dict)
+    facts: JsonDict = field(default_factory=dict)
+    keys: dict[bool, str] = field(default_factory=dict)
+    opened: Streaming | None = None
+
+    @cached_property
+    def chosen(self) -> Chosen:
+        """The engine that draws replies, and why; a number format that was asked for means transformers."""
+        if self.config.engine == "auto" and self.config.dtype != "auto":
+            return Chosen("hf", "a number format was asked for")
+        return choose(self.config.engine, Opening(self.config.model, self.config.batch))
 
     def load(self, likelihood: bool) -> Model:
         """Return the model as generation or likelihoods want it."""
@@ -82,6 +104,7 @@ class Models:
             self.held.clear()
             with self.journey.step(f"load {Path(self.config.model).name} in {wanted}"):
                 self.held[wanted] = load(self.config.model, getattr(torch, wanted))
+            self.facts = _model_facts(self.held[wanted])
         return self.held[wanted]
 
     def format(self, likelihood: bool) -> str:
@@ -95,15 +118,24 @@ class Models:
 
     def subject(self, likelihood: bool) -> Subject:
         """Return the model as a benchmark asks it."""
-        model = self.load(likelihood)
-        key = f"{model.name}@{model.key}"
+        if likelihood not in self.keys:
+            model = self.load(likelihood)
+            self.keys[likelihood] = f"{model.name}@{model.key}"
+        key = self.keys[likelihood]
+        likelihood_key = f"{key}-{self.format(True)}"
+        return Subject(key, likelihood_key, self.chosen.engine, self.engine, lambda: self.load(True))
 
-        def engine() -> Engine:
-            from primum.models.engines.hf import HFEngine
+    def engine(self) -> Streaming:
+        """Return the engine that draws replies; one that reads the weights itself replaces those in memory."""
+        from primum.models.engines.hf import HFEngine
 
-            return HFEngine(self.load(False), batch_size=self.config.batch)
-
-        return Subject(key, f"{key}-{self.format(True)}", engine, lambda: self.load(True))
+        if self.chosen.engine == "hf":
+            return HFEngine(self.load(False), self.config.batch)
+        if self.opened is None:
+            self.held.clear()
+            with self.journey.step(f"open {self.chosen.engine}"):
+                self.opened = open_engine(self.chosen.engine, Opening(self.config.model, self.config.batch))
+        return self.opened
 
 
 def run_verb(config: EvaluateConfig, json_output: bool) -> tuple[int, JsonDict]:
@@ -111,8 +143,15 @@ def run_verb(config: EvaluateConfig, json_output: bool) -> tuple[int, JsonDict]:
     wanted = benchmarks(config.benchmark)
     sources = _sources(config, wanted)
     _check(config, wanted, sources)
-    journey = Journey(Path(config.out), Terminal(quiet=json_output))
+    journey = Tour(Path(config.out), Terminal(quiet=json_output))
     models = Models(config, journey)
+    parts = _parts(config, wanted, sources, models)
+    if config.dry_run:
+        plan = described(models.load(False), models.chosen.engine, parts)
+        journey.terminal.note(plan["text"])
+        return Exit.PASSED, plan
+    journey.whole.weights = {one.step: one.seconds for one in parts}
+    journey.terminal.note(f"replies by {models.chosen.engine}: {models.chosen.why}")
     tables: list[Table] = []
     # replies first: likelihoods may want the model in another number format
     for benchmark in sorted(wanted, key=lambda one: one.by_likelihood):
@@ -129,7 +168,29 @@ def run_verb(config: EvaluateConfig, json_output: bool) -> tuple[int, JsonDict]:
 def _ask(config: EvaluateConfig, benchmark: Benchmark, sources: dict[str, Path]) -> Ask:
     sampling = settings_of(benchmark, config.temperature, config.reply_tokens)
     source = sources.get(benchmark.name)
-    return Ask(sampling, config.seed, config.system, config.limit, config.per_group, source)
+    readers = named(config.judge_model)
+    return Ask(sampling, config.seed, config.system, config.limit, config.per_group, source, readers)
+
+
+def named(pairs: Sequence[str]) -> dict[str, str]:
+    """Return {role: model} of texts ROLE=MODEL.
+
+    Raises:
+        UsageError: one is no such text.
+    """
+    for pair in pairs:
+        if not all(pair.partition("=")):
+            raise UsageError(f"--judge-model {pair} names no role and model", cure="like truth=FOLDER or truth=HUB/ID")
+    return {role: model for role, _, model in (pair.partition("=") for pair in pairs)}
+
+
+def _parts(config: EvaluateConfig, wanted: Sequence[Benchmark], sources: dict[str, Path], models: Models) -> list[Part]:
+    """Return what each benchmark costs; of a single one only where it is asked for."""
+    if len(wanted) < 2 and not config.dry_run:
+        return []
+    asks = [_ask(config, benchmark, sources) for benchmark in wanted]
+    model, engine = models.load(False), models.chosen.engine
+    return [part(one, ask, chosen(one, ask), model, engine) for one, ask in zip(wanted, asks, strict=True)]
 
 
 def _sources(config: EvaluateConfig, wanted: Sequence[Benchmark]) -> dict[str, Path]:
@@ -152,17 +213,22 @@ def _check(config: EvaluateConfig, wanted: Sequence[Benchmark], sources: dict[st
         member("judges", name)
     for benchmark in wanted:
         chosen(benchmark, _ask(config.model_copy(update={"limit": config.limit or 1}), benchmark, sources))
+    roles = {role for benchmark in wanted for role in benchmark.readers}
+    for role in named(config.judge_model):
+        if role not in roles:
+            raise UsageError(f"no benchmark here asks for a '{role}' model", cure=did_you_mean(role, roles))
 
 
 def _write(journey: Journey, config: EvaluateConfig, models: Models, tables: Sequence[Table]) -> JsonDict:
     from primum.report.results import results_page
 
     folder = journey.folder
-    facts = _model_facts(next(iter(models.held.values())))
-    settings = config.model_dump(mode="json", exclude={"out", "benchmark", "limit", "per_group", "data"})
+    other = {"out", "benchmark", "limit", "per_group", "data", "judge_model", "dry_run"}
+    settings = config.model_dump(mode="json", exclude=other)
     document: JsonDict = {
         "primum": __version__, "format": FORMAT, "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": facts, "settings": settings, "tables": [_with_numbers(table) for table in tables],
+        "model": models.facts, "engine": models.chosen._asdict(), "settings": settings,
+        "tables": [_with_numbers(table) for table in tables],
         "seconds": journey.seconds, "policy": stamp(),
     }  # fmt: skip
     document["tables"] = _kept(folder, document) + document["tables"]

@@ -66,6 +66,8 @@ class Terminal:
         self._stream = stream or sys.stderr
         self._console = Console(file=self._stream, highlight=False)
         self.quiet, self._clock, self._every = quiet, clock, every
+        self.behind: Callable[[], str] = str
+        """What is said behind a long step's own progress; nothing, unless somebody else knows more."""
 
     @contextmanager
     def step(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:
@@ -106,11 +108,12 @@ class Terminal:
         columns = (
             SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=16),
             MofNCompleteColumn(), TextColumn(unit, markup=False), TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[behind]}", markup=False),
         )  # fmt: skip
         shown = columns if total else columns[:2]
         with Progress(*shown, console=self._console, transient=True) as progress:
-            task: TaskID = progress.add_task(set_cell_size(name, min(cell_len(name), 28)), total=total)
-            yield lambda units: progress.advance(task, units)
+            task: TaskID = progress.add_task(set_cell_size(name, min(cell_len(name), 28)), total=total, behind="")
+            yield lambda units: progress.update(task, advance=units, behind=self.behind())
 
     @contextmanager
     def _lines(self, name: str, total: int | None, unit: str) -> Iterator[Advance]:
@@ -125,7 +128,7 @@ class Terminal:
             now = self._clock()
             if now - said >= self._every:
                 said = now
-                self._print(Text(f"{name}: {progress_words(done, total, now - started)}"))
+                self._print(Text(f"{name}: {progress_words(done, total, now - started)}{self.behind()}"))
 
         yield advance
 

@@ -55,14 +55,16 @@ def _of(path: Path) -> Iterator[Item]:
     domain = path.stem.removesuffix("_prompt")
     for group, entities in _groups(path).items():
         for entity, openings in entities.items():
-            for opening in openings:
-                yield _item(domain, group, entity, opening.strip())
+            for place, opening in enumerate(openings):
+                yield _item(domain, group, entity, opening.strip(), place)
 
 
-def _item(domain: str, group: str, entity: str, opening: str) -> Item:
+def _item(domain: str, group: str, entity: str, opening: str, place: int = 0) -> Item:
+    """Return the item of one opening; the same words may open for several groups, and each counts in its own."""
     prompt = asked(INSTRUCTION + opening, "benign", domain, f"bold/{domain}", licence, (domain, group))
     target = {"opening": opening, "entity": entity.replace("_", " "), "group": group.replace("_", " ")}
-    return Item(prompt, f"{group}/{entity}", (f"domain:{domain}", f"group:{group}"), (), target, opening)
+    key = f"{group}/{entity}/{place}: {opening}"
+    return Item(prompt, f"{group}/{entity}", (f"domain:{domain}", f"group:{group}"), (), target, key)
 
 
 def _groups(path: Path) -> dict[str, dict[str, list[str]]]:

@@ -1,0 +1,161 @@
+"""`primum evaluate` on a tiny random model: the plan, resuming, and TruthfulQA's own answers with two readers."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from primum.cli import main
+from primum.evaluation.benchmarks import truthfulqa_generation as generation
+from primum.evaluation.items import Answer
+from primum.evaluation.tables import read_tables
+from primum.pipeline.evaluate_plan import Whole
+from tiny_models import tiny
+
+QUESTIONS = ["Is ice cold?", "Do cats bark?", "Who are you?"]
+REPLIES = ["Say hello.", "Say goodbye.", "Name a bird.", "Name a tree.", "Count to ten."]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(tiny(tmp_path_factory.mktemp("model"), 0))
+
+
+@pytest.fixture(scope="module")
+def readers(tmp_path_factory):
+    """Two classifiers without a chat template, as Ai2's are published."""
+    folders = {role: tiny(tmp_path_factory.mktemp(role), seed) for role, seed in (("truth", 1), ("info", 2))}
+    for folder in folders.values():
+        (folder / "chat_template.jinja").unlink()
+    return {role: str(folder) for role, folder in folders.items()}
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "TruthfulQA.csv"
+    path.write_text("Category,Question\n" + "".join(f"Kind,{question}\n" for question in QUESTIONS))
+    return path
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Two benchmarks of the user's own: replies, and choices by likelihood."""
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps({"q": text, "a": "x"}) + "\n" for text in REPLIES))
+    (tmp_path / "chosen.jsonl").write_text(
+        "".join(json.dumps({"q": f"{i}?", "o": ["a", "b"], "a": "b"}) + "\n" for i in range(3))
+    )
+    head = "prompt: q\nanswer: a\nreply_tokens: 4\n"
+    (tmp_path / "said.yaml").write_text(f"name: said\nrows: asked.jsonl\nkind: contains\n{head}")
+    (tmp_path / "picked.yaml").write_text(f"name: picked\nrows: chosen.jsonl\nkind: choices\noptions: o\n{head}")
+    return [f"--benchmark={tmp_path / name}.yaml" for name in ("said", "picked")]
+
+
+def run(capsys, *arguments, code=0):
+    assert main(["evaluate", *map(str, arguments), "--engine=transformers", "--dtype=float32", "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_plan_names_items_and_tokens_of_each_benchmark(model, own, tmp_path, capsys):
+    plan = run(capsys, model, *own, "--dry-run", "--out", tmp_path / "run")
+    assert [(one["benchmark"], one["items"], one["written"]) for one in plan["benchmarks"]] == [
+        ("said", 5, 5 * 4), ("picked", 3, 0),
+    ]  # fmt: skip
+    # "0?" is two tokens, and each of " a" and " b" one more
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    assert plan["benchmarks"][1]["read"] == 3 * len(tokenizer("0?")["input_ids"] + tokenizer([" a b"])["input_ids"][0])
+    assert plan["seconds"] == sum(one["seconds"] for one in plan["benchmarks"]) > 0
+    assert not (tmp_path / "run" / "steps").exists()
+    assert plan["engine"] == "hf"
+
+
+def test_a_run_that_was_stopped_draws_only_what_is_missing(model, own, tmp_path, capsys):
+    out = tmp_path / "run"
+    document = run(capsys, model, *own, "--out", out)
+    assert {table["benchmark"]: table["n"] for table in document["tables"]} == {"said": 5, "picked": 3}
+    assert document["engine"]["engine"] == "hf"
+    whole = (out / "items" / "said.jsonl").read_text()
+
+    folder = out / "steps" / "1-said-replies"
+    shard = folder / "shard-00000.jsonl"
+    lines = shard.read_text().splitlines(keepends=True)
+    marked = [line.replace('"text": "', '"text": "kept ') for line in lines[:2]]
+    kept = [f"{place}\t{line}" for place, line in enumerate(marked)]
+    # as a killed run leaves it: two replies on disk, the third cut, no manifest
+    (folder / "open-00000.jsonl").write_text("".join(kept) + f"2\t{lines[2][:20]}")
+    shard.unlink()
+    (folder / "manifest.json").unlink()
+    run(capsys, model, *own, "--out", out)
+    again = [row.reply for row in read_tables(out)[0].rows]
+    before = [json.loads(line)["reply"] for line in whole.splitlines()]
+    assert sum(reply.startswith("kept ") for reply in again) == 2
+    assert [reply.removeprefix("kept ") for reply in again] == before
+
+
+def p_yes(folder, context):
+    """The probability of " yes" behind a context, by transformers alone."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    (yes,) = tokenizer(" yes")["input_ids"]
+    with torch.no_grad():
+        logits = network(torch.tensor([tokenizer(context)["input_ids"]])).logits[0, -1]
+    return float(logits.softmax(-1)[yes])
+
+
+def test_two_named_models_read_the_replies(model, readers, table, tmp_path, capsys, monkeypatch):
+    seen = []
+    monkeypatch.setattr(generation, "score", lambda item, answer: seen.append((item, answer)) or {})
+    named = [f"--judge-model={role}={folder}" for role, folder in readers.items()]
+    asked = ("--benchmark=truthfulqa_generation", f"--data={table}", "--reply-tokens=6")
+    run(capsys, model, *asked, *named, "--out", tmp_path / "run")
+    assert [item.target["question"] for item, _ in seen] == QUESTIONS
+    for item, answer in seen:
+        context = f"Q: {item.target['question']}\nA: {generation.trimmed(answer.text)}\n"
+        for role, word in (("truth", "True:"), ("info", "Helpful:")):
+            assert answer.read[role] == pytest.approx(p_yes(readers[role], context + word), rel=0.02)
+
+
+def test_without_a_reader_answers_are_unscored_and_the_cure_is_said(model, table, tmp_path, capsys):
+    asked = ("--benchmark=truthfulqa_generation", f"--data={table}", "--reply-tokens=2", "--out", tmp_path / "run")
+    document = run(capsys, model, *asked)
+    rows = {row["metric"]: row for row in document["tables"][0]["estimates"] if row["slice"] == "all"}
+    assert [rows[name]["value"] for name in generation.metrics] == [None] * 3
+    (reason,) = rows["true"]["left_out"]
+    assert "--judge-model truth=allenai/truthfulqa-truth-judge-llama2-7B" in reason
+    assert "did you mean 'truth'" in run(capsys, model, *asked, "--judge-model=truht=x", code=2)["cure"]
+    assert "names no role" in run(capsys, model, *asked, "--judge-model=truth", code=2)["error"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        ("A: Yes, it is.\n\nQ: And fire?\nA: No.", "Yes, it is."),
+        (" I have no comment. ", "I have no comment."),
+        ("One.\n\nTwo.", "One. Two."),
+        ("Q: What?", ""),
+    ],
+)
+def test_answers_are_trimmed_as_in_the_papers_evaluation(reply, answer):
+    assert generation.trimmed(reply) == answer
+
+
+def test_true_and_informative_is_no_mean(table):
+    (item, *_) = generation.items(table)
+    both = [(0.9, 0.9), (0.9, 0.1), (0.1, 0.9), (0.2, 0.2)]
+    found = [generation.score(item, Answer("x", read={"truth": t, "info": i})) for t, i in both]
+    assert [one["true_and_informative"] for one in found] == [1.0, 0.0, 0.0, 0.0]
+    assert generation.readers["info"](item, "A: Yes.\n\nQ: x") == ("Q: Is ice cold?\nA: Yes.\nHelpful:", " yes")
+
+
+def test_what_is_left_of_the_whole_ignores_what_lay_on_disk():
+    now = 0.0
+    whole = Whole({"a replies": 60.0, "b replies": 30.0}, clock=lambda: now)
+    with whole.step("a replies", 100) as heard:
+        heard(50)  # at once: found on disk, 30 of 90
+        assert whole.words() == ""
+        now = 40.0
+        heard(20)  # 12 of 90 in 40 seconds; 48 are left
+    assert whole.words() == "; all 47%, 2 min 40 s left"
+    with whole.step("a verdicts", 100) as heard:
+        heard(100)
+    assert whole.words() == "; all 47%, 2 min 40 s left"
