@@ -59,10 +59,12 @@ def moved(first: Path, second: Path) -> list[Moved]:
 def _measured(first: Path, second: Path) -> list[Moved]:
     settings = versus.Settings(draws=DRAWS)
     others = {table.name: table for table in read_tables(second)}
+    tables = [(table, others[table.name]) for table in read_tables(first) if table.name in others]
+    sides = [(table, other, versus.matched(table, other)) for table, other in tables]
     changes = [
-        versus.change(table.name, name, metric, "all", versus.join(table, others[table.name], name), settings)
-        for table in read_tables(first) if table.name in others
-        for name, metric in table.metrics.items() if name in others[table.name].metrics
+        versus.change(table.name, name, metric, "all", versus.join(both, name), settings)
+        for table, other, both in sides
+        for name, metric in table.metrics.items() if name in other.metrics
     ]  # fmt: skip
     judges = {name: table.judge for name, table in others.items()}
     return [
