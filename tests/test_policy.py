@@ -20,6 +20,7 @@ from primum.pairing.completions import compose, pieces, rng_for
 from primum.pipeline.policy_cases import Size, gather
 from primum.pipeline.policy_learn import rows_of as train_rows
 from primum.prompts.decontaminate import benchmarks_at, decontaminate
+from primum.prompts.embedded import embedded
 from primum.prompts.policy_diff import Change, diff, examples, path_of, policy_named, to_learn
 from primum.prompts.sources import load
 from primum.prompts.taught import Case, cases, near_groups
@@ -225,6 +226,20 @@ def test_a_patch_replays_and_measures_what_was_there_before_and_earlier_parts(tm
     assert all((case.answer is not None) == (case.side == "own") for case in found.learn)
 
 
+def test_an_old_prompt_that_is_now_allowed_is_neither_measured_nor_replayed(tmp_path: Path) -> None:
+    old = sorted({p.text for p in embedded() if p.category == "drugs" and p.intent == "harmful"})
+    released = "\n".join(
+        f"      - {{benign: {json.dumps(text)}, answer: So it is., harmful: Brew the {n} poison}}"
+        for n, text in enumerate(old)
+    )
+    new = written(tmp_path, USE.split("      - ")[0] + released + "\n")
+    found = gather(list(new.parts.values()), new, Size(9, None, 1, 1), 0.4, 0)
+    sides = [case for case in (*found.test, *found.replay) if case.part == "drugs"]
+    assert {case.side for case in sides} == {"beside"} and found.left_out["nearly equals a new part's prompt"] == len(
+        old
+    )
+
+
 def test_rows_are_seen_as_often_as_wanted_and_kept_as_the_model_answers() -> None:
     prompts = {text: next(iter(to_prompts_of(text))) for text in ("new", "beside", "old", "mute")}
     new = [
@@ -331,6 +346,8 @@ def test_a_patch_passes_where_even_the_worst_limit_meets_the_rules() -> None:
     assert decide(lost).outcome == "failed" and outcome(lost, "old") == "failed" and outcome(lost, "gain") == "passed"
     few = matrix([*tried("n", "declined", [(False, True)] * 3), *old], ["n"])
     assert decide(few).outcome == "undecided" and "too few" in decide(few).text
+    unknown = matrix([*tried("n", "declined", [("unscored", "unscored")] * 30), *old], ["n"])
+    assert decide(unknown).outcome == "undecided" and outcome(unknown, "gain") == "undecided"
     other = matrix([*new, *old, *tried("n", "declined", [(True, False)] * 30, form="other")], ["n"])
     assert decide(other).outcome == "passed"  # other forms of words are shown, and decide nothing
 

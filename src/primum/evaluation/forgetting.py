@@ -157,7 +157,7 @@ def decide(rows: Sequence[Row], limits: Limits | None = None) -> Decision:
     and is undecided between. Held-out prompts as their author wrote them decide; other forms of words are shown only.
     """
     limits = limits or Limits()
-    plain = [row for row in rows if row.form == "plain" and row.n]
+    plain = [row for row in rows if row.form == "plain"]
     rules = [_gain(row, limits) for row in plain if row.kind == "new" and row.side == "own"]
     rules += [_fall(row, "beside", limits.beside, limits) for row in plain if row.kind == "new" and row.side != "own"]
     rules += [_fall(row, "old", limits.loss, limits) for row in plain if row.part == OLD_PARTS]
@@ -175,16 +175,25 @@ def _one_sided(row: Row, limits: Limits) -> Interval:
 
 
 def _gain(row: Row, limits: Limits) -> Rule:
+    if not row.n:
+        return _nothing("gain", row, limits.gain)
     span = _one_sided(row, limits)
     text = f"{row.part}: correct behaviour rose by {_points(span.value)} (at least {_points(limits.gain)} is wanted)"
     return _rule("gain", row, span, limits.gain, text)
 
 
 def _fall(row: Row, name: str, most: float, limits: Limits) -> Rule:
+    if not row.n:
+        return _nothing(name, row, -most)
     span = _one_sided(row, limits)
     what = "twins and look-alikes" if row.side == "beside" else row.wanted
     text = f"{row.part}, {what}: correct behaviour moved by {_points(span.value)} (may fall by {_points(most)})"
     return _rule(name, row, span, -most, text)
+
+
+def _nothing(name: str, row: Row, least: float) -> Rule:
+    text = f"{row.part}, {row.wanted}: no reply could be judged"
+    return Rule(name, f"{row.part}/{row.wanted}", "undecided", text, None, None, None, least, 0)
 
 
 def _rule(name: str, row: Row, span: Interval, least: float, text: str) -> Rule:

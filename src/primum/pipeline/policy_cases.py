@@ -63,8 +63,8 @@ class Cases:
 def gather(parts: Sequence[Part], new: Policy, size: Size, share: float, seed: int) -> Cases:
     """Return the cases of the parts that are taught, and of all old ones.
 
-    Old prompts that nearly equal a new part's are left out: what the policy wants of those has changed. So are new
-    prompts that share eight words in a row with a benchmark.
+    Old prompts that nearly equal a new part's are left out, whatever their intent: what the policy wants of those has
+    changed. So are new prompts that share eight words in a row with a benchmark.
 
     Args:
         parts: those that are taught.
@@ -77,18 +77,12 @@ def gather(parts: Sequence[Part], new: Policy, size: Size, share: float, seed: i
         BadInputError: examples that cannot be used.
     """
     dropped: Counter[str] = Counter()
-    ours = [case for part in parts for case in _clean(cases(part, new, share, seed), dropped)]
+    ours = _clean([case for part in parts for case in cases(part, new, share, seed)], dropped)
     for part in parts:
         if {case.prompt.split for case in ours if case.part == part.id} != {"train", "test"}:
             problem, cure = f"of '{part.id}' too few prompts are left to learn from and to hold out", "give more rows"
             raise BadInputError(problem, where=str(new.source), cure=cure)
-    index = NearIndex([*(case.prompt for case in ours), *(p for p in embedded())])
-    for case in ours:
-        index.add(case.prompt)
-    measured, replayed = _old(new, [part.id for part in parts], size, share, seed)
-    kept = {case.prompt.id for case in (*measured, *replayed) if index.find(case.prompt) is None}
-    dropped["nearly equals a new part's prompt"] += len({c.prompt.id for c in (*measured, *replayed)} - kept)
-    measured, replayed = ([c for c in side if c.prompt.id in kept] for side in (measured, replayed))
+    measured, replayed = _unlike(ours, _old(new, [part.id for part in parts], size, share, seed), dropped)
     learn = [_with_answer(case, seed) for case in ours if case.prompt.split == "train"]
     test = [case for case in ours if case.prompt.split == "test"]
     return Cases(learn, replayed, [*test, *measured], {why: n for why, n in dropped.items() if n})
@@ -97,9 +91,25 @@ def gather(parts: Sequence[Part], new: Policy, size: Size, share: float, seed: i
 def _clean(found: list[Case], dropped: Counter[str]) -> list[Case]:
     """Drop what shares eight words with a benchmark, and what is beside it."""
     bad = {d.prompt.id for d in decontaminate([c.prompt for c in found], benchmarks_at(default_data_dir())).dropped}
-    out = [c for c in found if c.prompt.id in bad or c.prompt.twin in bad]
-    dropped["shares eight words in a row with a benchmark"] += len(out)
-    return [c for c in found if c not in out]
+    left = [case for case in found if case.prompt.id not in bad and case.prompt.twin not in bad]
+    dropped["shares eight words in a row with a benchmark"] += len(found) - len(left)
+    return left
+
+
+def _unlike(
+    ours: Sequence[Case], old: tuple[list[Case], list[Case]], dropped: Counter[str]
+) -> tuple[list[Case], list[Case]]:
+    """Drop old cases whose prompt nearly equals a new one."""
+
+    def bare(case: Case) -> Prompt:
+        return replace(case.prompt, intent="benign", twin=None)  # prompts are compared within an intent, save twins
+
+    index = NearIndex([bare(case) for case in (*ours, *old[0], *old[1])])
+    for case in ours:
+        index.add(bare(case))
+    kept = [[case for case in side if index.find(bare(case)) is None] for side in old]
+    dropped["nearly equals a new part's prompt"] += sum(map(len, old)) - sum(map(len, kept))
+    return kept[0], kept[1]
 
 
 def _with_answer(case: Case, seed: int) -> Case:
