@@ -220,7 +220,8 @@ def _parts(raw: Mapping[str, Any]) -> dict[str, Part]:
 def _part(key: str, kind: Kind, row: Mapping[str, Any]) -> Part:
     given = row.get("examples") or ()
     category = {"rule": key, "use": row.get("of", ""), "fact": "general"}[kind]
-    answers = {name: tuple(texts) for name, texts in (row.get("answers") or {}).items()}
+    words = cast(dict[str, list[str]], row.get("answers") or {})
+    answers = {name: tuple(texts) for name, texts in words.items()}
     return Part(key, kind, row["name"], category, given if isinstance(given, str) else tuple(given), answers)
 
 
