@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from primum import cli
+from primum.pipeline import policy_cases
 from primum.report import policied
 from primum.report.write import load_facts, page_of
 from tiny_models import tiny
@@ -65,6 +67,15 @@ def run(*arguments: Any) -> int:
 
 def bytes_of(folder: Path) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir()) if p.is_file()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_benchmarks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Read no public data: looking for their words in examples is shown elsewhere, and takes seconds each time."""
+    with pytest.MonkeyPatch.context() as context:
+        empty = tmp_path_factory.mktemp("no-data")
+        context.setattr(policy_cases, "default_data_dir", lambda: empty)
+        yield
 
 
 @pytest.fixture(scope="module")
