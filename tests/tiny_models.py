@@ -16,11 +16,11 @@ SHAPE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def tiny(folder: Path, seed: int, near: Path | None = None) -> Path:
-    """Save a tiny model; `near`: another one's weights, a little changed."""
+def tiny(folder: Path, seed: int, near: Path | None = None, **shape: Any) -> Path:
+    """Save a tiny model; `near`: another one's weights, a little changed; `shape`: other than SHAPE."""
     tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
     torch.manual_seed(seed)
-    config = LlamaConfig(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, **SHAPE)
+    config = LlamaConfig(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, **{**SHAPE, **shape})
     network = AutoModelForCausalLM.from_config(config).to(torch.bfloat16)
     if near is not None:
         weights = AutoModelForCausalLM.from_pretrained(near, dtype=torch.bfloat16).state_dict()

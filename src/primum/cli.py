@@ -269,6 +269,17 @@ VERBS = {
             "primum prompts label careful --label production --number 2 --user anna",
         ),
     ),
+    "policy": Verb(
+        "say what changed between two policies, and teach a model what is new without losing the old",
+        "primum.pipeline.policy:run_verb",
+        "primum.pipeline.policy:PolicyConfig",
+        (
+            "primum policy diff shipped ./policy.yaml",
+            "primum policy patch ./my-model --policy ./policy.yaml --out runs/policy",
+            "primum policy patch runs/repair --policy example:coursework --dry-run",
+            "primum policy patch --policy example:sick_notes --json > result.json",
+        ),
+    ),
     "list": Verb(
         "show what there is: judges, benchmarks, pairing strategies, training methods, engines",
         "primum.verbs.list:run_verb",

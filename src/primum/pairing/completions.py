@@ -1,4 +1,4 @@
-"""Safe completions and refusals, put together from pieces by harm category: completions/<category>.yaml.
+"""Safe completions and refusals, put together from pieces by harm category: completions/<category>.yaml, or a policy's.
 
 A safe completion follows the order of Llama 2's expected behaviour (arXiv:2307.09288, section 4.2): address the
 immediate safety concern, explain the risk, offer what can be offered. With 16 x 12 x 14 pieces and more a category has
@@ -18,6 +18,8 @@ from typing import cast
 
 import yaml
 
+from primum.core.taxonomy import policy
+
 OTHER = "other"
 ALWAYS_CONCERNED = ("self_harm", "eating_disorders")
 P_CONCERN, P_RISK = 0.15, 0.75
@@ -36,9 +38,16 @@ class Pieces:
     short: tuple[str, ...]
 
 
-@cache
 def pieces(category: str) -> Pieces:
-    """Return a category's sentences; of a category that has none of its own, those of `other`."""
+    """Return a category's sentences: the policy's, where it has some; else those shipped, else those of `other`."""
+    part = policy().parts.get(category)
+    if part is not None and part.answers:
+        return Pieces(**{"concern": (), **part.answers})
+    return _shipped(category)
+
+
+@cache
+def _shipped(category: str) -> Pieces:
     # Looked up, never joined to a path: a category may come from a user's file.
     raw = _read(category if category in _written() else OTHER)
     return Pieces(**{part: tuple(sentences) for part, sentences in raw.items()})

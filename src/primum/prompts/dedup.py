@@ -109,7 +109,11 @@ class NearIndex:
             self._sets(prompt, "trigrams").add(features.trigrams, prompt)
 
     def find(self, prompt: Prompt) -> Near | None:
-        """Return the first prompt held that nearly equals this one, or None.
+        """Return the first prompt held that nearly equals this one, or None (see `all`)."""
+        return next(self.all(prompt), None)
+
+    def all(self, prompt: Prompt) -> Iterator[Near]:
+        """Yield the prompts held that nearly equal this one.
 
         Two long texts are compared by word 3-grams; where either is short, by their sets of words.
         """
@@ -118,7 +122,7 @@ class NearIndex:
         found = [near for kind in by_words for near in self._sets(prompt, kind).matches(features.tokens)]
         if not features.short:
             found += self._sets(prompt, "trigrams").matches(features.trigrams)
-        return next((near for near in found if not _twins(near.prompt, prompt)), None)
+        yield from (near for near in found if not _twins(near.prompt, prompt))
 
 
 def _twins(a: Prompt, b: Prompt) -> bool:

@@ -1,6 +1,6 @@
 """One word for where prompts come from, and the guard that keeps evaluation sets out of training.
 
-    embedded                 the set written for primum
+    embedded                 the set written for primum, and the examples of the policy in force
     PATH                     a JSONL, CSV or Parquet file, or a folder of them
     hub:ID:SPLIT:FIELD       a Hugging Face dataset (SPLIT "train" and FIELD found where left out)
     shared:NAME              a public set in ../shared/data, as it was published
@@ -17,10 +17,12 @@ from pathlib import Path
 
 from primum.core.errors import BadInputError, MissingExtraError, UsageError
 from primum.core.records import Intent, Prompt
+from primum.core.taxonomy import policy
 from primum.prompts.embedded import embedded
 from primum.prompts.files import SUFFIXES, Row, read_rows
 from primum.prompts.rows import Defaults, known_category, to_prompts
 from primum.prompts.shared import default_data_dir, load_shared
+from primum.prompts.taught import pairs_of
 
 ACCEPTANCE_SETS = ("xstest", "harmbench", "strongreject", "jailbreakbench", "maliciousinstruct", "jbbbehaviors")
 EVALUATION_TAGS = ("acceptance", "benchmark")
@@ -51,7 +53,7 @@ def load(
     if category is not None:
         known_category(category)
     if spec == "embedded":
-        prompts = embedded()
+        prompts = [*embedded(), *pairs_of(policy())]
     elif spec.startswith("shared:"):
         prompts = load_shared(spec.removeprefix("shared:"), intent, data_dir or default_data_dir())
     elif spec.startswith("hub:"):

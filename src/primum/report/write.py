@@ -10,13 +10,17 @@ from primum.core.errors import UsageError
 from primum.core.store import read_json, write_json, write_text
 from primum.report.journey import page as journey_page
 from primum.report.page import page
+from primum.report.policied import page as policy_page
 from primum.report.redteam import page as redteam_page
 from primum.report.restored import page as restored_page
 from primum.report.stressed import page as stressed_page
 from primum.report.words import Facts
 
 FACTS, PAGE = "report.json", "report.html"
-_PAGES = {"redteam": redteam_page, "restore": restored_page, "stress": stressed_page, "journey": journey_page}
+_PAGES = {
+    "redteam": redteam_page, "restore": restored_page, "stress": stressed_page, "journey": journey_page,
+    "policy": policy_page,
+}  # fmt: skip
 CURE = "name the --out folder of primum repair, run or redteam, after its end; the same command resumes one that broke"
 
 
