@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import log10
 from pathlib import Path
 from typing import Any
+
+from plots import Panel, growth
 
 from primum.core.stats import wilson
 from primum.core.store import write_text
@@ -128,49 +129,12 @@ def _mb(run: Facts) -> str:
 
 def plot(runs: Sequence[Facts]) -> str:
     """Return two panels as SVG over the corpus's size: CPU seconds (both axes in powers of ten) and memory."""
-    sizes = [log10(run["bytes"] / 1e6) for run in runs]
-    seconds = [log10(run["cpu"]) for run in runs]
-    memory = [run["memory"] / 1e6 for run in runs]
-    across = (int(min(sizes)), -int(-max(sizes) // 1))
-    up = (int(min(seconds) // 1), -int(-max(seconds) // 1))
-    most = -int(-max(memory) * 1.2 // 100) * 100
-    powers = [(power, f"{10**power:g}") for power in range(up[0], up[1] + 1)]
-    steps = [(most * part / 4, f"{most * part / 4:.0f}") for part in range(5)]
     panels = [
-        _panel(60, "CPU seconds", sizes, seconds, across, up, powers),
-        _panel(440, "largest memory, MB", sizes, memory, across, (0, most), steps),
+        Panel("CPU seconds", [run["cpu"] for run in runs], logs=True),
+        Panel("largest memory, MB", [run["memory"] / 1e6 for run in runs]),
     ]
-    style = (
-        "text{font:12px sans-serif;fill:#333}line{stroke:#ccc}polyline{fill:none;stroke:#1f5fa8;stroke-width:2}"
-        "circle{fill:#1f5fa8}rect{fill:#fff}"
-    )
-    return (
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 300" role="img" '
-        'aria-label="CPU seconds and largest memory by size of the corpus">'
-        f'<style>{style}</style><rect width="760" height="300"/>{"".join(panels)}</svg>\n'
-    )
-
-
-def _panel(
-    left: int, title: str, x: Sequence[float], y: Sequence[float], across: tuple[float, float], up: tuple[float, float],
-    marks: Sequence[tuple[float, str]],
-) -> str:  # fmt: skip
-    wide, high, top = 280, 210, 40
-    place_x = lambda value: left + wide * (value - across[0]) / (across[1] - across[0])  # noqa: E731
-    place_y = lambda value: top + high * (1 - (value - up[0]) / (up[1] - up[0]))  # noqa: E731
-    parts = [f'<text x="{left}" y="24">{title}</text>']
-    for value, label in marks:
-        at = place_y(value)
-        parts.append(f'<line x1="{left}" x2="{left + wide}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        parts.append(f'<text x="{left - 6}" y="{at + 4:.1f}" text-anchor="end">{label}</text>')
-    for power in range(int(across[0]), int(across[1]) + 1):
-        parts.append(
-            f'<text x="{place_x(power):.1f}" y="{top + high + 18}" text-anchor="middle">{10**power:,} MB</text>'
-        )
-    points = [(place_x(a), place_y(b)) for a, b in zip(x, y, strict=True)]
-    parts.append(f'<polyline points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in points)}"/>')
-    parts += [f'<circle cx="{a:.1f}" cy="{b:.1f}" r="4"/>' for a, b in points]
-    return "".join(parts)
+    label = "CPU seconds and largest memory by size of the corpus"
+    return growth(label, [run["bytes"] / 1e6 for run in runs], "MB", panels)
 
 
 # ---------------------------------------------------------------- accuracy and language

@@ -4,7 +4,7 @@
     python benchmarks/train.py --shape refusal --repeats 3
     python benchmarks/train.py --shape hh --repeats 1 --json
     python benchmarks/train.py --curves              the first 20 losses of both, fp32, same batches
-    python benchmarks/train.py --growth 100 1000     seconds and memory of ours as pairs grow
+    python benchmarks/train.py --growth              seconds and memory of ours from 100 to 100,000 pairs
 
 Both sides learn the same tokens with DPO, LoRA of rank 16 on all linear layers, AdamW, the same pairs a step, one
 epoch; the reference pass counts. Every arm runs in a process of its own, the arms of a repeat one after the other:
@@ -361,13 +361,13 @@ def curves(task: Task) -> dict[str, Any]:
     return {"steps": len(mine), "difference": apart, "ours": mine, "trl": theirs}
 
 
-def growth(args: argparse.Namespace, task: Task, ids: Sequence[int]) -> dict[str, Any]:
-    """Return our seconds and memory for each number of pairs."""
-    rows = []
-    for count in args.growth:
-        found = run(task._replace(arm="ours", pairs=draw(SHAPES[args.shape], count, ids, args.seed)))
-        rows.append({"pairs": count, "seconds": found["seconds"], "peak_memory_gb": found["peak_memory_gb"]})
-        say(f"{count:7} pairs  {found['seconds']:9.1f} s  {found['peak_memory_gb']:5.1f} GB")
+def growth(args: argparse.Namespace) -> dict[str, Any]:
+    """Return our seconds and memory for each number of pairs, on a tiny model; draw them where asked."""
+    import train_growth
+
+    rows = train_growth.measured(args.growth or train_growth.SIZES, args.seed, say)
+    if args.svg:
+        Path(args.svg).write_text(train_growth.picture(rows), encoding="utf-8")
     return {"growth": rows}
 
 
@@ -388,7 +388,8 @@ def main() -> None:
     parser.add_argument("--model", default="embedded", help="a model folder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--curves", action="store_true", help="compare the losses of the first steps instead")
-    parser.add_argument("--growth", type=int, nargs="+", help="numbers of pairs to time ours on instead")
+    parser.add_argument("--growth", type=int, nargs="*", help="numbers of pairs to time ours on instead (train_growth)")
+    parser.add_argument("--svg", help="a file for the plot of --growth")
     parser.add_argument("--json", action="store_true", help="end with one JSON line on standard output")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     parser.add_argument("--found", help=argparse.SUPPRESS)
@@ -404,6 +405,8 @@ def main() -> None:
 
 def measured(parser: argparse.ArgumentParser, args: argparse.Namespace) -> dict[str, Any]:
     """Check the arguments, draw the pairs and measure what is asked for."""
+    if args.growth is not None:
+        return growth(args)
     import importlib.util
 
     from transformers import AutoTokenizer
@@ -412,7 +415,7 @@ def measured(parser: argparse.ArgumentParser, args: argparse.Namespace) -> dict[
 
     if args.pairs % args.batch or args.batch % args.trl_batch:
         parser.error("--pairs must be a multiple of --batch, and --batch of --trl-batch: both sides take equal steps")
-    wants_trl = args.curves or (not args.growth and any(arm != "ours" for arm in args.arms))
+    wants_trl = args.curves or any(arm != "ours" for arm in args.arms)
     if wants_trl and importlib.util.find_spec("trl") is None:
         parser.error("TRL is not installed: pip install 'primum[trl]'")
     folder = str(embedded_folder()) if args.model == "embedded" else args.model
@@ -421,8 +424,6 @@ def measured(parser: argparse.ArgumentParser, args: argparse.Namespace) -> dict[
     if args.curves:
         short = [max(4, mean // 8) for mean in SHAPES[args.shape]]
         return curves(task._replace(pairs=draw(short, 2 * STEPS, ids, args.seed), batch=2))
-    if args.growth:
-        return growth(args, task, ids)
     document = compare(args, task)
     show(document)
     return document

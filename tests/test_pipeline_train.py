@@ -27,7 +27,7 @@ from primum.models.load import Model, load, weights_hash
 from primum.models.reward import load_reward
 from primum.pipeline import train_reward
 from primum.pipeline.train import TrainConfig
-from primum.pipeline.train import _safe as safe_pairs
+from primum.pipeline.train_rows import safe as safe_pairs
 from primum.prompts.files import Row
 from primum.training import dataset
 from primum.training.adapter import add_lora

@@ -19,7 +19,7 @@ from primum.pipeline.steps import Draw, Journey, judge, sample
 
 if TYPE_CHECKING:
     from primum.models.load import Model
-    from primum.pipeline.train import Job
+    from primum.pipeline.train_rows import Job
     from primum.training.examples import Example
 
 TOKENS = 64
@@ -33,12 +33,14 @@ FOREIGN = re.compile(
 
 def with_replay(journey: Journey, model: Model, job: Job, share: float, seed: int) -> Job:
     """Put the model's own safe answers beside the rows, and name rows in another model's template."""
+    from primum.training.rows import joined
+
     texts = [model.tokenizer.decode(list(one.answer)) for one in job.examples[:LOOKED_AT]]
     if found := foreign_templates(texts):
         marks = f"{found} of {len(texts)} answers hold marks of a chat template: check how they were made"
         journey.tell("template", marks)
     own = replayed(journey, model, len(job.rows), share, seed)
-    return replace(job, rows=[*job.rows, *own], examples=[*job.examples, *own])
+    return replace(job, rows=joined(job.rows, own), examples=joined(job.examples, own))
 
 
 def replayed(journey: Journey, model: Model, count: int, share: float, seed: int) -> list[Example]:

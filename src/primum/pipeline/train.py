@@ -6,16 +6,13 @@ merged model, the log (a JSON object a step) and train.json, which says what was
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import resource
 import shutil
 import sys
 import time
-from collections import Counter
+from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -23,10 +20,10 @@ from pydantic import Field
 
 from primum import __version__
 from primum.core.config import Config
-from primum.core.errors import BadInputError, Exit, UsageError, did_you_mean
+from primum.core.errors import Exit, UsageError, did_you_mean
 from primum.core.records import JsonDict
 from primum.core.store import Stage, write_json, write_jsonl
-from primum.pipeline import train_reward
+from primum.pipeline import train_reward, train_rows
 from primum.pipeline.preventing import with_replay
 from primum.pipeline.steps import Journey
 from primum.pipeline.terminal import Terminal
@@ -34,8 +31,7 @@ from primum.pipeline.train_facts import facts, summary
 
 if TYPE_CHECKING:
     from primum.models.load import Model
-    from primum.training.dataset import Count
-    from primum.training.examples import Example
+    from primum.pipeline.train_rows import Job
     from primum.training.loop import LoopConfig, MicroLoss
     from primum.training.team import Team
 
@@ -104,31 +100,6 @@ class TrainConfig(Config):
     seed: int = Field(default=0, description="of the order of rows and of the adapter's first weights")
 
 
-@dataclass
-class Job:
-    """What a method makes of the rows: token examples, their digest, and what training needs beside them.
-
-    rows: what is learned, one an optimizer step counts. examples: all rows of tokens. references: those that the
-    reference scores. flags: what rows say of their answers beside the texts. held: rows to measure on, not learned.
-    """
-
-    rows: list[Any]
-    examples: list[Example]
-    references: list[Example]
-    flags: list[Any]
-    count: Count
-    held: list[Any] = field(default_factory=list[Any])
-
-    @property
-    def key(self) -> str:
-        """The hash of what is learned, and in which order; labels and safety flags count too."""
-        from primum.training.reference import row_key
-
-        whole = hashlib.sha256(b"".join(row_key(e) for e in self.examples))
-        whole.update(json.dumps(self.flags).encode())
-        return whole.hexdigest()[:16]
-
-
 class Learned(NamedTuple):
     """The log of a training and its alarms."""
 
@@ -150,8 +121,7 @@ def run_verb(config: TrainConfig, json_output: bool) -> tuple[int, JsonDict]:
     with journey.step(f"load {Path(config.model).name}"):
         model = _load(config)
     with journey.step("read and tokenise rows"):
-        job = _job(config, model)
-        _enough(config, job)
+        job = train_rows.job(config, model)
     if config.keep_safe and config.replay and not config.dry_run:
         job = with_replay(journey, model, job, config.replay, config.seed)
     document: JsonDict = {
@@ -217,75 +187,16 @@ def _load(config: TrainConfig) -> Model:
     return load(config.model, torch.float32 if config.full else None)
 
 
-def _job(config: TrainConfig, model: Model) -> Job:
-    from primum.training import dataset
-    from primum.training.examples import Limits
-    from primum.training.methods import kto
-
-    count, limits, tokenizer = dataset.Count(), Limits(config.prompt_tokens, config.answer_tokens), model.tokenizer
-    rows = dataset.rows_of(config.file or "", config.limit)
-    if config.method == "dpo":
-        found = dataset.choices(rows, count)
-        pairs = dataset.pair_examples(_safe(found, count) if config.loss == "safe" else found, tokenizer, limits, count)
-        sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
-        job = Job(pairs, sides, sides, [pair.unsafe for pair in pairs], count)
-    elif config.method == "reward":
-        made = dataset.ranked_examples(dataset.ranked(rows, count, config.head), tokenizer, limits, count)
-        job = train_reward.job(config, made, count)
-    elif config.method == "sft":
-        examples = dataset.answer_examples(list(dataset.answers(rows, count)), tokenizer, limits, count)
-        job = Job(list(examples), examples, [], [], count)
-    else:
-        found = list(dataset.labelled(rows, count))
-        examples = dataset.answer_examples(found, tokenizer, limits, count)
-        labels = [one.label for one in found]
-        known = kto.mismatched(examples, labels)
-        job = Job(known, examples, [e for row in known for e in (row.example, row.other)], labels, count)
-    if not job.rows:
-        reasons = Counter(row["reason"] for row in count.dropped)
-        problem = "holds nothing to learn" + "".join(f"; {n} rows left out: {why}" for why, n in reasons.items())
-        raise BadInputError(problem, where=config.file, cure="see primum train --help for the columns")
-    return job
-
-
-def _enough(config: TrainConfig, job: Job) -> None:
-    from primum.training.batches import planned
-
-    if planned(len(job.rows), config.epochs) < 1:
-        few = f"{config.epochs:g} passes over {len(job.rows)} rows are not one row"
-        raise UsageError(few, where="--epochs", cure="train for more passes")
-
-
-def _safe(found: Any, count: Count) -> Any:
-    """Order pairs as SafeDPO asks: a safe answer is never rejected for an unsafe one; two unsafe ones teach nothing."""
-    from primum.prompts.files import Row
-    from primum.training.losses import safe_order
-
-    for pair in found:
-        if pair.unsafe is None:
-            cure = "add safety_bin (chosen_safe, both_safe, both_unsafe), or chosen_safe and rejected_safe"
-            raise BadInputError(
-                "does not say which answers are safe, as --loss safe needs", where=pair.where, cure=cure
-            )
-        order = safe_order(*pair.unsafe)
-        if order == "drop":
-            count.drop(Row(pair.where, {}), "both answers are unsafe")
-        elif order == "swap":
-            turned = {"unsafe": pair.unsafe[::-1], "ends": pair.ends[::-1]}
-            yield pair._replace(chosen=pair.rejected, rejected=pair.chosen, **turned)
-        else:
-            yield pair
-
-
 def estimate(config: TrainConfig, model: Model, job: Job) -> JsonDict:
     """Time a few micro-batches, forward and backward, and say how long all of them will take, and the memory so far."""
-    from primum.training.batches import micro_batches, planned, steps
+    from primum.training.batches import micro_batches, plain_steps, planned
     from primum.training.constrained import zeros
+    from primum.training.rows import lengths_of
     from primum.training.score import score_all
 
     network = _network(config, model, job)
-    plan = steps(range(len(job.rows)), config.batch_size, config.epochs, config.seed)
-    known = _known(config, job, [0.0] * len(job.references), zeros(job.rows) if config.keep_safe else ())
+    plan = plain_steps(len(job.rows), config.batch_size, config.epochs, config.seed)
+    known = _known(config, job, array("d", bytes(8 * len(job.references))), zeros(job.rows) if config.keep_safe else ())
     objective = _objective(config, job)
     groups = micro_batches([known[i] for i in plan[0]], config.token_budget)
     groups = [groups[0], *groups[:3]]  # the first one again: what it takes anew is not timed
@@ -295,14 +206,14 @@ def estimate(config: TrainConfig, model: Model, job: Job) -> JsonDict:
         objective.loss(network, group, objective.scale(group)).loss.backward()
         if number:
             tokens, seconds = tokens + sum(x.length for x in group), seconds + time.perf_counter() - start
-    all_tokens = sum(x.length for x in known) * planned(len(known), config.epochs) / len(known)
+    all_tokens = sum(lengths_of(known)) * planned(len(known), config.epochs) / len(known)
     total = seconds / tokens * all_tokens
     if job.references:
         few = job.references[:8]
         start = time.perf_counter()
         score_all(network, few)
         per_token = (time.perf_counter() - start) / sum(e.length for e in few)
-        total += per_token * sum(e.length for e in job.references)
+        total += per_token * sum(lengths_of(job.references))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     return {"seconds": total, "steps": len(plan), "tokens_per_second": tokens / seconds, "memory_gb": peak}
 
@@ -320,14 +231,16 @@ def _network(config: TrainConfig, model: Model, job: Job) -> Any:
     return with_heads(network, train_reward.heads(job.rows), config.seed)
 
 
-def _known(config: TrainConfig, job: Job, logps: Sequence[float], guarded: Sequence[Any] = ()) -> list[Any]:
+def _known(config: TrainConfig, job: Job, logps: Sequence[float], guarded: Sequence[Any] = ()) -> Sequence[Any]:
     """Put reference log-probabilities beside the rows."""
     from primum.training.methods import dpo, kto
+    from primum.training.rows import Lazy, lengths_of
 
     if config.method in ("sft", "reward"):
-        return list(guarded) if config.keep_safe else job.rows
-    kind = dpo.Referenced if config.method == "dpo" else kto.Referenced
-    return [kind(row, *both) for row, both in zip(job.rows, zip(logps[::2], logps[1::2], strict=True), strict=True)]
+        return guarded if config.keep_safe else job.rows
+    kind: Any = dpo.Referenced if config.method == "dpo" else kto.Referenced
+    rows = job.rows
+    return Lazy(len(rows), lambda i: kind(rows[i], logps[2 * i], logps[2 * i + 1]), lengths_of(rows))
 
 
 def _settings(config: TrainConfig) -> Any:
@@ -450,17 +363,19 @@ def _learn(
     return Learned(log, run.alarms.rows)
 
 
-def _guarded(journey: Journey, config: TrainConfig, job: Job, network: Any) -> list[Any]:
+def _guarded(journey: Journey, config: TrainConfig, job: Job, network: Any) -> Sequence[Any]:
     """Return the rows with the log-probabilities that the model gives their tokens before it learns."""
     if not config.keep_safe:
         return []
     from primum.training.constrained import guard
 
     with journey.step("where first tokens are now", len(job.rows), "answers") as advance:
-        return list(guard(network, job.rows, config.token_budget, advance))
+        return guard(network, job.rows, config.token_budget, advance)
 
 
-def _references(journey: Journey, config: TrainConfig, model: Model, job: Job, network: Any, own: Team) -> list[float]:
+def _references(
+    journey: Journey, config: TrainConfig, model: Model, job: Job, network: Any, own: Team
+) -> Sequence[float]:
     if not job.references:
         return []
     from primum.training.reference import References

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from primum.core.records import JsonDict
 
 if TYPE_CHECKING:
-    from primum.pipeline.train import Job
+    from primum.pipeline.train_rows import Job
 
 FEW = 2000
 """Examples among which sharing is counted."""
@@ -23,20 +24,22 @@ def facts(job: Job, budget: int) -> JsonDict:
     """
     from primum.training.batches import micro_batches
     from primum.training.packed import pack
+    from primum.training.rows import lengths_of
 
-    lengths, paired = [e.length for e in job.examples], hasattr(job.rows[0], "chosen")
-    units: list[Any] = [*(job.rows if paired else job.examples)][:FEW]
+    lengths, paired = lengths_of(job.examples), hasattr(job.rows[0], "chosen")
+    prompts = array("i", (len(e.prompt) for e in job.examples))
+    answers = array("i", (whole - prompt for whole, prompt in zip(lengths, prompts, strict=True)))
+    units = (job.rows if paired else job.examples)[:FEW]
     groups: list[list[Any]] = micro_batches(units, budget)
     rows = [[side for x in group for side in ((x.chosen, x.rejected) if paired else (x,))] for group in groups]
     once = sum(pack(group).ids.shape[1] + len(group) for group in rows)
-    blocks = [lengths[i : i + 16] for i in range(0, len(lengths), 16)]
+    blocks = (lengths[i : i + 16] for i in range(0, len(lengths), 16))
     padded = sum(max(block) * len(block) for block in blocks)
     return {
         "rows": job.count.rows, "learned": len(job.rows),
         "dropped": dict(Counter(row["reason"] for row in job.count.dropped)),
         "cut": {name: n for name, n in job.count.cut.items() if n}, "tokens": sum(lengths),
-        "prompt": _spread([len(e.prompt) for e in job.examples]),
-        "answer": _spread([len(e.answer) for e in job.examples]),
+        "prompt": _spread(prompts), "answer": _spread(answers),
         "shared": 1 - once / sum(e.length for group in rows for e in group), "padding": 1 - sum(lengths) / padded,
     }  # fmt: skip
 

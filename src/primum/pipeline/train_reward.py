@@ -14,7 +14,8 @@ from primum.core.records import JsonDict, digest
 from primum.pipeline.scoring import HEADS
 
 if TYPE_CHECKING:
-    from primum.pipeline.train import Job, Learned, TrainConfig
+    from primum.pipeline.train import Learned, TrainConfig
+    from primum.pipeline.train_rows import Job
     from primum.training.dataset import Count
     from primum.training.methods.reward import Judged
 
@@ -27,19 +28,22 @@ def heads(rows: Sequence[Judged]) -> tuple[str, ...]:
 
 def job(config: TrainConfig, rows: Sequence[Judged], count: Count) -> Job:
     """Return what is learned, and which pairs are kept to measure on: whole prompts, drawn by the seed."""
-    from primum.pipeline.train import Job
+    from primum.pipeline.train_rows import Job
     from primum.training.methods import reward
+    from primum.training.rows import joined, only, sides
 
-    keys = sorted({row.chosen.prompt for row in rows}, key=lambda ids: digest([config.seed, ids]))
-    apart = set(keys[: round(config.held_out * len(keys))])
-    held = [row for row in rows if row.chosen.prompt in apart]
-    own = [row for row in rows if row.chosen.prompt not in apart]
+    keys = [digest([config.seed, row.chosen.prompt]) for row in rows]
+    prompts = sorted(set(keys))
+    apart = set(prompts[: round(config.held_out * len(prompts))])
+    held = only(rows, (i for i, key in enumerate(keys) if key in apart))
+    own = only(rows, (i for i, key in enumerate(keys) if key not in apart))
     taught = heads(own)
-    held = [row for row in held if row.head in taught]
+    held = only(held, (i for i, row in enumerate(held) if row.head in taught))
     learned = reward.mixes(own, HEADS, (config.lent, config.lent), config.seed) if len(taught) == 2 else own
-    sides = [side for row in (*learned, *held) for side in (row.chosen, row.rejected)]
-    flags = [[row.head, row.strength, row.safe] for row in (*learned, *held)]
-    return Job(learned, sides, [], [*flags, len(held)], count, held)
+    every, few = joined(learned, held), dict[Any, Any]()
+    labels = ((row.head, row.strength, row.safe) for row in every)
+    flags = [few.setdefault(label, label) for label in labels]  # few kinds: each is kept once
+    return Job(learned, sides(every, "chosen", "rejected"), [], [*flags, len(held)], count, held)
 
 
 def measured(model: Any, held: Sequence[Judged], learned: Learned) -> JsonDict:

@@ -1,6 +1,7 @@
 """Rows of files: JSONL, CSV and Parquet, each row with the place it came from, so that an error can name it.
 
-Files are data: nothing in them is evaluated or used as a path. A file is read whole; sets of prompts are small.
+Files are data: nothing in them is evaluated or used as a path. JSONL and Parquet are read a stretch at a time,
+CSV whole.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from primum.core.errors import BadInputError, MissingExtraError
 from primum.core.records import JsonDict
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
+STRETCH = 1024
+"""Rows of Parquet that are read together."""
 _HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -67,10 +70,21 @@ def read_utf8(path: Path) -> str:
 
 def jsonl_rows(path: Path) -> Iterator[Row]:
     """Yield the objects of a JSONL file; blank lines are passed over."""
-    # Not splitlines(): U+2028 and its like may stand inside a JSON string.
-    for number, line in enumerate(read_utf8(path).split("\n"), 1):
-        if line.strip():
-            yield Row(f"{path}:{number}", _json_object(line, f"{path}:{number}"))
+    try:
+        with path.open("rb") as file:  # lines of bytes end at \n alone: U+2028 may stand inside a JSON string
+            for number, data in enumerate(file, 1):
+                line = _decoded(data, f"{path}:{number}", "utf-8-sig" if number == 1 else "utf-8")
+                if line.strip():
+                    yield Row(f"{path}:{number}", _json_object(line, f"{path}:{number}"))
+    except OSError as error:
+        raise BadInputError(f"cannot read: {error.strerror}", where=str(path), cure="check the path") from error
+
+
+def _decoded(data: bytes, where: str, encoding: str) -> str:
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise BadInputError("not UTF-8", where=where, cure="save the file as UTF-8") from error
 
 
 def _json_object(line: str, where: str) -> JsonDict:
@@ -123,11 +137,12 @@ def parquet_rows(path: Path) -> Iterator[Row]:
     except ImportError as error:
         raise MissingExtraError("pyarrow, which reads Parquet,", "parquet") from error
     try:
-        table = pyarrow.parquet.read_table(path)
+        with pyarrow.parquet.ParquetFile(path) as file:
+            rows = (values for batch in file.iter_batches(STRETCH) for values in batch.to_pylist())
+            for number, values in enumerate(rows, 1):
+                yield Row(f"{path}:row {number}", values)
     except (pyarrow.ArrowException, OSError) as error:
         raise BadInputError(f"broken Parquet ({error})", where=str(path), cure="write the file again") from error
-    for number, values in enumerate(table.to_pylist(), 1):
-        yield Row(f"{path}:row {number}", values)
 
 
 def text_of(value: Any, name: str, row: Row) -> str:

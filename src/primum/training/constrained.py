@@ -6,6 +6,7 @@ fast at the first tokens, slowly after them. At the start the gradient is that o
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from primum.training.batches import indexed_batches
 from primum.training.examples import Example
 from primum.training.loop import MicroLoss
 from primum.training.losses import constrained
+from primum.training.rows import Lazy, lengths_of
 from primum.training.score import token_scores
 
 FIRST, OPENING, OPENING_TOKENS = 5.0, 20.0, 5
@@ -38,22 +40,31 @@ class Guarded(NamedTuple):
 @torch.no_grad()
 def guard(
     network: Any, examples: Sequence[Example], token_budget: int = 1536, advance: Advance = silent
-) -> list[Guarded]:
+) -> Lazy[Guarded]:
     """Note what the network, which must not have learned anything yet, gives each answer token."""
     network.eval()
-    found: list[Guarded] = [Guarded(one, torch.zeros(0)) for one in examples]
+    starts, parts, end = array("q", bytes(8 * len(examples))), list[Tensor](), 0
     for group in indexed_batches(examples, token_budget):
-        scores = token_scores(network, [one.example for one in group])
-        parts = scores.logps.float().cpu().split(scores.lengths.tolist())
-        for one, logps in zip(group, parts, strict=True):
-            found[one.index] = Guarded(one.example, logps)
+        parts.append(token_scores(network, [one.example for one in group]).logps.float().cpu())
+        for one in group:
+            starts[one.index], end = end, end + len(one.example.answer)
         advance(len(group))
-    return found
+    logps = torch.cat(parts)
+
+    def make(place: int) -> Guarded:
+        start, example = starts[place], examples[place]
+        return Guarded(example, logps[start : start + len(example.answer)])
+
+    return Lazy(len(examples), make, lengths_of(examples))
 
 
-def zeros(examples: Sequence[Example]) -> list[Guarded]:
+def zeros(examples: Sequence[Example]) -> Lazy[Guarded]:
     """Return rows as if all their tokens were certain: to find out how long training takes."""
-    return [Guarded(one, torch.zeros(len(one.answer))) for one in examples]
+
+    def make(place: int) -> Guarded:
+        return Guarded(examples[place], torch.zeros(len(examples[place].answer)))
+
+    return Lazy(len(examples), make, lengths_of(examples))
 
 
 def betas(lengths: Sequence[int], beta: float) -> Tensor:

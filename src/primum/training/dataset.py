@@ -8,13 +8,15 @@ r"""Data sets in TRL's columns, to texts and then to token ids; what is left out
 Texts may be turns ({"role", "content"}). `chosen` and `rejected` may be whole conversations without a prompt, or
 transcripts like "\n\nHuman: ...\n\nAssistant: ..." (HH-RLHF); what they begin with in common is then the prompt. Text
 is always put into the model's chat template. Every answer of a conversation is an example of its own: what comes
-before it is its prompt, and is computed once for all of them (`packed`).
+before it is its prompt, and is computed once for all of them (`packed`). Rows are read and tokenised a block at a time;
+their tokens lie in a file (`rows`).
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -30,9 +32,12 @@ from primum.prompts.files import Row, read_rows
 from primum.prompts.sources import ACCEPTANCE_SETS, hub_rows
 from primum.training.examples import Example, Limits, PairExample, example
 from primum.training.methods.reward import Judged
+from primum.training.rows import Lazy, TokenFile
 
 BLOCK = 256
 """Rows that are tokenised together."""
+Label = tuple[Head, Strength, tuple[bool, bool] | None]
+"""What a preference teaches a reward model beside its texts: head, strength, whether each answer is safe."""
 
 
 class Answer(NamedTuple):
@@ -246,50 +251,85 @@ def _blocks(items: Iterable[T]) -> Iterator[list[T]]:
 
 def pair_examples(
     found: Iterable[Choice], tokenizer: Any, limits: Limits, count: Count, advance: Advance = silent
-) -> list[PairExample]:
+) -> Lazy[PairExample]:
     """Tokenise pairs, each prompt once."""
-    made: list[PairExample] = []
-    for block in _blocks(found):
-        for ids, pair in zip(encode([pair.prompt for pair in block], tokenizer), block, strict=True):
-            sides = _sides(ids, pair, tokenizer, limits, count)
-            made.append(PairExample(*sides, unsafe=pair.unsafe or (False, True)))
-        advance(len(block))
-    return made
+    unsafe: list[tuple[bool, bool]] = []
+    own = _Few[tuple[bool, bool]]()
+
+    def stretches() -> Iterator[Sequence[int]]:
+        for block in _blocks(found):
+            for ids, pair in zip(encode([pair.prompt for pair in block], tokenizer), block, strict=True):
+                unsafe.append(own.the(pair.unsafe or (False, True)))
+                yield from _sides(ids, pair, tokenizer, limits, count)
+            advance(len(block))
+
+    return _pairs(TokenFile(stretches()), lambda chosen, rejected, i: PairExample(chosen, rejected, unsafe=unsafe[i]))
 
 
 def ranked_examples(
     found: Iterable[Ranked], tokenizer: Any, limits: Limits, count: Count, advance: Advance = silent
-) -> list[Judged]:
+) -> Lazy[Judged]:
     """Tokenise preferences for a reward model, each prompt once."""
-    made: list[Judged] = []
-    for block in _blocks(found):
-        for ids, one in zip(encode([one.choice.prompt for one in block], tokenizer), block, strict=True):
-            unsafe = one.choice.unsafe
-            safe = (not unsafe[0], not unsafe[1]) if unsafe else None
-            sides = _sides(ids, one.choice, tokenizer, limits, count)
-            made.append(Judged(*sides, one.head, one.strength, safe))
-        advance(len(block))
-    return made
+    labels: list[Label] = []
+    own = _Few[Label]()
+
+    def stretches() -> Iterator[Sequence[int]]:
+        for block in _blocks(found):
+            for ids, one in zip(encode([one.choice.prompt for one in block], tokenizer), block, strict=True):
+                unsafe = one.choice.unsafe
+                safe = (not unsafe[0], not unsafe[1]) if unsafe else None
+                labels.append(own.the((one.head, one.strength, safe)))
+                yield from _sides(ids, one.choice, tokenizer, limits, count)
+            advance(len(block))
+
+    return _pairs(TokenFile(stretches()), lambda chosen, rejected, i: Judged(chosen, rejected, *labels[i]))
 
 
-def _sides(ids: Sequence[int], pair: Choice, tokenizer: Any, limits: Limits, count: Count) -> tuple[Example, Example]:
+class _Few(dict[T, T]):
+    """Values of which there are few among many rows: each is kept once."""
+
+    def the(self, value: T) -> T:
+        return self.setdefault(value, value)
+
+
+def _pairs(tokens: TokenFile, make: Callable[[Example, Example, int], T]) -> Lazy[T]:
+    """Return pairs of stretches: prompt, chosen, rejected."""
+
+    def at(place: int) -> T:
+        prompt, chosen, rejected = tokens.read(3 * place, 3)
+        return make(Example(prompt, chosen), Example(prompt, rejected), place)
+
+    sizes = (tuple(tokens.size(i + side) for side in range(3)) for i in range(0, len(tokens), 3))
+    lengths = array("q", (2 * prompt + chosen + rejected for prompt, chosen, rejected in sizes))
+    return Lazy(len(lengths), at, lengths)
+
+
+def _sides(
+    ids: Sequence[int], pair: Choice, tokenizer: Any, limits: Limits, count: Count
+) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+    """Return the ids of the prompt, of the chosen and of the rejected answer, cut and counted."""
     chosen, rejected = (
         _example(ids, text, tokenizer, limits, count, end)
         for text, end in zip((pair.chosen, pair.rejected), pair.ends, strict=True)
     )
-    return chosen, rejected
+    return chosen.prompt, chosen.answer, rejected.answer
 
 
 def answer_examples(
-    found: Sequence[Answer], tokenizer: Any, limits: Limits, count: Count, advance: Advance = silent
-) -> list[Example]:
+    found: Iterable[Answer], tokenizer: Any, limits: Limits, count: Count, advance: Advance = silent
+) -> Lazy[Example]:
     """Tokenise answers."""
-    made: list[Example] = []
-    for block in _blocks(found):
-        prompts = encode([one.prompt for one in block], tokenizer)
-        made += [_example(ids, one.text, tokenizer, limits, count) for ids, one in zip(prompts, block, strict=True)]
-        advance(len(block))
-    return made
+
+    def stretches() -> Iterator[Sequence[int]]:
+        for block in _blocks(found):
+            for ids, one in zip(encode([one.prompt for one in block], tokenizer), block, strict=True):
+                made = _example(ids, one.text, tokenizer, limits, count)
+                yield from (made.prompt, made.answer)
+            advance(len(block))
+
+    tokens = TokenFile(stretches())
+    lengths = array("q", (tokens.size(i) + tokens.size(i + 1) for i in range(0, len(tokens), 2)))
+    return Lazy(len(lengths), lambda i: Example(*tokens.read(2 * i, 2)), lengths)
 
 
 def _example(ids: Sequence[int], text: str, tokenizer: Any, limits: Limits, count: Count, ends: bool = True) -> Example:

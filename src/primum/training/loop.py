@@ -27,7 +27,7 @@ from primum.core.records import JsonDict
 from primum.core.store import disk_error, write_json, write_jsonl
 from primum.training.adapter import trainable, write_tensors
 from primum.training.alarms import Alarms
-from primum.training.batches import Sized, micro_batches, steps
+from primum.training.batches import Sized, micro_batches, plain_steps, steps
 from primum.training.team import Team
 
 logger = logging.getLogger(__name__)
@@ -113,8 +113,7 @@ class Run(Generic[X]):
                 for one example.
         """
         config, weights = self.config, trainable(self.network)
-        groups = range(len(self.examples)) if self.groups is None else self.groups
-        plan = steps(groups, config.batch_size, config.epochs, config.seed)
+        plan = self._plan()
         optimizer = torch.optim.AdamW(
             weights.values(), lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay,
             fused=True,
@@ -145,6 +144,12 @@ class Run(Generic[X]):
                 weights[name].copy_(mean)
         self.network.eval()
         return log
+
+    def _plan(self) -> Sequence[Sequence[int]]:
+        config = self.config
+        if self.groups is None:
+            return plain_steps(len(self.examples), config.batch_size, config.epochs, config.seed)
+        return steps(self.groups, config.batch_size, config.epochs, config.seed)
 
     def _step(
         self, number: int, examples: Sequence[X], optimizer: Any, weights: dict[str, Any], rate: float, accelerator: Any

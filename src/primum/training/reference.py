@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -21,8 +21,9 @@ from primum.core.progress import Advance, silent
 from primum.core.records import digest
 from primum.models.embedded import cache_folder
 from primum.models.load import Model
-from primum.training.batches import indexed_batches
+from primum.training.batches import cut
 from primum.training.examples import Example
+from primum.training.rows import lengths_of
 from primum.training.score import score
 from primum.training.team import Team
 
@@ -58,7 +59,7 @@ class References:
         token_budget: int = 1024,
         advance: Advance = silent,
         team: Team = ALONE,
-    ) -> list[float]:
+    ) -> Sequence[float]:
         """Return the log-probability of each example's answer (nats, summed), from the file where it is there.
 
         Args:
@@ -68,22 +69,32 @@ class References:
             advance: told the examples done.
             team: the processes that share the work; all get all numbers.
         """
-        rows = [row_key(e) for e in examples]
-        found: dict[int, float] = {}
+        found, lengths = array("d", bytes(8 * len(examples))), lengths_of(examples)
+        groups = cut(lengths, token_budget)
+        own = [groups[n] for n in team.deal([sum(lengths[i] for i in group) for group in groups])]
         with closing(self._open()) as file:
-            for group in team.share(indexed_batches(examples, token_budget)):
-                known = {g.index: self._known(file, rows[g.index]) for g in group}
-                if None in known.values():
-                    logps = score(network, [g.example for g in group]).logps.float().tolist()
-                    new = {g.index: value for g, value in zip(group, logps, strict=True) if known[g.index] is None}
-                    with file:
-                        values = [(self.key, rows[i], value) for i, value in new.items()]
-                        file.executemany("insert or ignore into logps values (?, ?, ?)", values)
-                    known |= new
-                found |= {i: value for i, value in known.items() if value is not None}
+            for group in own:
+                rows = [examples[i] for i in group]
+                for i, logp in zip(group, self._group(file, network, rows), strict=True):
+                    found[i] = logp
                 advance(len(group))
-        everywhere = dict(pair for part in team.gathered(list(found.items())) for pair in part)
-        return [everywhere[i] for i in range(len(examples))]
+        if team.size > 1:
+            for part in team.gathered([(i, found[i]) for group in own for i in group]):
+                for i, logp in part:
+                    found[i] = logp
+        return found
+
+    def _group(self, file: sqlite3.Connection, network: Any, rows: Sequence[Example]) -> list[float]:
+        """Return the log-probabilities of a group; where some are not known, all are scored: groups are kept whole."""
+        keys = [row_key(row) for row in rows]
+        known = [self._known(file, key) for key in keys]
+        if None not in known:
+            return cast(list[float], known)
+        logps = score(network, rows).logps.float().tolist()
+        new = [(self.key, key, logp) for key, old, logp in zip(keys, known, logps, strict=True) if old is None]
+        with file:
+            file.executemany("insert or ignore into logps values (?, ?, ?)", new)
+        return [logp if old is None else old for old, logp in zip(known, logps, strict=True)]
 
     def _known(self, file: sqlite3.Connection, row: bytes) -> float | None:
         found = file.execute("select logp from logps where key = ? and row = ?", (self.key, row)).fetchone()

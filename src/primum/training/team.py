@@ -43,15 +43,18 @@ class Team:
 
     def share(self, groups: Sequence[Sequence[S]]) -> list[Sequence[S]]:
         """Return this process's micro-batches: the heaviest goes to who has the fewest tokens so far."""
+        return [groups[i] for i in self.deal([sum(one.length for one in group) for group in groups])]
+
+    def deal(self, weights: Sequence[int]) -> Sequence[int]:
+        """Return which of some things are this process's, by their weights."""
         if self.size == 1:
-            return list(groups)
-        weights = [sum(one.length for one in group) for group in groups]
-        loads, own = [0] * self.size, list[Sequence[S]]()
-        for i in sorted(range(len(groups)), key=lambda i: (-weights[i], i)):
+            return range(len(weights))
+        loads, own = [0] * self.size, list[int]()
+        for i in sorted(range(len(weights)), key=lambda i: (-weights[i], i)):
             to = min(range(self.size), key=lambda rank: (loads[rank], rank))
             loads[to] += weights[i]
             if to == self.rank:
-                own.append(groups[i])
+                own.append(i)
         return own
 
     def add_gradients(self, weights: Iterable[Tensor]) -> None:

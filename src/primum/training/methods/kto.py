@@ -22,6 +22,7 @@ from primum.training import losses
 from primum.training.alarms import Alarms
 from primum.training.examples import Example
 from primum.training.loop import LoopConfig, MicroLoss, Run
+from primum.training.rows import Lazy, lengths_of
 from primum.training.score import score, score_all
 
 about = "Kahneman-Tversky optimisation on answers that are good or bad (arXiv:2402.01306)"
@@ -59,10 +60,14 @@ class Referenced(NamedTuple):
         return self.row.example.length
 
 
-def mismatched(examples: Sequence[Example], labels: Sequence[bool]) -> list[Labelled]:
+def mismatched(examples: Sequence[Example], labels: Sequence[bool]) -> Lazy[Labelled]:
     """Give each prompt the answer of the row before it, as TRL does within a batch."""
-    others = [Example(e.prompt, examples[i - 1].answer) for i, e in enumerate(examples)]
-    return [Labelled(*row) for row in zip(examples, labels, others, strict=True)]
+
+    def make(place: int) -> Labelled:
+        own = examples[place]
+        return Labelled(own, labels[place], Example(own.prompt, examples[place - 1].answer))
+
+    return Lazy(len(examples), make, lengths_of(examples))
 
 
 class Objective:

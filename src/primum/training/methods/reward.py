@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,11 +20,12 @@ from primum.core.records import JsonDict
 from primum.core.stats import wilson
 from primum.training import reward_losses
 from primum.training.alarms import Alarms
-from primum.training.batches import micro_batches
+from primum.training.batches import cut
 from primum.training.examples import Example
 from primum.training.heads import RewardModel
 from primum.training.loop import LoopConfig, MicroLoss, Run
 from primum.training.reward_losses import MARGINS, STRENGTHS, Strength
+from primum.training.rows import Lazy, joined, lengths_of, only
 
 about = "reward model: ranking loss with margin, safety term, one epoch (arXiv:2307.09288, section 3.2.2)"
 
@@ -57,7 +58,7 @@ class Judged:
         return self.chosen.length + self.rejected.length
 
 
-def mixed(own: Sequence[Judged], other: Sequence[Judged], share: float, seed: int) -> list[Judged]:
+def mixed(own: Sequence[Judged], other: Sequence[Judged], share: float, seed: int) -> Sequence[Judged]:
     """Return a head's pairs with a share of another's beside them, taught to this head (the safety mix is 0.1).
 
     Args:
@@ -67,13 +68,13 @@ def mixed(own: Sequence[Judged], other: Sequence[Judged], share: float, seed: in
         seed: of which ones are lent.
     """
     if not own or share <= 0:
-        return list(own)
-    count = min(len(other), round(share / (1 - share) * len(own)))
-    lent = random.Random(seed).sample(list(other), count)
-    return [*own, *(Judged(one.chosen, one.rejected, own[0].head, one.strength, one.safe) for one in lent)]
+        return own
+    count, head = min(len(other), round(share / (1 - share) * len(own))), own[0].head
+    lent = only(other, random.Random(seed).sample(range(len(other)), count))
+    return joined(own, Lazy(count, lambda i: replace(lent[i], head=head), lent.lengths))
 
 
-def mixes(pairs: Sequence[Judged], heads: Sequence[str], lent: Sequence[float], seed: int) -> list[Judged]:
+def mixes(pairs: Sequence[Judged], heads: Sequence[str], lent: Sequence[float], seed: int) -> Lazy[Judged]:
     """Return the pairs of both heads, each with a share of the other's; helpfulness borrows pairs of two safe answers.
 
     Args:
@@ -82,9 +83,13 @@ def mixes(pairs: Sequence[Judged], heads: Sequence[str], lent: Sequence[float], 
         lent: the share that each borrows.
         seed: of which ones are lent.
     """
-    safety, other = ([p for p in pairs if p.head == head] for head in heads)
-    both_safe = [p for p in safety if p.safe == (True, True)]
-    return [*mixed(safety, other, lent[0], seed), *mixed(other, both_safe, lent[1], seed)]
+    safety, other = (_those(pairs, lambda p, head=head: p.head == head) for head in heads)
+    both_safe = _those(safety, lambda p: p.safe == (True, True))
+    return joined(mixed(safety, other, lent[0], seed), mixed(other, both_safe, lent[1], seed))
+
+
+def _those(pairs: Sequence[Judged], wanted: Callable[[Judged], bool]) -> Lazy[Judged]:
+    return only(pairs, (i for i, pair in enumerate(pairs) if wanted(pair)))
 
 
 def train(
@@ -152,7 +157,8 @@ class Right(NamedTuple):
 def judge_pairs(model: RewardModel, pairs: Sequence[Judged], head: str) -> Right:
     """Return how a head orders pairs; a tie is wrong."""
     column, gaps = model.names.index(head), list[float]()
-    for group in micro_batches(pairs, 1024):
+    for places in cut(lengths_of(pairs), 1024):
+        group = [pairs[i] for i in places]
         raw = model.raw([p.chosen for p in group] + [p.rejected for p in group])[:, column]
         chosen, rejected = raw.chunk(2)
         gaps += (chosen - rejected).tolist()
@@ -161,7 +167,7 @@ def judge_pairs(model: RewardModel, pairs: Sequence[Judged], head: str) -> Right
 
 def accuracies(model: RewardModel, pairs: Sequence[Judged]) -> JsonDict:
     """Return accuracy of every head on every head's held-out pairs, and by strength on its own (tables 7 and 8)."""
-    sets = {name: [p for p in pairs if p.head == name] for name in model.names}
+    sets = {name: _those(pairs, lambda p, name=name: p.head == name) for name in model.names}
     cross = {head: {name: _share(judge_pairs(model, rows, head)) for name, rows in sets.items() if rows}
              for head in model.names}  # fmt: skip
     by_strength = {
@@ -171,8 +177,8 @@ def accuracies(model: RewardModel, pairs: Sequence[Judged]) -> JsonDict:
     return {"cross": cross, "by_strength": by_strength}
 
 
-def _of(rows: Sequence[Judged], strength: str) -> list[Judged]:
-    return [row for row in rows if row.strength == strength]
+def _of(rows: Sequence[Judged], strength: str) -> Lazy[Judged]:
+    return _those(rows, lambda row: row.strength == strength)
 
 
 def _share(right: Right) -> JsonDict:
