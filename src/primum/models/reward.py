@@ -59,6 +59,7 @@ class RewardFolder:
         """The heads, in the order of their scores."""
         return self.heads.names
 
+    @torch.inference_mode()
     def scores(
         self, prompts: Sequence[Messages], answers: Sequence[str], ended: Sequence[bool]
     ) -> list[dict[str, float]]:
@@ -79,7 +80,6 @@ class RewardFolder:
             found += [dict(zip(self.names, row, strict=True)) for row in raw]
         return found
 
-    @torch.inference_mode()
     def _last(self, rows: Sequence[Sequence[int]]) -> Tensor:
         network, place = self.model.network, self.model.place
         lengths = torch.tensor([len(row) for row in rows], device=place)
