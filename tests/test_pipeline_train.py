@@ -121,6 +121,27 @@ def test_other_losses_begin_where_the_reference_is(
     assert found["last"]["dpo"] < found["first"]["dpo"] and not (tmp_path / "out" / "checkpoint").exists()
 
 
+def test_a_domain_stays_as_it_is_beside_preferences(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # the domain holds what the pairs make unlikely: with a large weight it moves less
+    domain = write(
+        tmp_path / "domain.jsonl", [{"prompt": f"Say {n} in a word", "answer": f"No, not {n * n}"} for n in range(20)]
+    )
+    moved: dict[str, float] = {}
+    for weight in ("0.01", "30"):
+        more = ["--keep-domain", domain, "--keep-weight", weight, "--epochs", "6", "--no-merged"]
+        out = tmp_path / weight
+        found = result(capsys, "train", "dpo", pairs(tmp_path / "pairs.jsonl"), *flags(folder, out, *more))
+        assert found["first"]["replay_divergence"] == pytest.approx(0, abs=1e-4)  # a fresh adapter changes nothing
+        rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+        assert len(rows) == 36  # 12 pairs, 12 of the domain's rows, 4 a step, 6 passes
+        moved[weight] = sum(row["replay_divergence"] for row in rows[-6:])
+    assert moved["30"] < 0.5 * moved["0.01"]
+    assert main(["train", "sft", "rows.jsonl", "--keep-domain", domain]) == 2
+    assert "--keep-domain goes with dpo" in capsys.readouterr().err
+
+
 def test_sft_starts_at_the_likelihood_of_the_model(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,7 +55,7 @@ VERBS = {
         ),
     ),
     "train": Verb(
-        "train a model on your rows in TRL's columns: dpo, a reward model, sft, kto",
+        "train a model: on rows in TRL's columns (dpo, a reward model, sft, kto), from two teachers, or for depth",
         "primum.pipeline.train:run_verb",
         "primum.pipeline.train:TrainConfig",
         (
@@ -65,6 +65,8 @@ VERBS = {
             "primum train kto flagged.csv --undesirable-weight 2 --json > result.json",
             "primum train dpo pairs.jsonl --loss safe --delta 5",
             "primum train reward pairs.jsonl --out runs/reward",
+            "primum train two_teacher medical.jsonl --model ./tuned --parent ./aligned",
+            "primum train depth --model ./my-model --out runs/depth",
         ),
     ),
     "run": Verb(

@@ -23,6 +23,8 @@ from primum.core.taxonomy import policy
 OTHER = "other"
 ALWAYS_CONCERNED = ("self_harm", "eating_disorders")
 P_CONCERN, P_RISK = 0.15, 0.75
+P_OFFER = 0.5
+"""Of the extended refusals, how many end with what can be offered."""
 P_SHORT, P_GENERIC = 0.35, 0.25
 """Of the refusals: short ones of the category, generic ones; the rest are whole safe completions."""
 
@@ -90,6 +92,20 @@ def compose(category: str, rng: random.Random) -> str:
     if rng.random() < P_RISK:
         parts.append(rng.choice(own.risk))
     return " ".join([*parts, rng.choice(own.offer)])
+
+
+def extended(category: str, rng: random.Random) -> str:
+    """Return an extended refusal: a neutral overview of the subject, the refusal, why (arXiv:2505.19056, section 4).
+
+    What declines is then spread over the whole answer and is no longer one direction behind its first tokens. Where
+    somebody may be in danger, the concern still comes first.
+    """
+    own, written = pieces(category), _read("_overviews")
+    topic = rng.choice(written.get(category) or written[OTHER])
+    overview = rng.choice(written["forms"]).replace("{topic}", topic)
+    parts = [rng.choice(own.concern)] if category in ALWAYS_CONCERNED and own.concern else []
+    parts += [overview[:1].upper() + overview[1:], rng.choice(own.boundary), rng.choice(own.risk)]
+    return " ".join([*parts, rng.choice(own.offer)] if rng.random() < P_OFFER else parts)
 
 
 def refusal(category: str, rng: random.Random) -> str:

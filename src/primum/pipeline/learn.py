@@ -76,7 +76,7 @@ def learn(journey: Journey, config: RepairConfig, model: Model, built: Built, pr
         dpo = _dpo(training, built.pairs)
         _draw_line(training)
         with journey.step("save adapter and merged model"):
-            _save(model, training.network, adapter, checkpoint)
+            save_both(model, training.network, adapter, checkpoint)
         stage.finish(sft=sft["log"], dpo=dpo["log"], alarms=[*sft["alarms"], *dpo["alarms"]])
     found = stage.manifest or {}
     return Learned(adapter, checkpoint, found["sft"], found["dpo"], found["alarms"], stage.key)
@@ -299,7 +299,8 @@ def _replayed(training: Training, pairs: Sequence[Pair]) -> tuple[list[str], dic
     return groups, rows | {i: order[n % len(order)] for n, i in enumerate(others)}
 
 
-def _save(model: Model, network: Any, adapter: Path, checkpoint: Path) -> None:
+def save_both(model: Model, network: Any, adapter: Path, checkpoint: Path) -> None:
+    """Write the adapter and the merged model; each folder is whole or not there."""
     from primum.training.adapter import save_adapter, save_merged, writing
 
     partial = [folder.with_name(folder.name + ".partial") for folder in (adapter, checkpoint)]

@@ -10,9 +10,10 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from primum.core.errors import Exit, StepFailedError
-from primum.core.records import JsonDict, to_json
+from primum.core.records import JsonDict, digest, to_json, user
 from primum.evaluation.domain import DomainRow
 from primum.evaluation.gate import Decision, JudgeResult, NllResult, decide
 from primum.evaluation.measure import finite
@@ -44,6 +45,7 @@ from primum.pipeline.restoring import (
 )
 from primum.pipeline.settings import RepairConfig
 from primum.pipeline.steps import Journey
+from primum.pipeline.teachers import teach
 from primum.pipeline.terminal import Terminal
 from primum.repair.checkpoint import Checkpoint
 from primum.repair.choose import choose
@@ -52,9 +54,12 @@ from primum.repair.write import UNDO, UNDO_BYTES
 from primum.report.restored import closing
 from primum.report.write import write_report
 
+if TYPE_CHECKING:
+    from primum.training.teachers import Classroom
+
 ENOUGH = 0.8
 """Share of the safety gap to the parent from which weights alone are enough."""
-TRAINED = "trained"
+DISTILLED, TRAINED = "two_teacher", "trained"
 DEV = {"quick": 30, "standard": 80, "full": 150}
 """Harmful prompts (each with its twin) that choose."""
 Run = Callable[[RepairConfig, bool], tuple[int, JsonDict]]
@@ -137,24 +142,40 @@ def recovered(swept: Swept, name: str) -> float | None:
 def _with_training(
     journey: Journey, config: RepairConfig, models: Models, sets: Sets, swept: Swept, train: Run
 ) -> tuple[Swept, Taken]:
-    """Write the best weights; where they do not bring enough back, train from there, and choose again."""
-    best = _write(journey, models, swept.taken)
-    share = recovered(swept, swept.chosen.point.name)
-    said = "the parent is no safer" if share is None else f"{100 * share:.0f}% of the gap to the parent came back"
-    journey.tell("weights", f"{swept.chosen.point.name}: {said}")
-    wanted = config.train == "always" or (config.train == "auto" and (share is None or share < ENOUGH))
-    trained = _trained(journey, config, best, train) if wanted else None
-    if trained is None:
-        return swept, best
-    key = f"trained@{Models(journey, {TUNED: Checkpoint(trained)}).key(TUNED)}"
-    result = measured(journey, "dev-trained", sets.dev, key, loading(journey, trained))
-    swept.points[TRAINED] = result.point(TRAINED)
-    ours = [point for name, point in swept.points.items() if name not in (TUNED, PARENT)]
+    """Write the best weights; while what came back is not enough, distil, then train, and choose again each time."""
+    taken = _write(journey, models, swept.taken)
+
+    def distil() -> Path | None:
+        return _distilled(journey, config, models, sets)
+
+    def learn() -> Path | None:
+        return _trained(journey, config, taken, train)
+
+    for name, make_it in ((DISTILLED, distil), (TRAINED, learn)):
+        share = recovered(swept, swept.chosen.point.name)
+        said = "the parent is no safer" if share is None else f"{100 * share:.0f}% of the gap to the parent came back"
+        journey.tell("so far", f"{swept.chosen.point.name}: {said}")
+        wanted = config.train == "always" or (config.train == "auto" and (share is None or share < ENOUGH))
+        if not wanted:
+            break
+        folder = make_it()
+        if folder is not None:
+            swept, taken = _chosen_again(journey, config, sets, swept, taken, (name, folder))
+    return swept, taken
+
+
+def _chosen_again(
+    journey: Journey, config: RepairConfig, sets: Sets, swept: Swept, taken: Taken, made: tuple[str, Path]
+) -> tuple[Swept, Taken]:
+    """Measure one more checkpoint on the same dev bench, and choose between all points."""
+    name, folder = made
+    key = f"{name}@{Models(journey, {TUNED: Checkpoint(folder)}).key(TUNED)}"
+    swept.points[name] = measured(journey, f"dev-{name}", sets.dev, key, loading(journey, folder)).point(name)
+    ours = [point for other, point in swept.points.items() if other not in (TUNED, PARENT)]
     limits = _restore_config(config).limits
-    again = Swept(
-        choose(swept.points[TUNED], ours, limits, swept.points[PARENT]), swept.candidates, swept.points, swept.reports
-    )
-    return again, Taken(TRAINED, trained, None, key) if again.chosen.point.name == TRAINED else best
+    chosen = choose(swept.points[TUNED], ours, limits, swept.points[PARENT])
+    again = Swept(chosen, swept.candidates, swept.points, swept.reports)
+    return again, Taken(name, folder, None, key) if chosen.point.name == name else taken
 
 
 def _write(journey: Journey, models: Models, one: Candidate | None) -> Taken:
@@ -162,6 +183,31 @@ def _write(journey: Journey, models: Models, one: Candidate | None) -> Taken:
         return Taken(TUNED, None, None)
     folder = journey.folder / "weights"
     return Taken(one.name, folder, make(models, one, folder, journey.folder), candidate_key(models, one))
+
+
+def _distilled(journey: Journey, config: RepairConfig, models: Models, sets: Sets) -> Path | None:
+    """Let the parent and the fine-tuned model teach it; None without a domain, on which the latter would teach.
+
+    The domain's dev rows lend their prompts, never their answers; its test rows stay unseen.
+    """
+    if not sets.dev.domain:
+        journey.tell(DISTILLED, "not distilled: --domain FILE would say what the fine-tuned model must keep")
+        return None
+    from primum.training.methods import two_teacher
+    from primum.training.teachers import seated
+
+    given = config.teachers.model_dump()
+    if config.budget == "quick":
+        given["steps"] = max(1, given["steps"] // 3)
+    out = journey.folder / DISTILLED
+    key = digest([models.key(TUNED, PARENT), config.lora_rank])
+    domain = [(user(row.prompt),) for row in sets.dev.domain]
+
+    def seat() -> Classroom:
+        return seated(config.model, config.parent, config.lora_rank, config.seed)
+
+    teach(journey, out, key, seat, (sets.train, domain), two_teacher.Config(**given), config.seed)
+    return out / "checkpoint"
 
 
 def _trained(journey: Journey, config: RepairConfig, best: Taken, train: Run) -> Path | None:
@@ -211,7 +257,7 @@ def _place(journey: Journey, taken: Taken) -> Path | None:
     shutil.rmtree(checkpoint, ignore_errors=True)
     if taken.folder is None:
         return None
-    if taken.name == TRAINED:
+    if taken.made is None:
         for name in (UNDO, UNDO_BYTES):  # they speak of the weights that were trained on, not of what was taken
             (journey.folder / name).unlink(missing_ok=True)
         shutil.copytree(taken.folder, checkpoint)

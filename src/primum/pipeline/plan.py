@@ -36,6 +36,8 @@ def estimate(config: RepairConfig, train: Sequence[Prompt], test: Sequence[Promp
         ),
         "replies after": len(test) * size.test_tokens,
     }
+    again = ("replies to learn from", "warm start", "preferences")
+    tokens = {name: n * (config.rounds if name in again else 1) for name, n in tokens.items()}
     trained = ("warm start", "preferences")
     cost = {name: (4 / TRAINING_SHARE if name in trained else 2 / SAMPLING_SHARE) for name in tokens}
     seconds = {name: round(n * cost[name] * model.parameters / rate) for name, n in tokens.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -104,8 +105,13 @@ def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
     described = describe(model)
     before = _measure(journey, config, "before", test, loader, config.model)
     built, found = _pairs(journey, config, train, loader)
+    _enough(built.pairs, config)
+    refuse(found, config.force)
     known = collected.prompts if config.limit is None else [*train, *choose(collected.prompts, "dev", config.size)]
-    learned = learn(journey, config, model, built, known)
+    if config.rounds > 1:
+        learned = _in_rounds(journey, config, (train, known), built, loader)
+    else:
+        learned = learn(journey, config, model, built, known)
     del model  # training changed it
     loader.held = None
     after = _measure(journey, config, "after", test, loader, str(learned.checkpoint))
@@ -285,13 +291,50 @@ def _pairs(journey: Journey, config: RepairConfig, train: Sequence[Prompt], load
         ", ".join(f"{n} {kind}" for kind, n in kinds.items())
         + f" pairs; lint {'passed' if found.passed else 'has findings'}",
     )
-    _enough(built.pairs, config)
-    refuse(found, config.force)
     return built, found
 
 
+def _in_rounds(
+    journey: Journey, config: RepairConfig, prompts: tuple[Sequence[Prompt], Sequence[Prompt]], first: Built,
+    loader: Loader,
+) -> Learned:  # fmt: skip
+    """Learn; draw replies anew from what was made, pair and learn again, from it and against it as the reference.
+
+    A round whose replies are hardly flagged any more is not learned: the one before was the last. The linear start is
+    the first round's alone.
+    """
+    train, known = prompts
+    learned = learn(_round(journey, 1), config, loader(config.model), first, known)
+    for number in range(2, config.rounds + 1):
+        inner, later = _round(journey, number), config.sft.model_copy(update={"linear_start": False})
+        again = config.model_copy(update={"model": str(learned.checkpoint), "sft": later})
+        loader.held = None  # training changed it
+        built, found = _pairs(inner, again, train, loader)
+        flagged = _flagged(built.pairs)
+        journey.tell("rounds", f"round {number}: {flagged} of the replies were flagged")
+        if flagged < LEAST_FLAGGED and not config.force:
+            break
+        refuse(found, config.force)
+        learned = learn(inner, again, loader(again.model), built, known)
+    made = {name: journey.folder / name for name in ("adapter", "checkpoint")}
+    for name, folder in made.items():
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(getattr(learned, name), folder)
+    return replace(learned, **made)
+
+
+def _round(journey: Journey, number: int) -> Journey:
+    """Return the folder of a round, told of with the rest of the run."""
+    return Journey(journey.folder / "rounds" / str(number), journey.terminal, journey.seconds, journey.said)
+
+
+def _flagged(pairs: Sequence[Pair]) -> int:
+    """Count the pairs whose rejected side is a flagged reply of the model."""
+    return sum(pair.kind == "harmful" for pair in pairs)
+
+
 def _enough(pairs: Sequence[Pair], config: RepairConfig) -> None:
-    flagged = sum(pair.kind == "harmful" for pair in pairs)
+    flagged = _flagged(pairs)
     if flagged < LEAST_FLAGGED and not config.force:
         problem = f"only {flagged} of the model's replies were flagged as harmful compliance: nothing to learn from"
         cure = "this does not say that the model is safe; give more or other prompts, or a larger --budget"

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from primum.core.config import Config
 from primum.evaluation.gate import GateConfig
+from primum.training.settings import Teaching
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,9 @@ class RepairConfig(Config):
     budget: Literal["quick", "standard", "full"] = Field(
         default="standard", description="how many prompts, samples and tokens"
     )
+    rounds: int = Field(
+        default=1, ge=1, description="rounds of learning; each draws replies anew from what the last one made"
+    )
     temperature: float = Field(default=0.4, ge=0, description="sampling temperature everywhere (0 is greedy)")
     seed: int = Field(default=0, description="of every random choice")
     out: str = Field(default="runs/repair", description="the run folder; a run that was stopped goes on there")
@@ -148,6 +152,9 @@ class RepairConfig(Config):
     reply_tokens: int | None = Field(default=None, ge=1, description="longest reply, in tokens (default: the budget's)")
     sft: SftConfig = Field(default_factory=SftConfig, description="the supervised warm start")
     dpo: DpoConfig = Field(default_factory=DpoConfig, description="direct preference optimisation")
+    teachers: Teaching = Field(
+        default_factory=Teaching, description="with --parent and --domain: two-teacher distillation"
+    )
     line: LineConfig = Field(default_factory=LineConfig, description="the line between answering and declining")
     gate: GateConfig = Field(default_factory=GateConfig, description="limits of the gate")
 

@@ -12,92 +12,31 @@ import shutil
 import sys
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from primum import __version__
-from primum.core.config import Config
-from primum.core.errors import Exit, UsageError, did_you_mean
+from primum.core.errors import Exit, UsageError
 from primum.core.records import JsonDict
 from primum.core.store import Stage, write_json, write_jsonl
-from primum.pipeline import train_reward, train_rows
+from primum.pipeline import deepen, teachers, train_reward, train_rows
 from primum.pipeline.preventing import with_replay
 from primum.pipeline.steps import Journey
 from primum.pipeline.terminal import Terminal
+from primum.pipeline.train_config import RATES, TrainConfig, check
 from primum.pipeline.train_facts import facts, summary
 
 if TYPE_CHECKING:
     from primum.models.load import Model
     from primum.pipeline.train_rows import Job
     from primum.training.loop import LoopConfig, MicroLoss
+    from primum.training.methods.dpo import Replay
     from primum.training.team import Team
 
-METHODS = ("dpo", "sft", "kto", "reward")
-RATES = {"dpo": 5e-5, "sft": 2e-4, "kto": 5e-5, "reward": 1e-3}
-"""Peak learning rates of an adapter; all weights take a twentieth."""
-
-
-class TrainConfig(Config):
-    """What is learned from which rows, how, and where it is written."""
-
-    method: str | None = Field(
-        default=None,
-        description="dpo or reward (prompt, chosen, rejected), sft (messages), kto (prompt, completion, label)",
-        json_schema_extra={"positional": True},
-    )
-    file: str | None = Field(
-        default=None,
-        description="JSONL, CSV or Parquet in TRL's columns, a folder of them, or hub:ID:SPLIT",
-        json_schema_extra={"positional": True},
-    )
-    model: str = Field(default="embedded", description="hub id, model folder, PEFT adapter folder or .gguf file")
-    out: str = Field(default="runs/train", description="the folder of results; a run that was stopped goes on there")
-    dry_run: bool = Field(default=False, description="only say what is in the rows, and how long training will take")
-    limit: int | None = Field(default=None, ge=1, description="at most so many rows, from the first")
-    loss: str = Field(default="sigmoid", description="dpo: sigmoid, hinge, ipo, or safe (rows with safety columns)")
-    beta: float = Field(default=0.1, gt=0, description="dpo, kto: pull to the reference; larger stays closer")
-    nll_weight: float = Field(default=1.0, ge=0, description="dpo: anchor on chosen answers; 0 is plain DPO")
-    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="dpo: share of labels taken to be wrong")
-    delta: float = Field(default=2.0, ge=0, description="dpo, loss safe: how far a safe answer must lead an unsafe one")
-    ipo_mean: bool = Field(default=False, description="dpo, loss ipo: mean log-probabilities, as TRL has it")
-    desirable_weight: float = Field(default=1.0, ge=0, description="kto: weight of good answers")
-    undesirable_weight: float = Field(default=1.0, ge=0, description="kto: weight of bad answers")
-    margin: Literal["none", "small", "large"] = Field(default="small", description="reward: margin by strength")
-    safety_weight: float = Field(default=0.5, ge=0, description="reward: weight of the rows' safety labels")
-    centre_weight: float = Field(default=0.01, ge=0, description="reward: weight of the squared sum of scores")
-    head: Literal["safety", "helpfulness"] | None = Field(
-        default=None, description="reward: what rows teach that do not say; none: harmful or unsafe ones safety"
-    )
-    lent: float = Field(default=0.1, ge=0, lt=1, description="reward: share that each of two heads borrows")
-    held_out: float = Field(default=0.1, ge=0, lt=1, description="reward: share of the prompts to measure it on")
-    learning_rate: float | None = Field(default=None, gt=0, description="peak learning rate (default: the method's)")
-    epochs: float = Field(default=1.0, gt=0, description="passes over the rows")
-    batch_size: int = Field(default=16, ge=1, description="rows per optimizer step")
-    warmup: float = Field(default=0.1, ge=0, le=1, description="share of the steps in which the learning rate rises")
-    weight_decay: float = Field(default=0.0, ge=0, description="of AdamW")
-    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are cut to this norm")
-    keep_safe: bool = Field(
-        default=False, description="sft: hold the first answer tokens near the model, replay its own safe answers"
-    )
-    keep_beta: float = Field(default=0.1, gt=0, description="sft --keep-safe: how tightly first tokens are held")
-    replay: float = Field(default=0.1, ge=0, le=1, description="sft --keep-safe: share of own answers replayed")
-    average: float = Field(default=0.0, ge=0, lt=1, description="decay of an average of the weights, kept in the end")
-    lora_rank: int = Field(default=16, ge=1, description="rank of the adapter; its scale is 2")
-    lora_start: float = Field(default=0.0, ge=0, lt=1, description="share of the depth below which nothing is learned")
-    full: bool = Field(default=False, description="learn all weights, in float32, instead of an adapter")
-    prompt_tokens: int = Field(default=1024, ge=1, description="longest prompt; a longer one loses its beginning")
-    answer_tokens: int = Field(default=1024, ge=1, description="longest answer; a longer one loses its end")
-    token_budget: int = Field(default=1536, ge=1, description="tokens of a forward pass; halved when memory is short")
-    reference_cache: bool = Field(default=True, description="keep reference log-probabilities for the next run")
-    merged: bool = Field(default=True, description="also write the whole model, adapter merged")
-    save_every: float = Field(default=60.0, ge=0, description="seconds between two states to resume from")
-    tracker: tuple[str, ...] = Field(
-        default=(), description="also send the log to trackio, mlflow, wandb, tensorboard ... (installed by you)"
-    )
-    seed: int = Field(default=0, description="of the order of rows and of the adapter's first weights")
+__all__ = ["TrainConfig", "run_verb"]
+ON_POLICY = {"two_teacher": teachers.run_verb, "depth": deepen.run_verb}
+"""Methods that learn from what models say, not from rows of a file."""
 
 
 class Learned(NamedTuple):
@@ -115,8 +54,10 @@ def run_verb(config: TrainConfig, json_output: bool) -> tuple[int, JsonDict]:
         BadInputError: a row that cannot be read, or none that can be learned; names file and line.
         StepFailedError: training diverged, or memory is too short for one row.
     """
-    _check(config)
+    check(config)
     own = _joined(config)
+    if own_verb := ON_POLICY.get(str(config.method)):
+        return own_verb(config, json_output)
     journey = Journey(Path(config.out), Terminal(quiet=json_output or not own.leads))
     with journey.step(f"load {Path(config.model).name}"):
         model = _load(config)
@@ -142,38 +83,14 @@ def run_verb(config: TrainConfig, json_output: bool) -> tuple[int, JsonDict]:
     return Exit.PASSED, document
 
 
-def _check(config: TrainConfig) -> None:
-    if config.method not in METHODS:
-        problem = f"no method '{config.method}'" if config.method else "no method named"
-        cure = did_you_mean(config.method, METHODS) if config.method else f"one of: {', '.join(METHODS)}"
-        raise UsageError(problem, where="primum train", cure=cure)
-    if not config.file:
-        raise UsageError("no rows named", where="primum train", cure=f"primum train {config.method} FILE")
-    losses = ("sigmoid", "hinge", "ipo", "safe")
-    if config.loss not in losses:
-        raise UsageError(f"no loss '{config.loss}'", where="--loss", cure=did_you_mean(config.loss, losses))
-    if config.label_smoothing and config.loss != "sigmoid":
-        raise UsageError("--label-smoothing goes with --loss sigmoid only", cure="leave one of the two out")
-    if config.keep_safe and config.method != "sft":
-        raise UsageError("--keep-safe goes with sft only", cure="dpo and kto have a reference of their own")
-    if config.method == "kto" and config.batch_size < 2:
-        raise UsageError("kto compares the answers of a step", where="--batch-size", cure="at least 2")
-    from primum.training.trackers import check
-
-    check(config.tracker)
-    if config.method == "reward" and (config.full or not config.merged):
-        raise UsageError("a reward model is one folder, an adapter merged", cure="leave --full and --no-merged out")
-    if config.full and not config.merged:
-        raise UsageError("--full --no-merged would write no weights", cure="leave --no-merged out")
-
-
 def _joined(config: TrainConfig) -> Team:
     """Join the processes that were started together; all but the first say nothing."""
     from primum.training.team import team
 
     own = team()
-    if own.size > 1 and config.keep_safe:
-        raise UsageError("--keep-safe trains in one process", cure="start it without accelerate launch")
+    if own.size > 1 and (config.keep_safe or config.keep_domain or config.method in ON_POLICY):
+        what = "--keep-safe" if config.keep_safe else "--keep-domain" if config.keep_domain else config.method
+        raise UsageError(f"{what} trains in one process", cure="start it without accelerate launch")
     if not own.leads:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     return own
@@ -185,6 +102,20 @@ def _load(config: TrainConfig) -> Model:
     from primum.models.load import load
 
     return load(config.model, torch.float32 if config.full else None)
+
+
+def _replay(journey: Journey, config: TrainConfig, job: Job, network: Any) -> Replay | None:
+    """Return the domain's rows as the network, which has learned nothing yet, answers them; each beside a pair."""
+    if not job.kept:
+        return None
+    from primum.training.keeping import KeepConfig, keep
+    from primum.training.methods.dpo import Replay
+
+    network.eval()
+    with journey.step("note the domain's answers", len(job.kept), "answers") as advance:
+        rows = keep(network, job.kept, advance)
+    as_it_is = KeepConfig(keep_weight=config.keep_weight, temperature=1.0)
+    return Replay(rows, [i % len(job.rows) for i in range(len(rows))], as_it_is)
 
 
 def estimate(config: TrainConfig, model: Model, job: Job) -> JsonDict:
@@ -206,7 +137,8 @@ def estimate(config: TrainConfig, model: Model, job: Job) -> JsonDict:
         objective.loss(network, group, objective.scale(group)).loss.backward()
         if number:
             tokens, seconds = tokens + sum(x.length for x in group), seconds + time.perf_counter() - start
-    all_tokens = sum(lengths_of(known)) * planned(len(known), config.epochs) / len(known)
+    learned = sum(lengths_of(known)) + sum(x.length for x in job.kept)
+    all_tokens = learned * planned(len(known), config.epochs) / len(known)
     total = seconds / tokens * all_tokens
     if job.references:
         few = job.references[:8]
@@ -267,7 +199,7 @@ class Objective(NamedTuple):
     before_step: Callable[[Any, Any], None]
 
 
-def _objective(config: TrainConfig, job: Job) -> Objective:
+def _objective(config: TrainConfig, job: Job, replay: Replay | None = None) -> Objective:
     from primum.training.loop import nothing
     from primum.training.methods import dpo, kto, reward, sft
 
@@ -283,7 +215,7 @@ def _objective(config: TrainConfig, job: Job) -> Objective:
     if config.method == "kto":
         objective = kto.Objective(settings)
         return Objective(objective, len, kto.check_start, objective.before_step)
-    return Objective(dpo.objective(settings), len, dpo.check_of(settings), nothing)
+    return Objective(dpo.objective(settings, replay), len, dpo.check_of(settings), nothing)
 
 
 def _loop(config: TrainConfig) -> LoopConfig:
@@ -348,7 +280,11 @@ def _learn(
     known = _known(
         config, job, _references(journey, config, model, job, network, own), _guarded(journey, config, job, network)
     )
-    loop, objective, total = _loop(config), _objective(config, job), planned(len(known), config.epochs)
+    replay = _replay(journey, config, job, network)
+    groups: list[Hashable] | None = None
+    if replay:
+        known, groups = [*known, *replay.rows], [*range(len(known)), *replay.groups]
+    loop, objective, total = _loop(config), _objective(config, job, replay), planned(len(known), config.epochs)
     settings, trackers = config.model_dump(mode="json"), config.tracker if own.leads else ()
     with (
         journey.step(f"train ({config.method})", total, "rows") as advance,
@@ -356,7 +292,7 @@ def _learn(
     ):
         run = Run(
             network, known, objective.loss, objective.scale, loop, folder, Alarms(total=total // config.batch_size),
-            advance, objective.check_first, before_step=objective.before_step, follow=follow,
+            advance, objective.check_first, groups, before_step=objective.before_step, follow=follow,
             team=own,
         )  # fmt: skip
         log = run.train()

@@ -7,6 +7,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primum.core.errors import BadInputError, UsageError
@@ -15,9 +17,9 @@ from primum.prompts.files import Row
 
 if TYPE_CHECKING:
     from primum.models.load import Model
-    from primum.pipeline.train import TrainConfig
+    from primum.pipeline.train_config import TrainConfig
     from primum.training.dataset import Answer, Choice, Count
-    from primum.training.examples import Example
+    from primum.training.examples import Example, Limits
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Job:
 
     rows: what is learned, one an optimizer step counts. examples: all rows of tokens. references: those that the
     reference scores. flags: what rows say of their answers beside the texts. held: rows to measure on, not learned.
+    kept: rows of the domain on which the model stays as it is.
     """
 
     rows: Sequence[Any]
@@ -34,6 +37,7 @@ class Job:
     flags: Sequence[Any]
     count: Count
     held: Sequence[Any] = ()
+    kept: Sequence[Example] = ()
 
     @property
     def key(self) -> str:
@@ -41,7 +45,7 @@ class Job:
         from primum.training.reference import row_key
 
         whole = hashlib.sha256()
-        for example in self.examples:
+        for example in chain(self.examples, self.kept):
             whole.update(row_key(example))
         whole.update(json.dumps(self.flags).encode())
         return whole.hexdigest()[:16]
@@ -65,7 +69,8 @@ def job(config: TrainConfig, model: Model) -> Job:
         found = dataset.choices(rows, count)
         pairs = dataset.pair_examples(safe(found, count) if config.loss == "safe" else found, tokenizer, limits, count)
         both = sides(pairs, "chosen", "rejected")
-        made = Job(pairs, both, both, [pair.unsafe for pair in pairs], count)
+        kept = domain(config.keep_domain, len(pairs), model, limits) if config.keep_domain else ()
+        made = Job(pairs, both, both, [pair.unsafe for pair in pairs], count, kept=kept)
     elif config.method == "reward":
         ranked = dataset.ranked_examples(dataset.ranked(rows, count, config.head), tokenizer, limits, count)
         made = train_reward.job(config, ranked, count)
@@ -84,6 +89,16 @@ def job(config: TrainConfig, model: Model) -> Job:
         raise BadInputError(problem, where=config.file, cure="see primum train --help for the columns")
     _enough(config, made)
     return made
+
+
+def domain(file: str, most: int, model: Model, limits: Limits) -> list[Example]:
+    """Return rows of the user's domain, at most as many as there are pairs."""
+    from primum.core.records import user
+    from primum.evaluation.domain import read_domain
+    from primum.training.examples import Answered, answered
+
+    rows = [Answered((user(row.prompt),), row.answer, limits) for row in read_domain(Path(file))[:most]]
+    return answered(rows, model.tokenizer)
 
 
 def _noting(found: Iterable[Answer], labels: list[bool]) -> Iterator[Answer]:

@@ -45,6 +45,23 @@ class PairExample:
 
 
 @dataclass(frozen=True, slots=True)
+class Lesson:
+    """One answer after two prompts: the row that is learned, and the row from which its teacher reads."""
+
+    student: Example
+    teacher: Example
+
+    def __post_init__(self) -> None:
+        if self.student.answer != self.teacher.answer:
+            raise ValueError("teacher and student read different answers")
+
+    @property
+    def length(self) -> int:
+        """Tokens of the row that is learned."""
+        return self.student.length
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """How long a prompt and an answer may be, in tokens.
 

@@ -229,3 +229,45 @@ def constrained(logps: Tensor, reference: Tensor, beta: Tensor) -> Tensor:
 def nll(logps: Tensor, lengths: Tensor) -> Tensor:
     """Mean negative log-likelihood per answer token, (B,): the anchor of RPO (arXiv:2404.19733, equation 1)."""
     return -logps / lengths.clamp(min=1)
+
+
+def folded(logps: Tensor, tokens: Tensor) -> Tensor:
+    """Return the log-shares (N, k + 1) of some tokens, and of all others taken as one.
+
+    Args:
+        logps: log-probabilities (N, V), nats.
+        tokens: ids (N, k).
+    """
+    known = logps.gather(-1, tokens)
+    rest = (1 - known.exp().sum(-1, keepdim=True)).clamp(min=1e-9)  # of rounding it may be below nothing
+    return torch.cat([known, rest.log()], -1)
+
+
+def generalised_jsd(teacher: Tensor, student: Tensor, beta: float) -> Tensor:
+    """Generalised Jensen-Shannon divergence of two distributions, (N,) nats: arXiv:2306.13649, section 2.
+
+    beta KL(teacher || m) + (1 - beta) KL(student || m) with m = beta teacher + (1 - beta) student. At 0 and 1, where
+    that is nothing, it is what the divergence over beta, or over 1 - beta, tends to: KL(teacher || student) at 0,
+    KL(student || teacher) at 1.
+
+    Args:
+        teacher: log-probabilities (N, K), all finite.
+        student: the same of who learns.
+        beta: 0 covers all that the teacher may say, 1 keeps to what it most likely says.
+
+    Raises:
+        ValueError: beta is not from 0 to 1.
+    """
+    if not 0 <= beta <= 1:
+        raise ValueError(f"beta is {beta}, not from 0 to 1")
+    if beta == 0:
+        return _kl(teacher, student)
+    if beta == 1:
+        return _kl(student, teacher)
+    mixed = torch.logaddexp(teacher + math.log(beta), student + math.log1p(-beta))
+    return beta * _kl(teacher, mixed) + (1 - beta) * _kl(student, mixed)
+
+
+def _kl(p: Tensor, q: Tensor) -> Tensor:
+    """Return KL(p || q) of log-probabilities (N, K), (N,)."""
+    return (p.exp() * (p - q)).sum(-1)

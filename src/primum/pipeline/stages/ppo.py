@@ -125,15 +125,11 @@ class _Rollouts:
             critic = critic.to(next(base.parameters()).device)
         return Players(network, self.draw, self.earned, self.reference, critic, self.held_out if self.dev else None)
 
-    def draw(self, prompts: Sequence[tuple[int, ...]], seed: int) -> list[tuple[int, ...]]:
-        import torch
+    def draw(self, prompts: Sequence[tuple[int, ...]], seed: int) -> Sequence[tuple[int, ...]]:
+        from primum.training.rollouts import drawing
 
-        from primum.models.engines.hf import decode
-
-        model = self.context.desk.model
         sampling = Sampling(self.settings.temperature, self.settings.tokens)
-        random = torch.Generator().manual_seed(seed)
-        return [tuple(row) for row in decode(model, [list(p) for p in prompts], sampling, random)]
+        return drawing(self.context.desk.model, sampling)(prompts, seed)
 
     def reference(self, rows: Sequence[Example]) -> Tensor:
         from primum.training.heads import adapter_on

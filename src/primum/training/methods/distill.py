@@ -21,8 +21,9 @@ from primum.core.progress import Advance, silent
 from primum.core.records import JsonDict
 from primum.training.alarms import Alarms
 from primum.training.batches import micro_batches
-from primum.training.examples import Example
+from primum.training.examples import Lesson
 from primum.training.loop import LoopConfig, MicroLoss, Run
+from primum.training.losses import folded, generalised_jsd
 from primum.training.score import answer_states, logits, per_row, token_logps
 
 about = "context distillation: answer without the preprompt as with it (arXiv:2307.09288, 4.2.4; arXiv:2112.00861)"
@@ -41,25 +42,11 @@ class Config(Base):
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
-    """An answer drawn with a preprompt, as a row without it; and the row with it, from which the teacher is read."""
-
-    student: Example
-    teacher: Example
-
-    def __post_init__(self) -> None:
-        if self.student.answer != self.teacher.answer:
-            raise ValueError("teacher and student read different answers")
-
-    @property
-    def length(self) -> int:
-        """Tokens of the row that is learned."""
-        return self.student.length
-
-
-@dataclass(frozen=True, slots=True)
 class Taught:
-    """A lesson with what the teacher thinks: per answer token its likeliest tokens (T, k), their log-shares (T, k)."""
+    """An answer without its preprompt and with it, and what the teacher, who reads the latter, thinks.
+
+    Per answer token: the teacher's likeliest tokens (T, k) and their log-shares (T, k).
+    """
 
     lesson: Lesson
     tokens: Tensor | None = None
@@ -95,13 +82,9 @@ def soft_loss(student: Tensor, tokens: Tensor, shares: Tensor) -> Tensor:
         tokens: the teacher's likeliest tokens (N, k).
         shares: their log-probabilities (N, k).
     """
-    logps = student.log_softmax(-1)
-    ours = logps.gather(-1, tokens)
-    known = shares.exp()
-    kl = (known * (shares - ours)).sum(-1)
-    rest = 1 - known.sum(-1)
-    left = (1 - ours.exp().sum(-1)).clamp(min=1e-9)
-    return kl + torch.where(rest > 1e-6, rest * (rest.clamp(min=1e-9).log() - left.log()), 0.0)
+    rest = (1 - shares.exp().sum(-1, keepdim=True)).clamp(min=1e-9)
+    teacher = torch.cat([shares, rest.log()], -1)
+    return generalised_jsd(teacher, folded(student.log_softmax(-1), tokens), beta=0)
 
 
 def train(

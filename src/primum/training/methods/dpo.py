@@ -110,7 +110,23 @@ def train(
     replayed: Sequence[Kept] = replay.rows if replay else ()
     if replay and not set(replay.groups) <= set(keys):
         raise ValueError("a replayed row belongs to no pair's group: its step would have no pair")
-    raised = openers(replayed)
+    loss = objective(config, replay)
+    rows: list[Referenced | Kept] = [*pairs, *replayed]
+    loop = LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
+    alarms = Alarms(total=round(len(rows) * config.epochs) // config.batch_size)
+    keys = [*keys, *(replay.groups if replay else ())]
+    run = Run(network, rows, loss, len, loop, folder, alarms, advance, check_of(config), keys)
+    return run.train(), run.alarms
+
+
+def objective(
+    config: Config, replay: Replay | None = None
+) -> Callable[[Any, Sequence[Referenced | Kept], float], MicroLoss]:
+    """Return the loss of a micro-batch: (network, pairs and rows, what the step's sum is divided by) -> MicroLoss.
+
+    `replay` says how rows that are learned or kept weigh beside the pairs.
+    """
+    raised = openers(replay.rows) if replay else []
 
     def loss(network: Any, micro: Sequence[Referenced | Kept], scale: float) -> MicroLoss:
         found = _pair_loss(config, network, [m for m in micro if isinstance(m, Referenced)])
@@ -120,21 +136,6 @@ def train(
             found.metrics.update({f"replay_{key}": value for key, value in more.metrics.items()})
             found.counts.update({f"replay_{key}": n for key, n in more.counts.items()})
             found = found._replace(loss=found.loss + replay.weight * more.loss)
-        return found._replace(loss=found.loss / scale)
-
-    rows: list[Referenced | Kept] = [*pairs, *replayed]
-    loop = LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
-    alarms = Alarms(total=round(len(rows) * config.epochs) // config.batch_size)
-    keys = [*keys, *(replay.groups if replay else ())]
-    run = Run(network, rows, loss, len, loop, folder, alarms, advance, check_of(config), keys)
-    return run.train(), run.alarms
-
-
-def objective(config: Config) -> Callable[[Any, Sequence[Referenced], float], MicroLoss]:
-    """Return the loss of a micro-batch of pairs: (network, pairs, what the step's sum is divided by) -> MicroLoss."""
-
-    def loss(network: Any, micro: Sequence[Referenced], scale: float) -> MicroLoss:
-        found = _pair_loss(config, network, micro)
         return found._replace(loss=found.loss / scale)
 
     return loss

@@ -30,15 +30,12 @@ from primum.training.examples import Example
 from primum.training.heads import Heads
 from primum.training.policy_losses import clipped_policy, clipped_value, divergence, gae, reinforce_pp, rloo
 from primum.training.rewards import whiten
+from primum.training.rollouts import Answer, Draw
 from primum.training.score import States, answer_states, logits, token_logps
 
 about = "PPO with a critic head (arXiv:1707.06347), or RLOO, or REINFORCE++, towards any reward"
 TOLERANCE = 0.05
 """Mean |ratio - 1| and mean KL that may be seen before anything was learned: rounding of bf16."""
-
-Answer = tuple[int, ...]
-Draw = Callable[[Sequence[Answer], int], Sequence[Answer]]
-"""(token ids of prompts, seed) -> token ids of one reply to each, drawn from the policy as it is now."""
 
 
 class Config(Base):
