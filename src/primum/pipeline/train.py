@@ -88,6 +88,12 @@ class TrainConfig(Config):
     lora_rank: int = Field(default=16, ge=1, description="rank of the adapter; its scale is 2")
     lora_start: float = Field(default=0.0, ge=0, lt=1, description="share of the depth below which nothing is learned")
     full: bool = Field(default=False, description="learn all weights, in float32, instead of an adapter")
+    load_4bit: bool = Field(
+        default=False, description="hold the base in 4 bits under the adapter (QLoRA; NVIDIA GPU, primum[qlora])"
+    )
+    shard: bool = Field(
+        default=False, description="each of several processes (accelerate launch) holds a part of every block (FSDP2)"
+    )
     prompt_tokens: int = Field(default=1024, ge=1, description="longest prompt; a longer one loses its beginning")
     answer_tokens: int = Field(default=1024, ge=1, description="longest answer; a longer one loses its end")
     token_budget: int = Field(default=1536, ge=1, description="tokens of a forward pass; halved when memory is short")
@@ -163,6 +169,8 @@ def _check(config: TrainConfig) -> None:
     check(config.tracker)
     if config.method == "reward" and (config.full or not config.merged):
         raise UsageError("a reward model is one folder, an adapter merged", cure="leave --full and --no-merged out")
+    if config.load_4bit and (config.full or config.shard):
+        raise UsageError("weights in 4 bits do not learn and are not sharded", cure="leave --full and --shard out")
     if config.full and not config.merged:
         raise UsageError("--full --no-merged would write no weights", cure="leave --no-merged out")
 
@@ -174,6 +182,9 @@ def _joined(config: TrainConfig) -> Team:
     own = team()
     if own.size > 1 and config.keep_safe:
         raise UsageError("--keep-safe trains in one process", cure="start it without accelerate launch")
+    if own.size == 1 and config.shard and not config.dry_run:
+        cure = "accelerate launch --num_processes N -m primum train ... --shard (or torchrun), or leave --shard out"
+        raise UsageError("--shard needs several processes", where="primum train", cure=cure)
     if not own.leads:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     return own
@@ -184,7 +195,12 @@ def _load(config: TrainConfig) -> Model:
 
     from primum.models.load import load
 
-    return load(config.model, torch.float32 if config.full else None)
+    if config.load_4bit:
+        from primum.models.device import device
+        from primum.models.quantised import nf4
+
+        return load(config.model, quantisation=nf4(device().dtype))
+    return load(config.model, torch.float32 if config.full else None, "cpu" if config.shard else None)
 
 
 def estimate(config: TrainConfig, model: Model, job: Job) -> JsonDict:
@@ -296,7 +312,7 @@ def _loop(config: TrainConfig) -> LoopConfig:
     )  # fmt: skip
 
 
-OUTPUTS = ("out", "dry_run", "merged", "save_every", "reference_cache", "file", "limit", "tracker")
+OUTPUTS = ("out", "dry_run", "merged", "save_every", "reference_cache", "file", "limit", "tracker", "shard")
 """Settings on which the weights do not depend."""
 
 
@@ -311,7 +327,11 @@ def train(journey: Journey, config: TrainConfig, model: Model, job: Job, own: Te
     folder = journey.folder
     if own.first(not stage.manifest or not _written(config, folder)):
         network = _network(config, model, job)
+        if config.shard:
+            _shard(journey, network, own)
         learned = _learn(journey, config, model, job, network, stage.folder, own)
+        if config.shard or config.load_4bit:
+            network = _put_together(config, job, network, own)
         if own.leads:
             _write(journey, config, model, job, network, stage, learned)
         own.wait()
@@ -323,6 +343,27 @@ def train(journey: Journey, config: TrainConfig, model: Model, job: Job, own: Te
         said = {"method": config.method, "file": config.file, "data": facts(job, config.token_budget)}
         write_json(folder / "train.json", {**said, **document})
     return document
+
+
+def _shard(journey: Journey, network: Any, own: Team) -> None:
+    from primum.training.sharding import shard
+
+    blocks = shard(network, own)
+    parts = f"{blocks} blocks in {own.size} parts, each put together while it computes"
+    journey.tell("shard", f"{parts}; layer by layer, as blocks in one piece cannot be sharded")
+
+
+def _put_together(config: TrainConfig, job: Job, network: Any, own: Team) -> Any:
+    """Return a network with the weights that were learned on a base that is whole, on the leading process."""
+    from primum.training.adapter import put_weights
+    from primum.training.sharding import gathered
+
+    weights = gathered(network, own)
+    if not own.leads:
+        return None
+    whole = _network(config, _load(config.model_copy(update={"load_4bit": False, "shard": True})), job)
+    put_weights(whole, weights)
+    return whole.eval()
 
 
 def _write(
