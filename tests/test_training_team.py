@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from primum.training.team import Team, team
+from processes import launch, start
 from tiny_models import tiny
 
 WORKER = Path(__file__).with_name("team_worker.py")
@@ -23,33 +23,6 @@ WORKER = Path(__file__).with_name("team_worker.py")
 
 class Sized(NamedTuple):
     length: int
-
-
-def start(folder: Path, size: int, stop_after: int = 0, **more: str) -> list[int]:
-    """Run the worker in `size` processes; return their exit codes."""
-    folder.mkdir(exist_ok=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    shared = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1", **more}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(WORKER), str(folder), str(stop_after)],
-            env=shared | {"RANK": str(i), "LOCAL_RANK": str(i), "WORLD_SIZE": str(size)},
-            stderr=subprocess.DEVNULL if stop_after else None,
-        )
-        for i in range(size)
-    ]
-    try:
-        if stop_after:
-            code = processes[0].wait(240)  # the others wait for it for ever: a launcher ends them
-            for other in processes[1:]:
-                other.kill()
-                other.wait()
-            return [code]
-        return [process.wait(240) for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -75,8 +48,8 @@ def test_a_process_that_was_started_alone_is_its_own_team(monkeypatch: pytest.Mo
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
-    assert start(tmp_path / "one", 1) == [0]
-    assert start(tmp_path / "two", 2) == [0, 0]
+    assert start(WORKER, tmp_path / "one", 1) == [0]
+    assert start(WORKER, tmp_path / "two", 2) == [0, 0]
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert all(torch.allclose(one[name], two[name], rtol=0, atol=1e-12) for name in one)
     losses = [torch.load(tmp_path / name / "losses.pt") for name in ("one", "two")]
@@ -89,18 +62,18 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_that_were_killed_go_on_to_the_same_weights(tmp_path: Path) -> None:
-    assert start(tmp_path / "whole", 2) == [0, 0]
-    assert start(tmp_path / "killed", 2, stop_after=4) == [9]
+    assert start(WORKER, tmp_path / "whole", 2) == [0, 0]
+    assert start(WORKER, tmp_path / "killed", 2, stop_after=4) == [9]
     assert (tmp_path / "killed/resume.json").exists()
-    assert start(tmp_path / "killed", 2) == [0, 0]
+    assert start(WORKER, tmp_path / "killed", 2) == [0, 0]
     whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
 
 
 @pytest.mark.slow
 def test_memory_that_is_short_in_one_process_halves_the_budget_in_both(tmp_path: Path) -> None:
-    assert start(tmp_path / "one", 1) == [0]
-    assert start(tmp_path / "short", 2, SHORT_ON="1") == [0, 0]
+    assert start(WORKER, tmp_path / "one", 1) == [0]
+    assert start(WORKER, tmp_path / "short", 2, SHORT_ON="1") == [0, 0]
     one, short = weights(tmp_path / "one"), weights(tmp_path / "short")
     assert all(torch.allclose(one[name], short[name], rtol=0, atol=1e-12) for name in one)
 
@@ -110,19 +83,14 @@ def test_accelerate_launch_trains_one_model_in_two_processes(tmp_path: Path) -> 
     tiny(tmp_path / "model", seed=0)
     rows = [{"prompt": f"Say {n} in a word", "chosen": f"Here: {n}", "rejected": f"No, {n * n}"} for n in range(12)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no"]
     found: list[dict[str, torch.Tensor]] = []
     for size in (1, 2):
         out = tmp_path / str(size)
         own = ["train", "dpo", str(tmp_path / "rows.jsonl"), "--model", str(tmp_path / "model"), "--out", str(out)]
         more = ["--full", "--batch-size", "6", "--learning-rate", "1e-2", "--token-budget", "64", "--json"]
-        start = [*launch, "--num_processes", "2", "--dynamo_backend", "no"] if size == 2 else []
         shared = {**os.environ, "PRIMUM_CACHE": str(tmp_path / f"cache{size}"), "OMP_NUM_THREADS": "1"}
-        if size == 2:
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                start += ["--main_process_port", str(free.getsockname()[1])]
         ended = subprocess.run(
-            [sys.executable, *start, "-m", "primum", *own, *more], env=shared, capture_output=True, text=True,
+            [sys.executable, *launch(size), "-m", "primum", *own, *more], env=shared, capture_output=True, text=True,
             timeout=300,
         )  # fmt: skip
         assert ended.returncode == 0, ended.stderr

@@ -52,40 +52,57 @@ class Model:
         return next(self.network.parameters()).device
 
 
-def load(name: str = EMBEDDED, dtype: torch.dtype | None = None, *, chat: bool = True) -> Model:
-    """Load a causal language model and its tokenizer onto the best device.
+def load(
+    name: str = EMBEDDED,
+    dtype: torch.dtype | None = None,
+    place: str | None = None,
+    quantisation: Any = None,
+    reader: Any = AutoModelForCausalLM,
+    *,
+    chat: bool = True,
+) -> Model:
+    """Load a causal language model and its tokenizer.
 
     Args:
         name: `embedded`, a hub id, a model folder, a PEFT adapter folder or a .gguf file.
         dtype: number format; None takes the fastest one on this machine.
+        place: the device; None takes the best one.
+        quantisation: how weights are held in fewer bits (`quantised`); None: as they are.
+        reader: what reads a hub id or a folder, as transformers' AutoModelForCausalLM does.
         chat: it will be talked to, and must have a chat template.
 
     Raises:
-        UsageError: no such model, or it has no chat template.
+        UsageError: a GGUF file or an adapter with quantisation; no such model, or it has no chat template.
     """
     chosen = dtype or device().dtype
     path = embedded_folder() if name == EMBEDDED else Path(name)
     with quiet():
-        if path.suffix == ".gguf" and path.is_file():
+        gguf, adapter = path.suffix == ".gguf" and path.is_file(), (path / "adapter_config.json").is_file()
+        if quantisation and (gguf or adapter):
+            cure = "name a hub id or a folder of whole weights (primum train writes one into checkpoint/)"
+            raise UsageError("a GGUF file or an adapter cannot be held in fewer bits", where=name, cure=cure)
+        if gguf:
             network, tokenizer = _gguf(path, chosen)
-        elif (path / "adapter_config.json").is_file():
+        elif adapter:
             network, tokenizer = _adapter(path, chosen)
         else:
-            network, tokenizer = _plain(str(path) if path.is_dir() else name, chosen)
+            how = {"quantization_config": quantisation, "device_map": {"": place or device().name}}
+            own = str(path) if path.is_dir() else name
+            network, tokenizer = _plain(own, chosen, reader, how if quantisation else {})
     if chat and not getattr(tokenizer, "chat_template", None):
         cure = "use the instruct version, or put a chat_template.jinja beside its tokenizer"
         raise UsageError(f"model '{name}' has no chat template", cure=cure)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    network = network.to(device().name).eval()
+    network = (network if quantisation else network.to(place or device().name)).eval()
     label = NAME if name == EMBEDDED else name
     source = name if name == EMBEDDED or not path.exists() else str(path.resolve())
     return Model(network, tokenizer, label, source, weights_hash(network))
 
 
-def _plain(name: str, dtype: torch.dtype) -> tuple[Any, Any]:
+def _plain(name: str, dtype: torch.dtype, reader: Any, how: dict[str, Any]) -> tuple[Any, Any]:
     try:
-        network = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+        network = reader.from_pretrained(name, dtype=dtype, use_safetensors=True, trust_remote_code=False, **how)
         return network, AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]

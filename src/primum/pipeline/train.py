@@ -91,6 +91,9 @@ def _joined(config: TrainConfig) -> Team:
     if own.size > 1 and (config.keep_safe or config.keep_domain or config.method in ON_POLICY):
         what = "--keep-safe" if config.keep_safe else "--keep-domain" if config.keep_domain else config.method
         raise UsageError(f"{what} trains in one process", cure="start it without accelerate launch")
+    if own.size == 1 and config.shard and not config.dry_run:
+        cure = "accelerate launch --num_processes N -m primum train ... --shard (or torchrun), or leave --shard out"
+        raise UsageError("--shard needs several processes", where="primum train", cure=cure)
     if not own.leads:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
     return own
@@ -101,7 +104,12 @@ def _load(config: TrainConfig) -> Model:
 
     from primum.models.load import load
 
-    return load(config.model, torch.float32 if config.full else None)
+    if config.load_4bit:
+        from primum.models.device import device
+        from primum.models.quantised import nf4
+
+        return load(config.model, quantisation=nf4(device().dtype))
+    return load(config.model, torch.float32 if config.full else None, "cpu" if config.shard else None)
 
 
 def _replay(journey: Journey, config: TrainConfig, job: Job, network: Any) -> Replay | None:
@@ -228,7 +236,7 @@ def _loop(config: TrainConfig) -> LoopConfig:
     )  # fmt: skip
 
 
-OUTPUTS = ("out", "dry_run", "merged", "save_every", "reference_cache", "file", "limit", "tracker")
+OUTPUTS = ("out", "dry_run", "merged", "save_every", "reference_cache", "file", "limit", "tracker", "shard")
 """Settings on which the weights do not depend."""
 
 
@@ -243,7 +251,11 @@ def train(journey: Journey, config: TrainConfig, model: Model, job: Job, own: Te
     folder = journey.folder
     if own.first(not stage.manifest or not _written(config, folder)):
         network = _network(config, model, job)
+        if config.shard:
+            _shard(journey, network, own)
         learned = _learn(journey, config, model, job, network, stage.folder, own)
+        if config.shard or config.load_4bit:
+            network = _put_together(config, job, network, own)
         if own.leads:
             _write(journey, config, model, job, network, stage, learned)
         own.wait()
@@ -255,6 +267,27 @@ def train(journey: Journey, config: TrainConfig, model: Model, job: Job, own: Te
         said = {"method": config.method, "file": config.file, "data": facts(job, config.token_budget)}
         write_json(folder / "train.json", {**said, **document})
     return document
+
+
+def _shard(journey: Journey, network: Any, own: Team) -> None:
+    from primum.training.sharding import shard
+
+    blocks = shard(network, own)
+    parts = f"{blocks} blocks in {own.size} parts, each put together while it computes"
+    journey.tell("shard", f"{parts}; layer by layer, as blocks in one piece cannot be sharded")
+
+
+def _put_together(config: TrainConfig, job: Job, network: Any, own: Team) -> Any:
+    """Return a network with the weights that were learned on a base that is whole, on the leading process."""
+    from primum.training.adapter import put_weights
+    from primum.training.sharding import gathered
+
+    weights = gathered(network, own)
+    if not own.leads:
+        return None
+    whole = _network(config, _load(config.model_copy(update={"load_4bit": False, "shard": True})), job)
+    put_weights(whole, weights)
+    return whole.eval()
 
 
 def _write(

@@ -69,6 +69,12 @@ class TrainConfig(Config):
     lora_rank: int = Field(default=16, ge=1, description="rank of the adapter; its scale is 2")
     lora_start: float = Field(default=0.0, ge=0, lt=1, description="share of the depth below which nothing is learned")
     full: bool = Field(default=False, description="learn all weights, in float32, instead of an adapter")
+    load_4bit: bool = Field(
+        default=False, description="hold the base in 4 bits under the adapter (QLoRA; NVIDIA GPU, primum[qlora])"
+    )
+    shard: bool = Field(
+        default=False, description="each of several processes (accelerate launch) holds a part of every block (FSDP2)"
+    )
     prompt_tokens: int = Field(default=1024, ge=1, description="longest prompt; a longer one loses its beginning")
     answer_tokens: int = Field(default=1024, ge=1, description="longest answer; a longer one loses its end")
     token_budget: int = Field(default=1536, ge=1, description="tokens of a forward pass; halved when memory is short")
@@ -128,5 +134,9 @@ def check(config: TrainConfig) -> None:
         raise UsageError("a reward model is one folder, an adapter merged", cure="leave --full and --no-merged out")
     if config.method in ("two_teacher", "depth") and (config.full or config.average):
         raise UsageError(f"{config.method} learns an adapter, its last weights", cure="leave --full and --average out")
+    if config.method in ("two_teacher", "depth") and (config.load_4bit or config.shard):
+        raise UsageError(f"{config.method} draws replies from a whole model", cure="leave --load-4bit and --shard out")
+    if config.load_4bit and (config.full or config.shard):
+        raise UsageError("weights in 4 bits do not learn and are not sharded", cure="leave --full and --shard out")
     if config.full and not config.merged:
         raise UsageError("--full --no-merged would write no weights", cure="leave --no-merged out")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -153,7 +153,11 @@ def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 
 def load_weights(network: Any, path: Path) -> None:
     """Load what `save_weights` saved, bit for bit."""
-    tensors = load_file(path)
-    with torch.no_grad():
-        for name, p in trainable(network).items():
-            p.copy_(tensors[name])
+    put_weights(network, load_file(path))
+
+
+@torch.no_grad()
+def put_weights(network: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Copy tensors into the weights that learn, by name."""
+    for name, p in trainable(network).items():
+        p.copy_(tensors[name])

@@ -25,9 +25,10 @@ from primum.core.errors import StepFailedError
 from primum.core.progress import Advance, silent
 from primum.core.records import JsonDict
 from primum.core.store import disk_error, write_json, write_jsonl
-from primum.training.adapter import trainable, write_tensors
+from primum.training.adapter import write_tensors
 from primum.training.alarms import Alarms
 from primum.training.batches import Sized, micro_batches, plain_steps, steps
+from primum.training.sharding import Held, sharded
 from primum.training.team import Team
 
 logger = logging.getLogger(__name__)
@@ -112,14 +113,14 @@ class Run(Generic[X]):
             StepFailedError: the loss is not a number, the first step is not what it must be, or memory is too short
                 for one example.
         """
-        config, weights = self.config, trainable(self.network)
+        config, held = self.config, Held(self.network, self.team)
         plan = self._plan()
         optimizer = torch.optim.AdamW(
-            weights.values(), lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay,
+            held.tensors.values(), lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay,
             fused=True,
         )  # fmt: skip
         accelerator = _accelerator(next(self.network.parameters()).device)
-        log = self._resume(weights, optimizer)
+        log = self._resume(held, optimizer)
         if self.team.leads:
             write_jsonl(self.folder / "log.jsonl", log)  # a killed run wrote steps there that it did not save
         self.network.train()
@@ -129,21 +130,24 @@ class Run(Generic[X]):
         for number in range(len(log), len(plan)):
             rate = schedule(number, len(plan), config)
             part = [self.examples[i] for i in plan[number]]
-            row = self._step(number, part, optimizer, weights, rate, accelerator)
+            row = self._step(number, part, optimizer, held, rate, accelerator)
             log.append(row)
-            if not self.team.leads:
-                continue
-            append_jsonl(self.folder / "log.jsonl", row)
-            self.follow(row)
-            self.advance(len(plan[number]))
-            if time.monotonic() - saved > config.save_every_seconds:
-                self._save(weights, optimizer, log)
+            if self.team.leads:
+                append_jsonl(self.folder / "log.jsonl", row)
+                self.follow(row)
+                self.advance(len(plan[number]))
+            if self._together(held, time.monotonic() - saved > config.save_every_seconds):
+                self._save(held, optimizer, log)
                 saved = time.monotonic()
         with torch.no_grad():
             for name, mean in self.means.items():
-                weights[name].copy_(mean)
+                held.tensors[name].copy_(mean)
         self.network.eval()
         return log
+
+    def _together(self, held: Held, due: bool) -> bool:
+        """Whether this process takes part in saving, which is due: all that hold parts do, else the leading one."""
+        return self.team.first(due) if held.parts else due and self.team.leads
 
     def _plan(self) -> Sequence[Sequence[int]]:
         config = self.config
@@ -152,16 +156,16 @@ class Run(Generic[X]):
         return steps(self.groups, config.batch_size, config.epochs, config.seed)
 
     def _step(
-        self, number: int, examples: Sequence[X], optimizer: Any, weights: dict[str, Any], rate: float, accelerator: Any
+        self, number: int, examples: Sequence[X], optimizer: Any, held: Held, rate: float, accelerator: Any
     ) -> JsonDict:
         for group in optimizer.param_groups:
             group["lr"] = rate
         self.before_step(self.network, examples)
         while not all(self.team.gathered((found := self._gradients(examples, accelerator)) is not None)):
-            optimizer.zero_grad(set_to_none=True)
+            held.forget_gradients()
             self._halve(number, examples)
-        sums, counts = self._summed(found, weights)
-        norm = accelerator.clip_grad_norm_(list(weights.values()), self.config.max_grad_norm)
+        sums, counts = self._summed(found, held)
+        norm = held.clip(self.config.max_grad_norm, accelerator)
         row: JsonDict = {"step": number, "lr": rate, "grad_norm": float(norm)}
         row |= {k: v / (1 if k == "loss" else counts[k]) for k, v in sums.items() if counts[k]}
         if number == 0:
@@ -171,43 +175,54 @@ class Run(Generic[X]):
             raise StepFailedError(f"the loss is {row['loss']} at step {number}", where=str(self.folder), cure=cure)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        self._average(number, weights)
+        self._average(number, held)
         self.alarms.see(row)
         return row
 
     @torch.no_grad()
-    def _average(self, number: int, weights: dict[str, Any]) -> None:
+    def _average(self, number: int, held: Held) -> None:
         """Take a step's weights into the average; the first steps count more, so that the start is forgotten."""
         if not self.config.average:
             return
         decay = min(self.config.average, (1 + number) / (10 + number))
-        for name, p in weights.items():
+        for name, p in held.tensors.items():
             mean = self.means.setdefault(name, p.detach().clone())
             mean.lerp_(p.detach(), 1 - decay)
 
     def _summed(
-        self, found: tuple[dict[str, Tensor], Counter[str]] | None, weights: dict[str, Any]
+        self, found: tuple[dict[str, Tensor], Counter[str]] | None, held: Held
     ) -> tuple[dict[str, float], dict[str, float]]:
         """Add up gradients, metrics and counts over the processes."""
         assert found is not None  # every process has some
-        self.team.add_gradients(weights.values())
+        held.add_gradients()
         return self.team.summed({k: float(v) for k, v in found[0].items()}), self.team.summed(found[1])
 
     def _gradients(self, examples: Sequence[X], accelerator: Any) -> tuple[dict[str, Tensor], Counter[str]] | None:
         """Add up gradients and metrics over this process's micro-batches of a step; None where memory was too short."""
         scale, sums, counts = self.scale(examples), dict[str, Tensor](), Counter[str]()
         try:
-            for micro in self.team.share(micro_batches(examples, self.token_budget)):
+            groups = micro_batches(examples, self.token_budget)
+            own = self.team.share(groups)
+            for micro in own:
                 loss, metrics, some = self.loss(self.network, micro, scale)
                 counts.update({key: some.get(key, len(micro)) for key in metrics} | {"loss": 1})
                 accelerator.backward(loss)
                 for key, value in {"loss": loss, **metrics}.items():
                     sums[key] = sums.get(key, torch.zeros(())) + value.detach().float().cpu()
+            for _ in range(self._passes(groups) - len(own)):
+                accelerator.backward(0 * self.loss(self.network, groups[-1], scale).loss)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
+            if self.team.size > 1 and sharded(self.network):
+                cure = f"--token-budget {self.token_budget // 2}, or more processes; finished steps are kept"
+                raise StepFailedError("memory is too short, and the other processes wait", cure=cure) from error
             return None
         return sums, counts
+
+    def _passes(self, groups: Sequence[Sequence[X]]) -> int:
+        """Return how many passes each process makes: where they hold parts of blocks, all make as many."""
+        return self.team.most(groups) if self.team.size > 1 and sharded(self.network) else 0
 
     def _halve(self, number: int, examples: Sequence[X]) -> None:
         """Halve the token budget; micro-batches are smaller from now on, or there is nothing left to make smaller."""
@@ -223,7 +238,7 @@ class Run(Generic[X]):
         logger.warning("step %d: %s", number, text)
         self.alarms.ring(number, "memory", text)
 
-    def _resume(self, weights: dict[str, Any], optimizer: torch.optim.Optimizer) -> list[JsonDict]:
+    def _resume(self, held: Held, optimizer: torch.optim.Optimizer) -> list[JsonDict]:
         mark = self.folder / "resume.json"
         self.folder.mkdir(parents=True, exist_ok=True)
         if not mark.exists():
@@ -231,26 +246,29 @@ class Run(Generic[X]):
         state = json.loads(mark.read_text(encoding="utf-8"))
         tensors = load_file(self.folder / state["file"])
         with torch.no_grad():
-            for name, p in weights.items():
-                p.copy_(tensors[f"weight/{name}"])
+            for name, p in held.tensors.items():
+                p.copy_(held.own(name, tensors[f"weight/{name}"]))
                 optimizer.state[p] = {
                     "step": tensors[f"step/{name}"].to(p.device),  # the fused optimizer counts there
-                    "exp_avg": tensors[f"exp_avg/{name}"].to(p.device),
-                    "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(p.device),
+                    "exp_avg": held.own(name, tensors[f"exp_avg/{name}"]),
+                    "exp_avg_sq": held.own(name, tensors[f"exp_avg_sq/{name}"]),
                 }
-        self.means = {name: tensors[f"mean/{name}"].to(p.device) for name, p in weights.items() if self.config.average}
+        self.means = {n: held.own(n, tensors[f"mean/{n}"]).clone() for n in held.tensors if self.config.average}
         self.token_budget = state.get("token_budget", self.token_budget)
         for row in state["log"]:
             self.alarms.see(row)
         return state["log"]
 
-    def _save(self, weights: dict[str, Any], optimizer: torch.optim.Optimizer, log: list[JsonDict]) -> None:
+    def _save(self, held: Held, optimizer: torch.optim.Optimizer, log: list[JsonDict]) -> None:
         tensors: dict[str, Tensor] = {}
-        for name, p in weights.items():
-            tensors[f"weight/{name}"] = p.detach().contiguous().clone()
-            for key, value in optimizer.state[p].items():
-                tensors[f"{key}/{name}"] = value.detach().contiguous().clone()
-        tensors |= {f"mean/{name}": mean.contiguous().clone() for name, mean in self.means.items()}
+        for name, p in held.tensors.items():
+            kept = {"weight": p, **optimizer.state[p], **({"mean": self.means[name]} if self.means else {})}
+            for key, value in kept.items():
+                whole = value if key == "step" else held.whole(name, value)
+                if self.team.leads:
+                    tensors[f"{key}/{name}"] = whole.detach().contiguous().clone()
+        if not self.team.leads:
+            return
         file = f"state-{len(log):06d}.safetensors"
         write_tensors(tensors, self.folder / file)
         write_json(self.folder / "resume.json", {"file": file, "token_budget": self.token_budget, "log": log})

@@ -25,6 +25,7 @@ from primum.training.batches import cut
 from primum.training.examples import Example
 from primum.training.rows import lengths_of
 from primum.training.score import score
+from primum.training.sharding import sharded
 from primum.training.team import Team
 
 ALONE = Team()
@@ -72,33 +73,48 @@ class References:
         found, lengths = array("d", bytes(8 * len(examples))), lengths_of(examples)
         groups = cut(lengths, token_budget)
         own = [groups[n] for n in team.deal([sum(lengths[i] for i in group) for group in groups])]
+
+        def put(group: Sequence[int], logps: Sequence[float | None]) -> None:
+            for i, logp in zip(group, logps, strict=True):
+                found[i] = cast(float, logp)
+            advance(len(group))
+
         with closing(self._open()) as file:
+            todo: list[Sequence[int]] = []
             for group in own:
+                logps = self._known(file, [examples[i] for i in group])
+                if None in logps:
+                    todo.append(group)
+                else:
+                    put(group, logps)
+            passes = max(team.gathered(len(todo)))
+            for group in todo:
                 rows = [examples[i] for i in group]
-                for i, logp in zip(group, self._group(file, network, rows), strict=True):
-                    found[i] = logp
-                advance(len(group))
+                put(group, self._scored(file, network, rows, self._known(file, rows)))
+        if team.size > 1 and sharded(network):
+            for _ in range(passes - len(todo)):  # blocks are put together by all processes at once
+                score(network, [examples[0]])
         if team.size > 1:
             for part in team.gathered([(i, found[i]) for group in own for i in group]):
                 for i, logp in part:
                     found[i] = logp
         return found
 
-    def _group(self, file: sqlite3.Connection, network: Any, rows: Sequence[Example]) -> list[float]:
-        """Return the log-probabilities of a group; where some are not known, all are scored: groups are kept whole."""
-        keys = [row_key(row) for row in rows]
-        known = [self._known(file, key) for key in keys]
-        if None not in known:
-            return cast(list[float], known)
-        logps = score(network, rows).logps.float().tolist()
-        new = [(self.key, key, logp) for key, old, logp in zip(keys, known, logps, strict=True) if old is None]
-        with file:
-            file.executemany("insert or ignore into logps values (?, ?, ?)", new)
-        return [logp if old is None else old for old, logp in zip(known, logps, strict=True)]
+    def _known(self, file: sqlite3.Connection, rows: Sequence[Example]) -> list[float | None]:
+        wanted = "select logp from logps where key = ? and row = ?"
+        found = [file.execute(wanted, (self.key, row_key(row))).fetchone() for row in rows]
+        return [one[0] if one else None for one in found]
 
-    def _known(self, file: sqlite3.Connection, row: bytes) -> float | None:
-        found = file.execute("select logp from logps where key = ? and row = ?", (self.key, row)).fetchone()
-        return found[0] if found else None
+    def _scored(
+        self, file: sqlite3.Connection, network: Any, rows: Sequence[Example], known: Sequence[float | None]
+    ) -> list[float | None]:
+        """Score all rows of a group and write those that were not known."""
+        logps: list[float] = score(network, rows).logps.float().tolist()
+        each = list(zip(rows, known, logps, strict=True))
+        with file:
+            new = [(self.key, row_key(row), logp) for row, old, logp in each if old is None]
+            file.executemany("insert or ignore into logps values (?, ?, ?)", new)
+        return [logp if old is None else old for _, old, logp in each]
 
 
 def row_key(example: Example) -> bytes:

@@ -57,11 +57,15 @@ class Team:
                 own.append(i)
         return own
 
+    def most(self, groups: Sequence[Sequence[S]]) -> int:
+        """Return how many of some micro-batches the process has that has most of them."""
+        return max(len(Team(rank, self.size).share(groups)) for rank in range(self.size))
+
     def add_gradients(self, weights: Iterable[Tensor]) -> None:
         """Replace each weight's gradient by the sum over all processes; none counts as nought."""
-        if self.size == 1:
-            return
         held = list(weights)
+        if self.size == 1 or not held:
+            return
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in held]
         flat = torch.cat([grad.reshape(-1).to(torch.promote_types(grad.dtype, torch.float32)) for grad in grads])
         distributed.all_reduce(flat)

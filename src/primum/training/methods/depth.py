@@ -31,7 +31,9 @@ Row = Kept | Lesson
 class Config(KeepConfig):
     """Depth."""
 
-    consistency_weight: float = Field(default=1.0, ge=0, description="weight of wrapped requests against learned answers")
+    consistency_weight: float = Field(
+        default=1.0, ge=0, description="weight of wrapped requests against learned answers"
+    )
     learning_rate: float = Field(5e-4, gt=0, description="peak learning rate of the adapter")
     epochs: float = Field(1.0, gt=0, description="passes over the rows")
     batch_size: int = Field(8, ge=1, description="rows per optimizer step")
