@@ -3,8 +3,8 @@
 A check asks how much worse the new run is on the same items, in the direction that the metric names.
 
     passed      even the unfavourable one-sided limit (95%) is within the margin
-    failed      it is certainly worse (one-sided p, adjusted by Holm over the checks of its kind, below 5%), and by the
-                best estimate by more than the margin
+    failed      it is certainly worse (one-sided p, adjusted over all checks, below 5%), and by the best estimate by
+                more than the margin
     undecided   neither: there are too few items, and the check says how many would decide
 
 The whole fails where any check fails. It passes where every check over all items passes: so many slices are small that
@@ -211,14 +211,17 @@ def _tail(pairs: Pairs, metric: Metric) -> Pairs | None:
 
 
 def _decided(asked: Sequence[Asked]) -> list[Check]:
-    """Adjust p inside each kind of check, and decide each."""
+    """Adjust p and decide each check: Holm inside all items and inside slices, Bonferroni between these two.
+
+    One family of all would let many slices drown what is certain over all items.
+    """
     families: dict[str, list[int]] = {}
     for i, one in enumerate(asked):
         families.setdefault("all" if one.part == "all" else "slices", []).append(i)
     adjusted = [1.0] * len(asked)
     for members in families.values():
         for i, p in zip(members, holm([asked[i].p for i in members]), strict=True):
-            adjusted[i] = p
+            adjusted[i] = min(1.0, p * len(families))
     return [_check(one, p) for one, p in zip(asked, adjusted, strict=True)]
 
 
