@@ -12,6 +12,13 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # no warning where a t
 from primum.prompts.shared import default_data_dir
 
 ROOT = Path(__file__).parents[1]
+LONGEST = ("test_pipeline_repair.py", "test_pipeline_stress.py", "test_pipeline_train.py", "test_studio_journey.py")
+"""Files whose tests take minutes: begun first, so that no process is left with one when the others have ended."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, in their own order."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")
