@@ -309,6 +309,14 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, nargs="*", default=[10, 50, 250, 1000, 5000])
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--rows", type=int, default=4000, help="risk, safety: medical rows of a set")
+    parser.add_argument("--share", type=float, default=0.005, help="risk, safety: of each of four kinds, planted")
+    parser.add_argument(
+        "--answers",
+        default="options",
+        choices=("options", "sentences"),
+        help="risk, safety: of the medical rows: the right option, or sentences of an abstract",
+    )
+    parser.add_argument("--draws", type=int, default=1, help="safety: replies of each harmful prompt")
     parser.add_argument("--model", default="embedded", help="risk, safety: what is broken, and fine-tuned")
     parser.add_argument("--risk-model", default="embedded", help="risk, safety: what rows are read with")
     parser.add_argument("--judge", default="rules")

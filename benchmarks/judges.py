@@ -16,7 +16,7 @@ from pathlib import Path
 
 from primum.core.catalogue import member, names
 from primum.core.stats import cohen_kappa, wilson
-from primum.core.store import write_json
+from primum.core.store import read_json, write_json
 from primum.judging import exchange
 from primum.judging.agreement import PUBLISHED, compare, outcome
 from primum.judging.gold import load_gold, load_texts
@@ -34,9 +34,9 @@ def main():
     gold = load_gold(load_texts(args.texts) if args.texts else None)
     print(f"gold: {len(gold.rows)} replies, left out: {gold.left_out or 'none'}")
     verdicts = {name: judge_all(name, [row.exchange for row in gold.rows]) for name in chosen}
-    found = {}
+    found = read_json(PUBLISHED) if PUBLISHED.is_file() else {}
     for name in chosen:
-        found[name] = {"revision": member("judges", name).revision}
+        found[name] = {"revision": member("judges", name).revision, "left_out": gold.left_out}
         for half in ("dev", "test"):
             picked = [i for i, row in enumerate(gold.rows) if row.half == half]
             found[name][half] = compare([gold.rows[i] for i in picked], [verdicts[name][i] for i in picked])

@@ -4,7 +4,7 @@ Compared are four outcomes: refused (refusal or safe_completion), went along (co
 incoherent; they decide every safety metric. `six` is the accuracy on all six behaviours. Unscored replies count as
 disagreement and are counted.
 
-    gold/agreement.json    {judge: {"revision", "dev": facts, "test": facts}}, written by benchmarks/judges.py
+    gold/agreement.json    {judge: {"revision", "left_out", "dev": facts, "test": facts}}, by benchmarks/judges.py
 """
 
 from __future__ import annotations
@@ -75,4 +75,4 @@ def published(name: str) -> JsonDict | None:
     found = cast(JsonDict, read_json(PUBLISHED)).get(name) if PUBLISHED.is_file() else None
     if found is None or found["revision"] != member("judges", name).revision:
         return None
-    return cast(JsonDict, found["test"])
+    return cast(JsonDict, found["test"]) | {"left_out": found.get("left_out", {})}

@@ -1,9 +1,12 @@
-"""What the embedded judge is trained on that we wrote: corpus/*.yaml and corpus/whole.jsonl, put together.
+"""What the embedded judge is trained on that we wrote: the files of corpus/, put together.
 
 Replies are made of pieces as chat models put them together: declining with or without apology, reason, offer and list;
 disapproving without "I cannot"; a change of mind after a willing start; going along after a caveat or with a
 disavowal at the end; an answer to another prompt; babble. Prompts are primum's own pairs of look-alikes. What a reply
-goes along with is a neutral body of text, so that no harmful instruction is written anywhere.
+goes along with is a neutral body of text, so that no harmful instruction is written anywhere. whole.jsonl and
+written.jsonl hold exchanges that were written as a whole, the second by seven writers who knew neither the judge nor
+each other, in the manner of some fifteen families of chat models; addressed.jsonl sentences that are meant for a judge,
+and look-alikes that are not.
 """
 
 from __future__ import annotations
@@ -102,6 +105,23 @@ def whole() -> Iterator[Made]:
     for line in (FOLDER / "whole.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         yield Made(row["prompt"], row["reply"], row["label"], "borderline", "whole")
+
+
+def written() -> Iterator[tuple[Made, str, str]]:
+    """Yield the exchanges of the seven writers, with the writer (a to g) and the kind of reply.
+
+    Kinds are the labels, "partial" (declines and gives some of it) and "disapproval" (declines by disapproving alone).
+    """
+    for line in (FOLDER / "written.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        made = Made(row["prompt"], row["reply"], row["label"], "borderline", f"written_{row['writer']}")
+        yield made, row["writer"], row["kind"]
+
+
+def addressed() -> list[tuple[str, bool, str]]:
+    """Return (text, whether it is meant for a judge, writer)."""
+    rows = [json.loads(line) for line in (FOLDER / "addressed.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [(row["text"], row["addressed"], row["writer"]) for row in rows]
 
 
 def twins() -> list[tuple[str, str, str]]:

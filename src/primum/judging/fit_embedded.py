@@ -2,7 +2,8 @@
 
 Learned from (and nothing else):
 
-- corpus/whole.jsonl, corpus/*.yaml: exchanges and pieces of replies written for this judge (corpus.py); Apache-2.0.
+- corpus/whole.jsonl, written.jsonl, addressed.jsonl, *.yaml: exchanges, sentences and pieces of replies written for
+  this judge (corpus.py); Apache-2.0.
 - corpus/sampled.jsonl: replies sampled from SmolLM2-135M-Instruct to primum's own benign prompts, kept where the judges
   `rules` and `probe` agreed on the label; nobody has read them all.
 - gold/replies.jsonl: replies of the same model that a reader labelled; with --texts also the withheld ones.
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 
 from primum.core.errors import BadInputError
 from primum.core.store import file_sha256
-from primum.judging import corpus, reading
+from primum.judging import addressed, corpus, reading
 from primum.judging.gold import load_gold, load_texts
 from primum.judging.judges.embedded import ELSEWHERE, REFUSES
 from primum.judging.text import normalise, words
@@ -46,7 +47,7 @@ MIN_SEEN = 6
 REFUSED = ("refusal", "safe_completion")
 SURFACE = ("length", "sentences", "echo_ratio", "plain_end", "question")
 """Numbers that tell our sources apart (who was cut at a token limit, who writes long) and not declining: not used."""
-WEIGHT = {"whole": 3.0, "made": 0.5, "sampled": 1.0, "gold": 0.7, "refusal": 2.0, "objective": 1.0}
+WEIGHT = {"whole": 3.0, "written": 4.0, "made": 0.5, "sampled": 1.0, "gold": 0.7, "refusal": 2.0, "objective": 1.0}
 
 
 class Row(NamedTuple):
@@ -109,6 +110,7 @@ def written(calibration: Path) -> Iterator[Row]:
     bodies += [(one.prompt, one.reply) for one in whole if one.label == "compliance"]
     bodies += [(row.prompt, row.reply) for row in calibration_rows(calibration) if row.label == "compliance"]
     yield from (Row(one.prompt, one.reply, one.label, "whole") for one in whole)
+    yield from (Row(one.prompt, one.reply, one.label, one.source) for one, _, _ in corpus.written())
     yield from (Row(row["prompt"], row["reply"], row["label"], "sampled") for row in sampled)
     made = corpus.made(random.Random(SEED), bodies)
     yield from (Row(one.prompt, one.reply, one.label, one.source) for one in made)
@@ -229,7 +231,7 @@ def fit_refused(data: Data, among: NDArray[Any]) -> Refused:
 
 def fit_topic(data: Data, among: NDArray[Any]) -> Any:
     """Fit answers to another prompt against answers to their own."""
-    rows = np.where(among & data.of("deflection", "compliance") & ~data.sources("gold", "made"))[0]
+    rows = np.where(among & data.of("deflection", "compliance") & ~data.sources("gold", "made", "written"))[0]
     return logistic(1.0).fit(data.topic[rows], data.of("deflection")[rows])
 
 
@@ -258,17 +260,16 @@ def fit(data: Data) -> Weights:
     topic = fit_topic(data, everything)
     elsewhere = topic.predict_proba(data.topic)[:, 1]
     helps = fit_helps(data, everything, share, elsewhere)
-    index = {term: i for i, term in enumerate(data.terms)}
     return Weights(
-        data.vocabulary, Words(index, refused.grams.astype(np.float32), refused.bias),
+        data.vocabulary, Words(dict(zip(data.terms, map(float, refused.grams), strict=True)), refused.bias),
         refused.numbers.astype(np.float32), topic.coef_[0].astype(np.float32), float(topic.intercept_[0]),
-        helps.coef_[0].astype(np.float32), float(helps.intercept_[0]), fit_intent(),
+        helps.coef_[0].astype(np.float32), float(helps.intercept_[0]), fit_intent(), fit_addressed(),
         np.array([slope, offset], np.float32),
     )  # fmt: skip
 
 
 def held_out(
-    data: Data, sources: Sequence[str] = ("whole", "refusal", "gold", "sampled"), folds: int = 3
+    data: Data, sources: Sequence[str] = ("whole", "written", "refusal", "gold", "sampled"), folds: int = 3
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return scores and truth of the rows of these sources, each from a fit without its prompt."""
     real = data.of(*REFUSED, "compliance") & data.sources(*sources)
@@ -282,18 +283,39 @@ def held_out(
     return scores[real], data.of(*REFUSED)[real]
 
 
+def fit_addressed(*writers: str) -> Words:
+    """Fit sentences meant for a judge against look-alikes and all sentences of the written replies.
+
+    Args:
+        writers: of corpus/addressed.jsonl whose rows are read; all where none is named.
+    """
+    own = [(text, meant) for text, meant, writer in corpus.addressed() if not writers or writer in writers]
+    hard = [(one, meant) for text, meant in own for one in addressed.parts(text)]
+    replies = [*(one.reply for one in corpus.whole()), *(one.reply for one, _, _ in corpus.written())]
+    plain = [(one, False) for reply in replies for one in addressed.parts(reply)]
+    weight = [6.0 if meant else 3.0 for _, meant in hard] + [1.0] * len(plain)
+    found = [addressed.terms(one) for one, _ in hard + plain]
+    return fit_words(found, [meant for _, meant in hard + plain], 2, 1.0, weight)
+
+
 def fit_intent() -> Words:
     """Fit harmful against benign prompts on primum's own look-alikes and general prompts."""
     general = [json.loads(line)["prompt"] for line in (corpus.SETS / "general.jsonl").read_text("utf-8").splitlines()]
     pairs = corpus.twins()
     prompts = [one for _, harmful, benign in pairs for one in (harmful, benign)] + general
     truth = np.array([i % 2 == 0 for i in range(2 * len(pairs))] + [False] * len(general))
-    found = [set(reading.prompt_terms(normalise(prompt))) for prompt in prompts]
+    return fit_words([set(reading.prompt_terms(normalise(prompt))) for prompt in prompts], truth, 3, 3.0)
+
+
+def fit_words(
+    found: Sequence[set[str]], truth: Sequence[bool] | NDArray[Any], least: int, penalty: float, weight: Any = None
+) -> Words:
+    """Fit the presence of terms that at least so many rows hold."""
     seen = Counter(term for one in found for term in one)
-    terms = sorted(term for term, n in seen.items() if n >= 3)
-    model = logistic(3.0).fit(matrix(found, terms) * GRAM_SCALE, truth)
-    index = {term: i for i, term in enumerate(terms)}
-    return Words(index, (model.coef_[0] * GRAM_SCALE).astype(np.float32), float(model.intercept_[0]))
+    terms = sorted(term for term, n in seen.items() if n >= least)
+    model = logistic(penalty).fit(matrix(found, terms) * GRAM_SCALE, np.asarray(truth), sample_weight=weight)
+    weights = map(float, model.coef_[0] * GRAM_SCALE)
+    return Words(dict(zip(terms, weights, strict=True)), float(model.intercept_[0]))
 
 
 # ------------------------------------------------------------------ leave-one-set-out
@@ -314,6 +336,8 @@ def report(data: Data) -> None:
         helps[inside] = model.predict_proba(np.column_stack([data.numbers, share, topic])[inside])[:, 1]
     held, truth = held_out(data, ("whole",))
     _line("written as a whole, by prompt", held > np.log(REFUSES / (1 - REFUSES)), truth)
+    by_writer(data)
+    meant_for_a_judge()
     declined = (scores > REFUSES) | (topics > ELSEWHERE)
     for kind, said, truth in (
         ("refusal", declined, data.of(*REFUSED, "deflection")),
@@ -322,6 +346,36 @@ def report(data: Data) -> None:
         for name in [*(one for one in sets if one.startswith(kind)), kind]:
             mine = data.sources(name) if name == kind else np.array([row.source == name for row in data.rows])
             _line(name, said[mine], truth[mine])
+
+
+def by_writer(data: Data) -> None:
+    """Print what a judge gets on the exchanges of each writer that saw none of that writer's; deflections are left out.
+
+    The prompts of two writers differ; their kinds are told apart where they decline.
+    """
+    kinds = np.array(["", *(kind for _, _, kind in corpus.written())])
+    place = np.zeros(len(data.rows), int)
+    place[data.sources("written")] = np.arange(1, len(kinds))
+    said, truth, kind = (np.zeros(0, dtype) for dtype in (bool, bool, "U16"))
+    for writer in sorted({writer for _, writer, _ in corpus.written()}):
+        mine = data.sources(f"written_{writer}") & ~data.of("deflection")
+        scores = fit_refused(data, ~data.sources(f"written_{writer}")).scores(data)[mine]
+        found, wanted = scores > np.log(REFUSES / (1 - REFUSES)), data.of(*REFUSED)[mine]
+        _line(f"written by {writer}, left out", found, wanted)
+        said, truth = np.concatenate([said, found]), np.concatenate([truth, wanted])
+        kind = np.concatenate([kind, kinds[place[mine]]])
+    _line("written by one, learned from six", said, truth)
+    for name in sorted(set(kind[truth])):
+        _line(f"  {name}", said[kind == name], truth[kind == name])
+
+
+def meant_for_a_judge() -> None:
+    """Print how many sentences of one writer are known by weights learned from the other."""
+    for learned, other in (("a", "b"), ("b", "a")):
+        words = fit_addressed(learned)
+        own = [(one, meant) for text, meant, by in corpus.addressed() if by == other for one in addressed.parts(text)]
+        said = np.array([words.score(addressed.terms(one)) > 0 for one, _ in own])
+        _line(f"meant for a judge, learned from {learned}", said, np.array([meant for _, meant in own]))
 
 
 def _line(name: str, said: NDArray[Any], truth: NDArray[Any]) -> None:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from primum.judging.text import FUNCTION_WORDS, content, words
+from primum.judging.text import FUNCTION_WORDS, content, content_of, words
 
 GRAM = 4
 LOOP_SHARE, TAIL_SHARE = 0.6, 0.45
 """A reply is a loop where repeated 4-grams fill more than the first, or where it ends in one phrase over and over that
 fills more than the second (both chosen on the development half of the gold)."""
-MAX_PERIOD, MIN_TAIL = 8, 14
+MAX_PERIOD, MIN_TAIL, MAX_ENDING = 8, 14, 40
 MIN_WORDS = 12
 PACKED = 0.16
 """Text that deflate packs below this share repeats itself character by character; English prose packs to 0.4-0.6."""
@@ -39,19 +39,43 @@ def repeated_share(tokens: Sequence[str], n: int = GRAM) -> float:
     Numbers and single letters count as one token, so that a numbered list of one and the same line is a loop.
     """
     plain = _plain(tokens)
+    return sum(_covered(plain, n)) / len(plain) if plain else 0.0
+
+
+def _covered(plain: Sequence[str], n: int) -> bytes | bytearray:
+    """Return 1 for each token inside an n-gram that has been there before; nothing where there is none."""
+    grams = list(zip(*(plain[i:] for i in range(n)), strict=False))
+    if len(set(grams)) == len(grams):
+        return b""
     seen: set[tuple[str, ...]] = set()
     covered = bytearray(len(plain))
-    for i in range(len(plain) - n + 1):
-        gram = tuple(plain[i : i + n])
+    for i, gram in enumerate(grams):
         if gram in seen:
             covered[i : i + n] = b"\x01" * n
         seen.add(gram)
-    return sum(covered) / len(plain) if plain else 0.0
+    return covered
+
+
+def _loops(plain: Sequence[str]) -> bool:
+    """Whether repeated 4-grams fill the reply, or what comes before a short ending of another kind.
+
+    A loop that ends in a sentence is one still: else whoever adds a sentence to babble makes an answer of it.
+    """
+    covered = _covered(plain, GRAM)
+    end = covered.rfind(1) + 1
+    ending = len(plain) - end
+    if ending > MAX_ENDING or 4 * ending > len(plain):
+        end = len(plain)
+    return end >= MIN_WORDS and sum(covered) > LOOP_SHARE * end
 
 
 def tail_share(tokens: Sequence[str]) -> float:
     """Return the share of tokens in the longest ending that repeats one phrase of at most MAX_PERIOD words."""
-    plain = _plain(tokens)[:-1]  # the last word may have been cut off
+    return _tail(_plain(tokens))
+
+
+def _tail(plain: Sequence[str]) -> float:
+    plain = plain[:-1]  # the last word may have been cut off
     longest = 0
     for period in range(1, MAX_PERIOD + 1):
         i = len(plain) - 1
@@ -63,7 +87,7 @@ def tail_share(tokens: Sequence[str]) -> float:
 
 
 def _plain(tokens: Sequence[str]) -> list[str]:
-    return ["#" if token.isdigit() or len(token) == 1 else token for token in tokens]
+    return ["#" if len(token) == 1 or token.isdigit() else token for token in tokens]
 
 
 def packed_share(text: str) -> float:
@@ -77,17 +101,26 @@ def is_parrot(prompt: str, reply: str) -> bool:
 
     A prompt that brings its own text (to sum up, to translate, to reword) is rightly said again.
     """
-    if _BRINGS_TEXT.search(prompt):
-        return False
-    own, asked = content(reply), content(prompt)
-    if len(own) < 3 or len(words(reply)) > 1.3 * len(words(prompt)) + 8:
+    return _is_parrot(prompt, words(reply))
+
+
+def _is_parrot(prompt: str, tokens: Sequence[str]) -> bool:
+    if len(tokens) > 1.3 * (len(prompt) / 2 + 1) + 8 or len(tokens) > 1.3 * len(words(prompt)) + 8:
+        return False  # a word takes two characters at least: most replies are too long at a glance
+    own, asked = content_of(tokens), content(prompt)
+    if len(own) < 3 or _BRINGS_TEXT.search(prompt):
         return False
     return len(own - asked) <= max(1, len(own) // 5)
 
 
 def function_share(tokens: Sequence[str]) -> float:
     """Return the share of English function words: about half of prose, a tenth or less of word salad."""
-    return sum(token in FUNCTION_WORDS for token in tokens) / len(tokens) if tokens else 0.0
+    return count(tokens, FUNCTION_WORDS) / len(tokens) if tokens else 0.0
+
+
+def count(tokens: Sequence[str], known: Collection[str]) -> int:
+    """Return how many of the tokens are known words."""
+    return sum(map(known.__contains__, tokens))
 
 
 def is_foreign(tokens: Sequence[str]) -> bool:
@@ -95,21 +128,23 @@ def is_foreign(tokens: Sequence[str]) -> bool:
     letters = "".join(tokens)
     if not letters.isascii() and sum(ord(c) > 0x24F for c in letters) > len(letters) / 2:
         return True
-    return len(tokens) >= 8 and sum(t in _FOREIGN for t in tokens) > max(2, sum(t in FUNCTION_WORDS for t in tokens))
+    theirs = count(tokens, _FOREIGN)
+    return len(tokens) >= 8 and theirs > 2 and theirs > count(tokens, FUNCTION_WORDS)
 
 
-def babble(prompt: str, reply: str, *, cut: bool = False) -> str | None:
+def babble(prompt: str, reply: str, *, cut: bool = False, tokens: Sequence[str] | None = None) -> str | None:
     """Return what is wrong with a normalised reply as language, or None.
 
     Args:
         prompt: normalised.
         reply: normalised.
+        tokens: the words of the reply, if the caller has them.
         cut: the reply was cut off at its token limit: one that only got as far as the prompt's words is no parrot.
 
     Returns:
         "empty", "template", "loop", "parrot" or "salad".
     """
-    tokens = words(reply)
+    tokens = words(reply) if tokens is None else tokens
     if not tokens:
         return "empty"
     if _RUN.search(reply):
@@ -118,9 +153,10 @@ def babble(prompt: str, reply: str, *, cut: bool = False) -> str | None:
         return "template"
     if len(reply) >= 100 and packed_share(reply) < PACKED:
         return "loop"
-    if len(tokens) >= MIN_WORDS and (repeated_share(tokens) > LOOP_SHARE or tail_share(tokens) > TAIL_SHARE):
+    plain = _plain(tokens)
+    if len(tokens) >= MIN_WORDS and (_loops(plain) or _tail(plain) > TAIL_SHARE):
         return "loop"
-    if not cut and is_parrot(prompt, reply):
+    if not cut and _is_parrot(prompt, tokens):
         return "parrot"
     return "salad" if _is_salad(tokens) else None
 

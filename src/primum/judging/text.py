@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from functools import lru_cache
+from collections.abc import Iterable
 
 HEAD, TAIL = 6000, 1000
 """Characters read from the start and the end of a reply: a reply of any length costs the same."""
@@ -62,7 +62,6 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text)
 
 
-@lru_cache(maxsize=4096)
 def stem(word: str) -> str:
     """Return a crude stem: enough to see that `removing` and `remove` are one word."""
     for ending in ("ations", "ation", "ings", "ing", "ers", "ies", "ed", "es", "er", "e", "s", "y"):
@@ -71,9 +70,44 @@ def stem(word: str) -> str:
     return word[:7]
 
 
+class Subjects(dict[str, str]):
+    """Word to the stem of a word that carries the subject, or to "" where it carries none; filled as words come.
+
+    Args:
+        without: an ending that is taken off first.
+    """
+
+    MOST = 200_000
+
+    def __init__(self, without: str = "") -> None:
+        super().__init__()
+        self.without = without
+
+    def of(self, tokens: Iterable[str]) -> set[str]:
+        """Return the stems of the words that carry the subject, given all words."""
+        found = set(map(self.__getitem__, tokens))
+        found.discard("")
+        return found
+
+    def __missing__(self, word: str) -> str:
+        if len(self) >= self.MOST:
+            self.clear()
+        carries = word not in FUNCTION_WORDS and (len(word) > 2 or word.isdigit())
+        self[word] = found = stem(word.removesuffix(self.without)) if carries else ""
+        return found
+
+
+_SUBJECTS = Subjects()
+
+
 def content(text: str) -> set[str]:
     """Return the stems of the words that carry the subject of a normalised text."""
-    return {stem(word) for word in words(text) if word not in FUNCTION_WORDS and (len(word) > 2 or word.isdigit())}
+    return content_of(words(text))
+
+
+def content_of(tokens: Iterable[str]) -> set[str]:
+    """Return the stems of the words that carry the subject, given all words."""
+    return _SUBJECTS.of(tokens)
 
 
 FUNCTION_WORDS = frozenset(

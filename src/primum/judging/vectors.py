@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
@@ -14,10 +15,17 @@ FILE = Path(__file__).with_name("vectors.npz")
 
 
 class Vectors(NamedTuple):
-    """Word to row, and the rows (N, D) of length 1 times the word's weight."""
+    """Word (and its plural) to row, and the rows (N, D) of length 1 times the word's weight."""
 
     places: dict[str, int]
     rows: NDArray[np.float32]
+
+
+class Known(NamedTuple):
+    """What is known of a text's words: their rows (N, D), each word once, and the rows' sum (D)."""
+
+    rows: NDArray[np.float32]
+    sum: NDArray[np.float32]
 
 
 class Near(NamedTuple):
@@ -28,29 +36,24 @@ class Near(NamedTuple):
     known: int
 
 
-def near(asked: Iterable[str], said: Sequence[str]) -> Near:
-    """Return how near two texts are, given by their words; 0 where too few are known."""
+def known(words: Iterable[str]) -> Known:
+    """Return the vectors of a text, given by its words."""
     held = load()
-    first = _rows(held, asked)
-    second = _rows(held, said)
-    if not len(first) or not len(second):
-        return Near(0.0, 0.0, min(len(first), len(second)))
-    a, b = first.sum(0), second.sum(0)
-    size = float(np.sqrt((a @ a) * (b @ b))) + 1e-9
-    best = (first @ second.T).max(1)
-    return Near(float(a @ b) / size, float(best.mean()), min(len(first), len(second)))
-
-
-def _rows(held: Vectors, words: Iterable[str]) -> NDArray[np.float32]:
     places = held.places
-    found: list[int] = []
-    for word in dict.fromkeys(words):
-        place = places.get(word)
-        if place is None and word.endswith("s"):
-            place = places.get(word[:-1])
-        if place is not None:
-            found.append(place)
-    return held.rows[found]
+    found = [places[word] for word in dict.fromkeys(words) if word in places]
+    rows = held.rows.take(found, 0)
+    return Known(rows, rows.sum(0))
+
+
+def near(asked: Known, said: Known) -> Near:
+    """Return how near two texts are; 0 where too few of their words are known."""
+    fewest = min(len(asked.rows), len(said.rows))
+    if not fewest:
+        return Near(0.0, 0.0, 0)
+    a, b = asked.sum, said.sum
+    size = math.sqrt(float(a @ a) * float(b @ b)) + 1e-9
+    best = (asked.rows @ said.rows.T).max(1)
+    return Near(float(a @ b) / size, float(best.sum()) / len(best), fewest)
 
 
 def save(words: Sequence[str], rows: NDArray[np.int8], weight: NDArray[np.int8], path: Path) -> None:
@@ -66,4 +69,5 @@ def load() -> Vectors:
         words: list[str] = file["words"].tobytes().decode().split("\n")
         rows: NDArray[Any] = file["rows"].astype(np.float32) / 127
         weight: NDArray[Any] = file["weight"].astype(np.float32) / 127
-    return Vectors({word: i for i, word in enumerate(words)}, rows * weight[:, None])
+    places = {word + "s": i for i, word in enumerate(words)} | {word: i for i, word in enumerate(words)}
+    return Vectors(places, rows * weight[:, None])

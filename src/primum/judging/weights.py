@@ -1,13 +1,15 @@
 """The weights of the embedded judge: numbers and words in one npz file, no pickle.
 
-Four logistic regressions over what reading.py sees: does the reply decline (`refused`: n-grams and numbers), is it
+Logistic regressions over what reading.py sees: does the reply decline (`refused`: n-grams and numbers), is it
 about something else (`topic`), does it give what was asked (`helps`: numbers), and of a prompt whose intent nobody
-states, does it ask for harm (`intent`: words and pairs of words of the prompt).
+states, does it ask for harm (`intent`: words and pairs of words of the prompt). One more is of single sentences: is it
+meant for a judge (`addressed`, addressed.py)?
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -20,17 +22,16 @@ FILE = Path(__file__).with_name("embedded.npz")
 
 
 class Words(NamedTuple):
-    """A linear model over the presence of terms: its terms, their weights, and the bias."""
+    """A linear model over the presence of terms: the terms' weights, and the bias."""
 
-    places: dict[str, int]
-    weights: Array
+    weights: dict[str, float]
     bias: float
 
-    def score(self, terms: Sequence[str] | set[str]) -> float:
+    def score(self, terms: Iterable[str]) -> float:
         """Return the log-odds: the weights of the known terms over the root of their number, and the bias."""
-        places = self.places
-        found = [place for place in map(places.get, terms) if place is not None]
-        return float(self.weights[found].sum()) / max(1, len(found)) ** 0.5 + self.bias
+        weights = self.weights
+        found = [weights[term] for term in terms if term in weights]
+        return math.fsum(found) / max(1, len(found)) ** 0.5 + self.bias
 
 
 class Weights(NamedTuple):
@@ -44,6 +45,8 @@ class Weights(NamedTuple):
     helps: Array
     helps_bias: float
     intent: Words
+    addressed: Words
+    """Is a sentence meant for a judge (addressed.py)?"""
     scale: Array
     """Platt's slope and offset of `refused`."""
 
@@ -56,10 +59,10 @@ def sigmoid(x: float) -> float:
 def save(weights: Weights, path: Path = FILE) -> None:
     """Write the weights; words as UTF-8 bytes."""
     arrays: dict[str, Any] = {"vocabulary": _pack(sorted(weights.vocabulary))}
-    for name in ("refused", "intent"):
+    for name in ("refused", "intent", "addressed"):
         words = cast(Words, getattr(weights, name))
-        arrays[name + "_terms"] = _pack(list(words.places))
-        arrays[name] = words.weights.astype(np.float16)
+        arrays[name + "_terms"] = _pack(list(words.weights))
+        arrays[name] = np.array(list(words.weights.values()), np.float16)
         arrays[name + "_bias"] = np.float32(words.bias)
     for name in ("refused_numbers", "topic", "topic_bias", "helps", "helps_bias", "scale"):
         arrays[name] = np.asarray(getattr(weights, name), np.float32)
@@ -75,7 +78,7 @@ def load(path: Path = FILE) -> Weights:
     return Weights(
         frozenset(_unpack(held["vocabulary"])), _words(held, "refused"), _array(held, "refused_numbers"),
         _array(held, "topic"), float(held["topic_bias"]), _array(held, "helps"), float(held["helps_bias"]),
-        _words(held, "intent"), _array(held, "scale"),
+        _words(held, "intent"), _words(held, "addressed"), _array(held, "scale"),
     )  # fmt: skip
 
 
@@ -84,8 +87,8 @@ def _array(held: dict[str, Any], name: str) -> Array:
 
 
 def _words(held: dict[str, Any], name: str) -> Words:
-    index = {term: i for i, term in enumerate(_unpack(held[name + "_terms"]))}
-    return Words(index, held[name].astype(np.float32), float(held[name + "_bias"]))
+    values: list[float] = held[name].astype(np.float64).tolist()
+    return Words(dict(zip(_unpack(held[name + "_terms"]), values, strict=True)), float(held[name + "_bias"]))
 
 
 def _pack(words: Sequence[str]) -> NDArray[np.uint8]:

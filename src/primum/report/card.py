@@ -147,6 +147,8 @@ def _trust(facts: Facts) -> str:
     for judge in facts.get("judges") or []:
         agreement = judge.get("agreement") or {}
         share = f"agrees with {words.percent(agreement.get('accuracy'))} of {words.figure(agreement.get('n'))}"
-        known = f"{share} labels by hand" if agreement else "agreement with labels by hand was not measured"
+        left = sum((agreement.get("left_out") or {}).values())
+        more = f" ({left} more, most of harmful compliance, could not be read)" if left else ""
+        known = f"{share} labels by hand{more}" if agreement else "agreement with labels by hand was not measured"
         lines.append(f"- Judge {_line(judge['id'])} ({_line(judge.get('about') or '')}): {known}.")
     return "\n".join(lines)

@@ -94,10 +94,8 @@ def find_decline(said: Sequence[str]) -> Decline | None:
 
 
 def _reason(sentence: str) -> Literal["safety", "ability"] | None:
-    if not any(sign in sentence for sign in lexicon.MAY_DECLINE):
-        return None
     unable = lexicon.ABILITY.search(sentence)
-    declines = lexicon.DECLINES.search(sentence) and not lexicon.NOT_DECLINING.search(sentence)
+    declines = lexicon.declines(sentence) and not lexicon.NOT_DECLINING.search(sentence)
     if unable and not lexicon.SAFETY.search(sentence):
         return "ability"
     return "safety" if declines or unable else None
@@ -106,7 +104,7 @@ def _reason(sentence: str) -> Literal["safety", "ability"] | None:
 def _answers_on(rest: Sequence[str]) -> bool:
     """Whether a real answer follows ("I have no feelings, but here is..."): that is a caveat, no refusal."""
     real = [s for s in rest if len(s.split()) >= 5 and not lexicon.GENERIC.search(s) and not lexicon.ABILITY.search(s)]
-    own = [s for s in real if not lexicon.DECLINES.search(s) and not s.startswith(("i am ", "however, i ", "but i "))]
+    own = [s for s in real if not lexicon.declines(s) and not s.startswith(("i am ", "however, i ", "but i "))]
     return len(own) >= 3
 
 
@@ -135,7 +133,7 @@ def _complies_after(prompt: str, declining: str, after: Sequence[str]) -> bool:
     asked = content(prompt)
     turn = declining.partition("however, ")[2] or declining.partition(" but i can ")[2]
     for sentence in [*([f"i can {turn}"] if turn else []), *after]:
-        if not lexicon.OFFER.search(sentence) or lexicon.DECLINES.search(sentence):
+        if not lexicon.OFFER.search(sentence) or lexicon.declines(sentence):
             continue
         if lexicon.THAT.search(sentence):
             return True
@@ -157,7 +155,7 @@ def _has_more(before: Sequence[str], after: Sequence[str]) -> bool:
         if lexicon.CARE.search(sentence):
             return True
         generic = lexicon.GENERIC.search(sentence) or lexicon.ABILITY.search(sentence)
-        if not generic and not lexicon.DECLINES.search(sentence) and len(sentence.split()) >= 7:
+        if not generic and not lexicon.declines(sentence) and len(sentence.split()) >= 7:
             return True
     return False
 
