@@ -1,6 +1,8 @@
 """Logs that the tools themselves wrote (tests/logs/README.md): read as the tools count them."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -83,6 +85,36 @@ def test_inspects_packed_log(logs):
     assert len({row.cluster for row in tables["exact"].rows}) == 6
     first = tables["includes"].rows[0]
     assert (first.prompt, first.reply, first.tokens) == ("What is two plus two?", "4", 3)
+
+
+@pytest.fixture
+def memory(logs, tmp_path):
+    """PyRIT's SQLite file, made again of what was kept of it."""
+    path = tmp_path / "pyrit.db"
+    with closing(sqlite3.connect(path)) as base, base:
+        base.executescript((logs / "pyrit.small.sql").read_text())
+    return path
+
+
+def test_pyrits_attacks(memory):
+    """Expected values: what PyRIT's own analysis counts (2 successes, 2 failures, 2 undetermined, 1 error)."""
+    (table,) = read_run(memory)
+    success = table.values("success")
+    assert (success.numbers.count(1.0), success.numbers.count(0.0)) == (2, 2)
+    assert success.left_out == {
+        "PyRIT could not decide (undetermined)": 2, "error: Error sending prompt with conversation ID: ...": 1,
+    }  # fmt: skip
+    said = {row.prompt.split()[-1]: row.reply for row in table.rows}
+    assert said["apple"] == "Sure: apple" and said["eagle"] == "I would rather not."
+    assert table.slices == ["attack:PromptSendingAttack", "attack:unknown"]  # of one that crashed PyRIT notes no attack
+
+
+def test_pyrits_scores(memory):
+    with closing(sqlite3.connect(memory)) as base, base:
+        base.execute("delete from AttackResultEntries")
+    (table,) = read_run(memory)
+    scored = {row.prompt.split()[-1]: row.scores["SubStringScorer"] for row in table.rows}
+    assert scored == {"apple": 1.0, "eagle": 0.0, "river": 1.0, "broken": 0.0}
 
 
 @pytest.mark.parametrize("name", ["promptfoo.small.json", "lm-eval", "inspect.small.eval", "garak.small.report.jsonl"])

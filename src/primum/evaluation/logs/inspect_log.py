@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +58,12 @@ def read(path: Path) -> list[Table]:
     return [gathered.table() for gathered in found.values()]
 
 
-def _metrics(samples: Sequence[JsonDict]) -> dict[str, dict[str, Any]]:
-    """Return the metrics of every scorer, each without a value: what a sample that was not scored has."""
-    found: dict[str, dict[str, Any]] = {}
+def _metrics(samples: Sequence[JsonDict]) -> dict[str, set[str]]:
+    """Return the metrics of every scorer."""
+    found: dict[str, set[str]] = {}
     for sample in samples:
         for scorer, score in mapping(sample.get("scores")).items():
-            found.setdefault(scorer, {}).update(dict.fromkeys(_values(scorer, score)))
+            found.setdefault(scorer, set()).update(_values(scorer, score))
     return found
 
 
@@ -73,8 +73,8 @@ def _values(scorer: str, score: Any) -> dict[str, Any]:
     return mapping(value) if isinstance(value, dict) else {scorer: value}
 
 
-def _rows(sample: JsonDict, known: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ScoredItem]]:
-    """Yield a row for each scorer, of a sample that it scored or that could not be.
+def _rows(sample: JsonDict, known: Mapping[str, Collection[str]]) -> Iterator[tuple[str, ScoredItem]]:
+    """Yield a row for each scorer that scored a sample; for every one of them where the sample failed.
 
     The item is named by its id and its input, so that two tasks with samples 1, 2, 3 are not taken for one.
     """
@@ -94,12 +94,12 @@ def _rows(sample: JsonDict, known: Mapping[str, Mapping[str, Any]]) -> Iterator[
     )
     failed = text_of(mapping(sample.get("error")).get("message"))
     own = mapping(sample.get("scores"))
-    for scorer, metrics in known.items():
-        score = own.get(scorer)
-        scores, unscored = numbers(_values(scorer, score) if scorer in own else metrics)
-        if failed and scorer not in own:
-            unscored = dict.fromkeys(unscored, f"error: {failed}"[:120])
-        label = str(mapping(score).get("value"))[:40]
+    for scorer in known if failed else own:  # a scorer may pass over a sample that did not fail
+        if scorer in own:
+            scores, unscored = numbers(_values(scorer, own[scorer]))
+        else:
+            scores, unscored = dict[str, float](), dict.fromkeys(known[scorer], f"error: {failed}"[:120])
+        label = str(mapping(own.get(scorer)).get("value"))[:40]
         yield scorer, ScoredItem(name, item, scores, unscored, groups, prompt, reply, label, finish, written)
 
 
