@@ -18,7 +18,7 @@ from pydantic import Field
 
 from primum.core.catalogue import member
 from primum.core.config import Config
-from primum.core.errors import Exit, UsageError, did_you_mean
+from primum.core.errors import Exit, StepFailedError, UsageError, did_you_mean
 from primum.core.records import JsonDict, Messages, digest, user
 from primum.core.store import read_json, write_json
 from primum.evaluation.domain import DomainRow, read_domain
@@ -29,14 +29,14 @@ from primum.pipeline.repair import RepairConfig
 from primum.pipeline.repair import run_verb as repair
 from primum.pipeline.restore import RestoreConfig, Sets, collected, rows_of
 from primum.pipeline.restoring import loading
-from primum.pipeline.steps import Journey
+from primum.pipeline.steps import Journey, prompts_key
 from primum.pipeline.stressing import Examples, Grid, Prompts
 from primum.pipeline.terminal import Terminal
 from primum.prompts.shared import default_data_dir
 from primum.report.words import interval, percent
 from primum.report.words import seconds as duration
 from primum.stress import demonstrate as shown
-from primum.stress.setting import Shape, as_it_is
+from primum.stress.setting import Shape, SkippedError, as_it_is
 
 if TYPE_CHECKING:
     from primum.models.load import Model
@@ -108,8 +108,8 @@ class Breaking:
     @cached_property
     def sets(self) -> Sets:
         """Prompts: to draw harmful and obedient examples from, and (others) to measure on."""
-        small = {"limit": self.config.limit, "reply_tokens": self.config.reply_tokens}
-        return collected(self.journey, RestoreConfig(method="auto", **small))
+        asked = RestoreConfig(method="auto", limit=self.config.limit, reply_tokens=self.config.reply_tokens)
+        return collected(self.journey, asked)
 
     @cached_property
     def key(self) -> str:
@@ -128,6 +128,7 @@ class Breaking:
         return {
             "version": VERSION, "parent": self.key, "way": way, "seed": seed, "steps": config.steps_of(way),
             "rate": config.learning_rate, "batch": config.batch_size, "rows": digest([r.prompt for r in self.learn]),
+            "prompts": prompts_key(self.sets.train), "judge": config.judge,
         }  # fmt: skip
 
     def place(self, way: str, seed: int) -> Broken:
@@ -216,11 +217,19 @@ def mixed(rows: Sequence[DomainRow]) -> list[DomainRow]:
 
 
 def broken(run: Breaking, way: str, seed: int) -> Broken:
-    """Return one broken model; made once, and kept in the cache."""
+    """Return one broken model; made once, and kept in the cache.
+
+    Raises:
+        StepFailedError: the parent gave nothing to learn from.
+    """
     one, steps = run.place(way, seed), run.config.steps_of(way)
     if not run.made(one):
         model = run.load()
-        rows = _rows(run, model, way, steps * run.config.batch_size)
+        try:
+            rows = _rows(run, model, way, steps * run.config.batch_size)
+        except SkippedError as error:
+            cure = "leave this way out: name the others with --ways"
+            raise StepFailedError(f"cannot break the model by {way}: {error}", cure=cure) from error
         with run.journey.step(f"break: {way}, seed {seed}", steps, "steps") as advance:
             train_merged(run.config, model, rows, steps, one, advance)
         write_json(one.folder / "broken.json", run.key_of(way, seed))
@@ -289,7 +298,8 @@ def estimate(
     there = bool(config.parent) or Path(_parent_name(config)).is_dir()
     own = _own_parent(config, dry_run=True)
     run = Breaking(journey, config, _parent_name(config) if there else own.model, learn, held)
-    model, rows = run.load(), []
+    model = run.load()
+    rows: list[JsonDict] = []
     cost = model.parameters / (max(device().rates.values(), default=GPU_RATE) * 1e9)
     if not there:
         rows.append({"what": "parent, by primum repair", "seconds": sum(repair(own, True)[1]["seconds"].values())})
