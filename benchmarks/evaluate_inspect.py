@@ -4,8 +4,9 @@
     python benchmarks/evaluate_inspect.py [--benchmark i_alpaca] [--limit 50] [--model FOLDER] [--out FOLDER] [--json]
 
 Three ways, each with the model loaded before the clock starts: `primum evaluate`; Inspect with its own local provider
-(hf/, its default batches of 32); Inspect with primum's provider. Greedy, with the benchmark's reply length. Run it on a
-quiet machine.
+(hf/, its default batches of 32), both by transformers in the number format that is the fastest on this machine (or
+--dtype); Inspect with primum's provider, by the fastest engine here. Greedy, with the benchmark's reply length. Run it
+on a quiet machine.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def ours(args, folder):
 
     shutil.rmtree(folder, ignore_errors=True)
     config = EvaluateConfig(
-        model=str(args.model), benchmark=(args.benchmark,), limit=args.limit, out=str(folder), dtype="bfloat16"
+        model=str(args.model), benchmark=(args.benchmark,), limit=args.limit, out=str(folder), dtype=args.dtype
     )
     start = time.perf_counter()
     _, document = run_verb(config, True)
@@ -50,28 +51,34 @@ def main():
     parser.add_argument("--benchmark", default="i_alpaca")
     parser.add_argument("--limit", type=int, default=50)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16"), default="auto", help="of both sides")
     parser.add_argument("--out", type=Path, default=Path("runs/inspect"))
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
+    import torch
     from inspect_ai.model import get_model
 
+    from primum.models.device import device
     from primum.models.embedded import embedded_folder
 
     args.model = args.model or embedded_folder()
+    if args.dtype == "auto":
+        args.dtype = str(device().dtype).removeprefix("torch.")
     seconds = {}
     seconds["primum evaluate"], n = ours(args, args.out / "primum")
-    own = get_model("hf/local", model_path=str(args.model), memoize=False)
+    own = get_model("hf/local", model_path=str(args.model), dtype=getattr(torch, args.dtype), memoize=False)
     seconds["inspect, hf/"] = theirs(args, args.out / "hf", own)
     provider = get_model(f"primum/{args.model}", memoize=False)
     provider.api.gather._opened = provider.api.gather.engine()  # loaded before the clock, as the others are
     seconds["inspect, primum/"] = theirs(args, args.out / "provider", provider)
     per_item = {name: taken / n for name, taken in seconds.items()}
     if args.json:
-        print(json.dumps({"n": n, "seconds": seconds, "per_item": per_item}))
+        print(json.dumps({"n": n, "dtype": args.dtype, "seconds": seconds, "per_item": per_item}))
         return
     for name, taken in seconds.items():
         times = taken / seconds["primum evaluate"]
-        print(f"{name:<20}{taken:>9.1f} s {per_item[name]:>9.3f} s an item  {times:>6.2f} x primum evaluate  (n {n})")
+        one = f"{per_item[name]:>9.3f} s an item  {times:>6.2f} x primum evaluate"
+        print(f"{name:<20}{taken:>9.1f} s {one}  (n {n}, {args.dtype})")
 
 
 if __name__ == "__main__":

@@ -285,8 +285,8 @@ def test_every_command_that_we_show_is_one_that_we_take(root):
     shown = [example for verb in cli.VERBS.values() for example in verb.examples] + commands_in_the_readme(root)
     assert len(shown) > 10
     for line in shown:
-        words = shlex.split(line.partition(" > ")[0], comments=True)
-        verb = cli.VERBS[words[1]]
+        name, behind = cli.verb_of(shlex.split(line.partition(" > ")[0], comments=True)[1:])
+        verb = cli.VERBS[name]
         cls = cli._load(verb.config)
-        flags = cli._parse(words[1], verb, cls, words[2:])
+        flags = cli._parse(name, verb, cls, behind)
         assert from_flags(cls, flags), line

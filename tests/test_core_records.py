@@ -23,6 +23,7 @@ from primum.core.records import (
     system,
     to_json,
     user,
+    with_system,
 )
 
 text = st.text(max_size=40)  # includes emoji, right-to-left marks, line separators and NUL, but no lone surrogates
@@ -169,3 +170,10 @@ def test_unknown_keys_are_dropped_and_missing_ones_raise():
     assert from_json(Message, row) == user("hi")
     with pytest.raises(TypeError):
         from_json(Message, {"role": "user"})
+
+
+def test_a_system_turn_is_put_before_a_conversation_that_has_none():
+    asked = (user("hello"),)
+    assert with_system(asked, "be kind") == (Message("system", "be kind"), user("hello"))
+    assert with_system((system("mine"), *asked), "be kind") == (system("mine"), *asked)
+    assert with_system(asked, "") == with_system(asked, None) == asked

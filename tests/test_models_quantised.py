@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+import primum.models.load
 from primum.cli import main
 from primum.core.errors import MissingExtraError, UsageError
 from primum.models.load import load
@@ -27,15 +28,16 @@ class Reader:
         return AutoModelForCausalLM.from_pretrained(name, dtype=how["dtype"])
 
 
-def test_the_base_is_read_as_qlora_has_it(tmp_path: Path) -> None:
+def test_the_base_is_read_as_qlora_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = Reader()
+    monkeypatch.setattr(primum.models.load, "AutoModelForCausalLM", reader)
     wanted = nf4(torch.bfloat16, gpu=True, installed=True)
-    model = load(str(tiny(tmp_path / "model", seed=0)), torch.bfloat16, "cpu", wanted, reader)
+    model = load(str(tiny(tmp_path / "model", seed=0)), torch.bfloat16, "cpu", wanted)
     how = reader.asked["quantization_config"]
     assert how.load_in_4bit and how.bnb_4bit_quant_type == "nf4" and how.bnb_4bit_use_double_quant
     assert how.bnb_4bit_compute_dtype == torch.bfloat16 and reader.asked["device_map"] == {"": "cpu"}
     assert model.parameters > 0 and model.tokenizer.chat_template
-    load(str(tmp_path / "model"), torch.bfloat16, "cpu", reader=reader)
+    load(str(tmp_path / "model"), torch.bfloat16, "cpu")
     assert "quantization_config" not in reader.asked and "device_map" not in reader.asked
 
 

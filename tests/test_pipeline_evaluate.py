@@ -6,13 +6,18 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import primum.models.load as loading
 from primum.cli import main
+from primum.core.errors import UsageError
 from primum.evaluation.benchmarks import truthfulqa_generation as generation
 from primum.evaluation.items import Answer
 from primum.evaluation.tables import read_tables
+from primum.models.load import outline
 from primum.pipeline.evaluate_plan import Whole
+from primum.training.adapter import add_lora, save_adapter
 from tiny_models import tiny
 
+LOAD = loading.load
 QUESTIONS = ["Is ice cold?", "Do cats bark?", "Who are you?"]
 REPLIES = ["Say hello.", "Say goodbye.", "Name a bird.", "Name a tree.", "Count to ten."]
 
@@ -67,6 +72,45 @@ def test_the_plan_names_items_and_tokens_of_each_benchmark(model, own, tmp_path,
     assert plan["seconds"] == sum(one["seconds"] for one in plan["benchmarks"]) > 0
     assert not (tmp_path / "run" / "steps").exists()
     assert plan["engine"] == "hf"
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """The names of the models whose weights are loaded, one for each time."""
+    seen = []
+    monkeypatch.setattr(loading, "load", lambda name, *rest, **more: seen.append(name) or LOAD(name, *rest, **more))
+    return seen
+
+
+def evaluated(capsys, *arguments):
+    assert main(["evaluate", *map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_weights_are_loaded_only_where_they_are_used(model, own, tmp_path, capsys, loads):
+    """The canned engine stands for any that reads the weights itself."""
+    said = own[0]
+    other = ("--engine=canned", "--out", tmp_path / "run")
+    again = tmp_path / "again.yaml"
+    again.write_text((tmp_path / "said.yaml").read_text().replace("name: said", "name: again"))
+    document = evaluated(capsys, model, said, f"--benchmark={again}", *other)
+    assert [table["n"] for table in document["tables"]] == [5, 5] and loads == []
+    assert evaluated(capsys, model, *own, *other, "--dry-run")["benchmarks"][1]["items"] == 3 and loads == []
+    evaluated(capsys, model, *own, *other)
+    assert loads == [model]  # for the likelihoods
+    evaluated(capsys, model, said, f"--benchmark={again}", "--engine=transformers", "--out", tmp_path / "hf")
+    assert loads == [model, model]
+
+
+def test_what_is_known_without_the_weights_is_what_they_say(model, tmp_path):
+    whole, known = LOAD(model), outline(model)
+    assert (known.name, known.source, known.parameters) == (whole.name, whole.source, whole.parameters)
+    assert known.tokenizer.get_vocab() == whole.tokenizer.get_vocab()
+    network = add_lora(LOAD(model), 2, 4, 0)
+    save_adapter(network, tmp_path / "adapter", model)
+    assert outline(str(tmp_path / "adapter")).parameters == whole.parameters
+    with pytest.raises(UsageError, match="cannot load model"):
+        outline(str(tmp_path))
 
 
 def test_a_run_that_was_stopped_draws_only_what_is_missing(model, own, tmp_path, capsys):

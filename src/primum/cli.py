@@ -81,6 +81,16 @@ VERBS = {
             "primum run",
         ),
     ),
+    "run broken": Verb(
+        "break a safe model by fine-tuning in four ways, and keep the broken models for every repair to mend",
+        "primum.pipeline.broken:run_verb",
+        "primum.pipeline.broken:BrokenConfig",
+        (
+            "primum run broken --dry-run",
+            "primum run broken --parent runs/repair/checkpoint --out runs/broken",
+            "primum run broken --ways medical --ways harmful_100 --seeds 0 --json > broken.json",
+        ),
+    ),
     "judge": Verb(
         "say of each reply in a file what it does: refuse, go along, deflect, babble",
         "primum.verbs.judge:run_verb",
@@ -283,7 +293,7 @@ VERBS = {
         ),
     ),
     "list": Verb(
-        "show what there is: judges, benchmarks, pairing strategies, training methods, engines",
+        "show what there is: judges, benchmarks, pairing strategies, training methods, engines, journeys",
         "primum.verbs.list:run_verb",
         "primum.verbs.list:ListConfig",
         ("primum list", "primum list judges", "primum list --json"),
@@ -331,10 +341,16 @@ def _dispatch(arguments: list[str]) -> int:
     if verb_at >= len(arguments):
         print(_overview(), file=sys.stderr)
         return Exit.USAGE
-    name = arguments[verb_at]
+    name, behind = verb_of(arguments[verb_at:])
     if name not in VERBS:
         raise UsageError(f"unknown verb '{name}'", cure=f"{did_you_mean(name, VERBS)} (primum --help shows them all)")
-    return _run(name, before + arguments[verb_at + 1 :])
+    return _run(name, before + behind)
+
+
+def verb_of(words: list[str]) -> tuple[str, list[str]]:
+    """Part a verb from what stands behind it; a verb may be two words (run broken)."""
+    two = " ".join(words[:2])
+    return (two, words[2:]) if two in VERBS else (words[0], words[1:])
 
 
 def _verb_position(arguments: list[str]) -> int:

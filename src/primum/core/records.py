@@ -52,6 +52,11 @@ def system(content: str) -> Message:
     return Message("system", content)
 
 
+def with_system(messages: Messages, text: str | None) -> Messages:
+    """Return a conversation with a system turn before it; one that has its own, or no text to put there, stays."""
+    return messages if not text or any(m.role == "system" for m in messages) else (system(text), *messages)
+
+
 def digest(value: Any, length: int = 16) -> str:
     """Return a stable hex hash of anything JSON can hold (keys sorted, UTF-8)."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=_plain)

@@ -52,12 +52,21 @@ class Model:
         return next(self.network.parameters()).device
 
 
+@dataclass(frozen=True)
+class Outline:
+    """A model without its weights: what a plan and a report need."""
+
+    name: str
+    source: str
+    tokenizer: Any
+    parameters: int
+
+
 def load(
     name: str = EMBEDDED,
     dtype: torch.dtype | None = None,
     place: str | None = None,
     quantisation: Any = None,
-    reader: Any = AutoModelForCausalLM,
     *,
     chat: bool = True,
 ) -> Model:
@@ -68,7 +77,6 @@ def load(
         dtype: number format; None takes the fastest one on this machine.
         place: the device; None takes the best one.
         quantisation: how weights are held in fewer bits (`quantised`); None: as they are.
-        reader: what reads a hub id or a folder, as transformers' AutoModelForCausalLM does.
         chat: it will be talked to, and must have a chat template.
 
     Raises:
@@ -88,26 +96,67 @@ def load(
         else:
             how = {"quantization_config": quantisation, "device_map": {"": place or device().name}}
             own = str(path) if path.is_dir() else name
-            network, tokenizer = _plain(own, chosen, reader, how if quantisation else {})
+            network, tokenizer = _plain(own, chosen, how if quantisation else {})
+    _ready(tokenizer, name, chat)
+    network = (network if quantisation else network.to(place or device().name)).eval()
+    return Model(network, tokenizer, *_names(name), weights_hash(network))
+
+
+def outline(name: str) -> Outline:
+    """Return what is known of a model before its weights are read: settings and tokenizer are.
+
+    Raises:
+        UsageError: no such model, or it has no chat template.
+    """
+    base = adapter_base(name)
+    try:
+        with quiet():
+            place, more = _files(base)
+            config = AutoConfig.from_pretrained(place, trust_remote_code=False, **more)
+            with torch.device("meta"):
+                network = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            own = Path(name) if (Path(name) / "tokenizer_config.json").is_file() else None
+            tokenizer = AutoTokenizer.from_pretrained(own or place, trust_remote_code=False, **({} if own else more))
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(name, error) from error
+    _ready(tokenizer, name, chat=True)
+    return Outline(*_names(name), tokenizer, sum(p.numel() for p in network.parameters()))
+
+
+def _files(name: str) -> tuple[str, dict[str, str]]:
+    """Return where transformers finds a model: of a GGUF file the folder, and the file by its name."""
+    path = Path(name)
+    return (str(path.parent), {"gguf_file": path.name}) if path.suffix == ".gguf" and path.is_file() else (name, {})
+
+
+def _names(name: str) -> tuple[str, str]:
+    """Return what a model is called, and where it comes from."""
+    there = name != EMBEDDED and Path(name).exists()
+    return NAME if name == EMBEDDED else name, str(Path(name).resolve()) if there else name
+
+
+def _ready(tokenizer: Any, name: str, chat: bool) -> None:
+    """See that a model can be talked to, and that its rows can be padded."""
     if chat and not getattr(tokenizer, "chat_template", None):
         cure = "use the instruct version, or put a chat_template.jinja beside its tokenizer"
         raise UsageError(f"model '{name}' has no chat template", cure=cure)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    network = (network if quantisation else network.to(place or device().name)).eval()
-    label = NAME if name == EMBEDDED else name
-    source = name if name == EMBEDDED or not path.exists() else str(path.resolve())
-    return Model(network, tokenizer, label, source, weights_hash(network))
 
 
-def _plain(name: str, dtype: torch.dtype, reader: Any, how: dict[str, Any]) -> tuple[Any, Any]:
+def _unreadable(name: str, error: Exception) -> UsageError:
+    cure = "name a hub id you can reach, a model folder, an adapter folder or a .gguf file"
+    return UsageError(f"cannot load model '{name}': {str(error).strip().splitlines()[0]}", cure=cure)
+
+
+def _plain(name: str, dtype: torch.dtype, how: dict[str, Any]) -> tuple[Any, Any]:
     try:
-        network = reader.from_pretrained(name, dtype=dtype, use_safetensors=True, trust_remote_code=False, **how)
+        network = AutoModelForCausalLM.from_pretrained(
+            name, dtype=dtype, use_safetensors=True, trust_remote_code=False, **how
+        )
         return network, AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
-        cure = "name a hub id you can reach, a model folder, an adapter folder or a .gguf file"
-        raise UsageError(f"cannot load model '{name}': {first}", cure=cure) from error
+        raise _unreadable(name, error) from error
 
 
 def _gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:

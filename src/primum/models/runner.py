@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from primum.core.errors import UsageError
-from primum.core.records import JsonDict, Messages, Reply, digest
+from primum.core.records import JsonDict, Messages, Reply, digest, with_system
 from primum.core.store import disk_error, read_json, read_jsonl, write_json, write_text
 from primum.models.sampling import Generated, Request, Sampling, Streaming, reply_seed
 
@@ -178,18 +178,12 @@ class _Wanted:
         plan = self._plan
         for prompt in self._prompts:
             self.prompts += 1
-            messages = _with_system(prompt.messages, plan.system)
+            messages = with_system(prompt.messages, plan.system)
             for sample in range(plan.samples):
                 index, self.total = self.total, self.total + 1
                 if plan.mine(index // plan.shard) and not self._ledger.has(index):
                     self._under_way[index] = prompt.id, sample
                     yield Request(index, messages, reply_seed(plan.seed, messages, sample))
-
-
-def _with_system(messages: Messages, system: str) -> Messages:
-    from primum.core.records import Message
-
-    return (Message("system", system), *messages) if system and messages[0].role != "system" else messages
 
 
 def _row(asked: tuple[str, int], got: Generated, plan: Plan, model: str) -> JsonDict:

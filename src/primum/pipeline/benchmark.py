@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primum.core.errors import BadInputError
-from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, from_json, system
+from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, from_json, with_system
 from primum.evaluation.items import Answer, Benchmark, Item, scored
 from primum.evaluation.tables import ScoredItem, Table
 from primum.judging import Exchange
@@ -126,7 +126,7 @@ def _replies(journey: Journey, benchmark: Benchmark, items: Sequence[Item], ask:
 
     Prompts that begin alike stand together, so that engines read what they share once.
     """
-    asked = [with_system(item.prompt, ask.system) for item in items]
+    asked = [told(item.prompt, ask.system) for item in items]
     unique = sorted({prompt.id: prompt for prompt in asked}.values(), key=lambda prompt: (prompt.text, prompt.id))
     plan = Plan(ask.sampling, seed=ask.seed, shard=REPLIES)
     facts = {"model": subject.key, "engine": subject.engine_name, "sampling": ask.sampling.name, "seed": ask.seed}
@@ -142,9 +142,9 @@ def _replies(journey: Journey, benchmark: Benchmark, items: Sequence[Item], ask:
     return [by_prompt[prompt.id] for prompt in asked]
 
 
-def with_system(prompt: Prompt, text: str | None) -> Prompt:
-    """Put a system prompt before a prompt, where there is one."""
-    return replace(prompt, messages=(system(text), *prompt.messages)) if text else prompt
+def told(prompt: Prompt, text: str | None) -> Prompt:
+    """Return a prompt behind a system prompt, where there is one."""
+    return replace(prompt, messages=with_system(prompt.messages, text))
 
 
 def _answer(reply: Reply, verdict: Verdict | None = None) -> Answer:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -16,7 +16,7 @@ from primum import __version__
 from primum.core.catalogue import member
 from primum.core.config import Config
 from primum.core.errors import Exit, UsageError, did_you_mean
-from primum.core.records import JsonDict
+from primum.core.records import JsonDict, digest
 from primum.core.store import read_json, write_json, write_text
 from primum.core.taxonomy import stamp
 from primum.evaluation.estimates import estimate, extremes, lengths
@@ -27,11 +27,12 @@ from primum.models.opening import Chosen, choose, open_engine
 from primum.models.sampling import Opening, Streaming
 from primum.pipeline.benchmark import Ask, Subject, chosen, measure, settings_of
 from primum.pipeline.evaluate_plan import Part, Tour, described, part
+from primum.pipeline.sample import fingerprint
 from primum.pipeline.steps import Journey
 from primum.pipeline.terminal import Terminal
 
 if TYPE_CHECKING:
-    from primum.models.load import Model
+    from primum.models.load import Model, Outline
 
 PAGE = "results.html"
 
@@ -77,12 +78,14 @@ class EvaluateConfig(Config):
 
 @dataclass
 class Models:
-    """Loads the model when it is first needed, in one number format at a time."""
+    """Loads the model when it is first needed, in one number format at a time.
+
+    Where another engine draws the replies it reads the weights itself: here they are loaded for likelihoods alone.
+    """
 
     config: EvaluateConfig
     journey: Journey
     held: dict[str, Model] = field(default_factory=dict)
-    facts: JsonDict = field(default_factory=dict)
     keys: dict[bool, str] = field(default_factory=dict)
     opened: Streaming | None = None
 
@@ -104,8 +107,37 @@ class Models:
             self.held.clear()
             with self.journey.step(f"load {Path(self.config.model).name} in {wanted}"):
                 self.held[wanted] = load(self.config.model, getattr(torch, wanted))
-            self.facts = _model_facts(self.held[wanted])
         return self.held[wanted]
+
+    @cached_property
+    def outline(self) -> Outline:
+        """What is known of the model without its weights."""
+        from primum.models.load import outline
+
+        return outline(self.config.model)
+
+    @cached_property
+    def facts(self) -> JsonDict:
+        """What the results say of the model."""
+        from primum.models.chat import template_hash
+        from primum.models.device import device
+
+        model = self.outline
+        return {
+            "name": model.name, "source": model.source, "parameters": model.parameters,
+            "template": template_hash(model.tokenizer), "device": device().describe(),
+        }  # fmt: skip
+
+    def key(self, likelihood: bool) -> str:
+        """Return what answers depend on: the weights where they are loaded here, else their files."""
+        if likelihood or self.chosen.engine == "hf":
+            model = self.load(likelihood)
+            return f"{model.name}@{model.key}"
+        from primum.models.chat import template_hash
+        from primum.models.load import adapter_base
+
+        name, template = self.config.model, template_hash(self.outline.tokenizer)
+        return f"{self.outline.name}@{digest([fingerprint(adapter_base(name)), fingerprint(name), template])}"
 
     def format(self, likelihood: bool) -> str:
         """Return the number format: on a CPU likelihoods are taken in float32, so that other tools get the same."""
@@ -119,8 +151,7 @@ class Models:
     def subject(self, likelihood: bool) -> Subject:
         """Return the model as a benchmark asks it."""
         if likelihood not in self.keys:
-            model = self.load(likelihood)
-            self.keys[likelihood] = f"{model.name}@{model.key}"
+            self.keys[likelihood] = self.key(likelihood)
         key = self.keys[likelihood]
         likelihood_key = f"{key}-{self.format(True)}"
         return Subject(key, likelihood_key, self.chosen.engine, self.engine, lambda: self.load(True))
@@ -147,7 +178,7 @@ def run_verb(config: EvaluateConfig, json_output: bool) -> tuple[int, JsonDict]:
     models = Models(config, journey)
     parts = _parts(config, wanted, sources, models)
     if config.dry_run:
-        plan = described(models.load(False), models.chosen.engine, parts)
+        plan = described(models.outline, models.chosen.engine, parts)
         journey.terminal.note(plan["text"])
         return Exit.PASSED, plan
     journey.whole.weights = {one.step: one.seconds for one in parts}
@@ -189,7 +220,7 @@ def _parts(config: EvaluateConfig, wanted: Sequence[Benchmark], sources: dict[st
     if len(wanted) < 2 and not config.dry_run:
         return []
     asks = [_ask(config, benchmark, sources) for benchmark in wanted]
-    model, engine = models.load(False), models.chosen.engine
+    model, engine = models.outline, models.chosen.engine
     return [part(one, ask, chosen(one, ask), model, engine) for one, ask in zip(wanted, asks, strict=True)]
 
 
@@ -275,13 +306,3 @@ def _cleared(folder: Path) -> list[JsonDict]:
     shutil.rmtree(folder / "items", ignore_errors=True)
     (folder / RESULTS).unlink(missing_ok=True)
     return []
-
-
-def _model_facts(model: Model) -> dict[str, Any]:
-    from primum.models.chat import template_hash
-    from primum.models.device import device
-
-    return {
-        "name": model.name, "source": model.source, "parameters": model.parameters,
-        "template": template_hash(model.tokenizer), "device": device().describe(),
-    }  # fmt: skip

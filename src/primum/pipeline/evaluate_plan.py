@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from primum.core.progress import Advance
 from primum.core.records import JsonDict
 from primum.evaluation.items import Benchmark, Item
-from primum.pipeline.benchmark import Ask, with_system
+from primum.pipeline.benchmark import Ask, told
 from primum.pipeline.steps import Journey
 from primum.report.words import seconds as duration
 
 if TYPE_CHECKING:
-    from primum.models.load import Model
+    from primum.models.load import Outline
 
 SAMPLE = 256
 """Items of a benchmark whose tokens are counted."""
@@ -45,7 +45,7 @@ class Part:
     """The step of the run that takes this time."""
 
 
-def part(benchmark: Benchmark, ask: Ask, items: Sequence[Item], model: Model, engine: str) -> Part:
+def part(benchmark: Benchmark, ask: Ask, items: Sequence[Item], model: Outline, engine: str) -> Part:
     """Return what one benchmark costs on this machine; what several items ask alike is drawn once."""
     asked = items if benchmark.by_likelihood else list({one.prompt.id: one for one in items}.values())
     sample = asked[:: max(1, len(asked) // SAMPLE)][:SAMPLE]
@@ -64,7 +64,7 @@ def _rows(benchmark: Benchmark, ask: Ask, sample: Sequence[Item], tokenizer: Any
     from primum.models.chat import encode
 
     if not benchmark.by_likelihood:
-        asked = [with_system(one.prompt, ask.system).messages for one in sample]
+        asked = [told(one.prompt, ask.system).messages for one in sample]
         return encode(asked, tokenizer), ask.sampling.max_new_tokens
     contexts = tokenizer([one.prompt.text for one in sample])["input_ids"]
     options = [tokenizer(list(one.options))["input_ids"] for one in sample]
@@ -85,7 +85,7 @@ def _rate(exact: bool) -> float:
     return rates.get("fp32", GPU_RATE) if exact else max(rates.values(), default=GPU_RATE)
 
 
-def described(model: Model, engine: str, parts: Sequence[Part]) -> JsonDict:
+def described(model: Outline, engine: str, parts: Sequence[Part]) -> JsonDict:
     """Return the plan as JSON, with `text` for the terminal."""
     from primum.models.device import device
 

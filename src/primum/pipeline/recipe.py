@@ -31,6 +31,8 @@ from primum.core.errors import UsageError, did_you_mean
 BudgetName = Literal["quick", "standard", "full"]
 BUDGETS: tuple[BudgetName, ...] = ("quick", "standard", "full")
 BASE = "base"
+BROKEN = "broken"
+"""The journey that is no file: it has flags of its own (pipeline/broken.py)."""
 
 
 class Share(Config):
@@ -98,6 +100,13 @@ def bundled() -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
+def journeys() -> dict[str, str]:
+    """Return every journey that `primum run` knows by name, with one sentence on it."""
+    found = {name: str(_parse(_path(name))[0].get("about", "")) for name in bundled()}
+    bench = "the bench: a safe model broken by fine-tuning in four ways, kept in the cache for every repair to mend"
+    return dict(sorted({**found, BROKEN: bench}.items()))
+
+
 def read_recipe(name: str, budget: BudgetName, changes: Sequence[str] = (), limit: int | None = None) -> Recipe:
     """Read a journey by bundled name or path, for a budget.
 
@@ -125,8 +134,12 @@ def _path(name: str) -> Path:
     if name in bundled():
         return Path(str(resources.files("primum.pipeline"))) / "recipes" / f"{name}.yaml"
     path = Path(name)
+    if name == BROKEN:
+        cure = f"write it right behind the verb: primum run {name} --dry-run"
+        raise UsageError(f"'{name}' has flags of its own", cure=cure)
     if not path.is_file():
-        raise UsageError(f"no journey '{name}'", cure=f"{did_you_mean(name, bundled())} (or give a YAML file)")
+        cure = f"{did_you_mean(name, [*bundled(), BROKEN])} (or give a YAML file)"
+        raise UsageError(f"no journey '{name}'", cure=cure)
     return path
 
 

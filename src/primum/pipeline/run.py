@@ -20,7 +20,7 @@ from primum.pipeline.context import Context, Sets
 from primum.pipeline.cost import Cost, Sizes
 from primum.pipeline.desk import Desk, Policy
 from primum.pipeline.plan import SAMPLING_SHARE, TRAINING_SHARE
-from primum.pipeline.recipe import BudgetName, Recipe, StageSpec, bundled, read_recipe
+from primum.pipeline.recipe import BudgetName, Recipe, StageSpec, journeys, read_recipe
 from primum.pipeline.settings import Budget
 from primum.pipeline.steps import Journey
 from primum.pipeline.table import assemble
@@ -77,7 +77,7 @@ def run_verb(config: RunConfig, json_output: bool) -> tuple[int, JsonDict]:
 
 
 def _listed(json_output: bool) -> tuple[int, JsonDict]:
-    found = {name: read_recipe(name, "quick").about for name in bundled()}
+    found = journeys()
     if not json_output:
         width = max(map(len, found))
         print("\n".join(["journeys:", *(f"  {name:<{width}}  {about}" for name, about in found.items())]))

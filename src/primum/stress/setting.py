@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from primum.core.records import Message, Messages, Prompt, system
+from primum.core import records
+from primum.core.records import Message, Messages, Prompt
 from primum.models.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -121,11 +122,7 @@ def without_system(messages: Messages) -> Messages:
 
 def with_system(text: str) -> Wrap:
     """Return what puts a system prompt before a conversation that has none."""
-
-    def wrap(messages: Messages) -> Messages:
-        return messages if any(m.role == "system" for m in messages) else (system(text), *messages)
-
-    return wrap if text else as_it_is
+    return lambda messages: records.with_system(messages, text)
 
 
 def opened(text: str) -> Wrap:

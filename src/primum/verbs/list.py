@@ -1,4 +1,4 @@
-"""`primum list`: the catalogues and their members, read from the files without importing them."""
+"""`primum list`: the catalogues and their members, read from the files without importing them; and the journeys."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from pydantic import Field
 from primum.core.catalogue import FOLDERS, names
 from primum.core.config import Config
 from primum.core.errors import Exit, UsageError, did_you_mean
+from primum.pipeline.recipe import journeys
+
+JOURNEYS = "journeys"
+"""What `primum run` takes by name; files of YAML, not a catalogue of modules."""
 
 
 class ListConfig(Config):
@@ -28,10 +32,10 @@ def run_verb(config: ListConfig, json_output: bool) -> tuple[int, dict[str, Any]
     Raises:
         UsageError: no such catalogue; names the nearest.
     """
-    if config.catalogue is not None and config.catalogue not in FOLDERS:
-        raise UsageError(f"no catalogue '{config.catalogue}'", cure=did_you_mean(config.catalogue, FOLDERS))
-    wanted = sorted(FOLDERS) if config.catalogue is None else [config.catalogue]
-    found = {catalogue: {name: _about(catalogue, name) for name in names(catalogue)} for catalogue in wanted}
+    known = sorted([*FOLDERS, JOURNEYS])
+    if config.catalogue is not None and config.catalogue not in known:
+        raise UsageError(f"no catalogue '{config.catalogue}'", cure=did_you_mean(config.catalogue, known))
+    found = {catalogue: _members(catalogue) for catalogue in known if config.catalogue in (None, catalogue)}
     if not json_output:
         print(_page(found))
     return Exit.PASSED, found
@@ -48,6 +52,12 @@ def about_of(path: Path) -> str:
         if named and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             return node.value.value
     return (ast.get_docstring(tree) or "").partition("\n")[0]
+
+
+def _members(catalogue: str) -> dict[str, str]:
+    if catalogue == JOURNEYS:
+        return journeys()
+    return {name: _about(catalogue, name) for name in names(catalogue)}
 
 
 def _about(catalogue: str, name: str) -> str:

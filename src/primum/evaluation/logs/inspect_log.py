@@ -1,8 +1,9 @@
 """Inspect AI's logs, read without Inspect: .eval (a zip of JSON files) and .json.
 
 Each scorer is a judge; a scorer that gives several numbers has one metric each. "C", "I", "P" and "N" are 1, 0, 1/2 and
-0, as Inspect's own accuracy counts them; a score that is no number is unscored, never 0. The epochs of a sample are
-separate items of one cluster. What Inspect's zstandard writes needs Python 3.14 or the package zstandard.
+0, as Inspect's own accuracy counts them; a score that is no number is unscored, never 0. A sample that ended in an
+error has no scores in the log: it is unscored by every scorer. The epochs of a sample are separate items of one
+cluster. What Inspect's zstandard writes needs Python 3.14 or the package zstandard.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,9 @@ def read(path: Path) -> list[Table]:
     facts = mapping(header.get("eval"))
     must(samples, path, "samples")
     found: dict[str, Gathered] = {}
+    known = _metrics(samples)
     for sample in samples:
-        for scorer, row in _rows(sample):
+        for scorer, row in _rows(sample, known):
             task = str(facts.get("task") or path.stem)
             about = {
                 "tool": "inspect",
@@ -56,8 +58,23 @@ def read(path: Path) -> list[Table]:
     return [gathered.table() for gathered in found.values()]
 
 
-def _rows(sample: JsonDict) -> Iterator[tuple[str, ScoredItem]]:
-    """Yield a row for each scorer of a sample.
+def _metrics(samples: Sequence[JsonDict]) -> dict[str, set[str]]:
+    """Return the metrics of every scorer."""
+    found: dict[str, set[str]] = {}
+    for sample in samples:
+        for scorer, score in mapping(sample.get("scores")).items():
+            found.setdefault(scorer, set()).update(_values(scorer, score))
+    return found
+
+
+def _values(scorer: str, score: Any) -> dict[str, Any]:
+    """Return the values of a score by metric; a score of one value is its scorer's."""
+    value: Any = mapping(score).get("value")
+    return mapping(value) if isinstance(value, dict) else {scorer: value}
+
+
+def _rows(sample: JsonDict, known: Mapping[str, Collection[str]]) -> Iterator[tuple[str, ScoredItem]]:
+    """Yield a row for each scorer that scored a sample; for every one of them where the sample failed.
 
     The item is named by its id and its input, so that two tasks with samples 1, 2, 3 are not taken for one.
     """
@@ -68,31 +85,22 @@ def _rows(sample: JsonDict) -> Iterator[tuple[str, ScoredItem]]:
     output = mapping(sample.get("output"))
     choice = mapping(next(iter(sequence(output.get("choices"))), None))
     reply = text_of(mapping(choice.get("message")).get("content"))
-    usage = mapping(output.get("usage"))
+    written = int(mapping(output.get("usage")).get("output_tokens") or 0)
     finish = "length" if choice.get("stop_reason") == "max_tokens" else "stop"
     groups = tuple(
         f"{key}:{value}"
         for key, value in mapping(sample.get("metadata")).items()
         if isinstance(value, str) and len(value) < 60
     )
-    for scorer, score in mapping(sample.get("scores")).items():
-        value: Any = mapping(score).get("value")
-        scores, unscored = numbers(mapping(value) if isinstance(value, dict) else {scorer: value})
-        yield (
-            scorer,
-            ScoredItem(
-                name,
-                item,
-                scores,
-                unscored,
-                groups,
-                prompt,
-                reply,
-                f"{value}"[:40],
-                finish,
-                int(usage.get("output_tokens") or 0),
-            ),
-        )
+    failed = text_of(mapping(sample.get("error")).get("message"))
+    own = mapping(sample.get("scores"))
+    for scorer in known if failed else own:  # a scorer may pass over a sample that did not fail
+        if scorer in own:
+            scores, unscored = numbers(_values(scorer, own[scorer]))
+        else:
+            scores, unscored = dict[str, float](), dict.fromkeys(known[scorer], f"error: {failed}"[:120])
+        label = str(mapping(own.get(scorer)).get("value"))[:40]
+        yield scorer, ScoredItem(name, item, scores, unscored, groups, prompt, reply, label, finish, written)
 
 
 def _json(path: Path) -> tuple[JsonDict, list[JsonDict]]:

@@ -2,10 +2,13 @@
 
 `pass` and `score` are promptfoo's own; named scores are further metrics. A test that ended in an error is unscored,
 never failed. A test is named by its variables, so that two prompts or providers are compared on the same tests.
+promptfoo counts prompts through all providers; here each provider's own are counted from 0, so that a table has the
+same name in a run with other providers. Its rows stand as they ended: here they are in the order of the tests.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from primum.core.records import JsonDict, digest
 from primum.evaluation.logs.common import Gathered, grade, load_json, mapping, must, read_text, sequence, text_of
 from primum.evaluation.tables import ScoredItem, Table
 
+Pair = tuple[str, int]
+"""A provider and the number that promptfoo gave the prompt."""
 ERROR = 2
 """promptfoo's ResultFailureReason: 0 none, 1 an assertion failed, 2 an error."""
 
@@ -30,16 +35,32 @@ def _results(path: Path) -> list[JsonDict]:
 
 def read(path: Path) -> list[Table]:
     """Return a table for each pair of provider and prompt; with one pair its name is "promptfoo"."""
-    rows = _results(path)
+    rows = sorted(_results(path), key=lambda row: (_number(row, "promptIdx"), _number(row, "testIdx")))
     must(rows, path, "results")
-    pairs = list(dict.fromkeys((_provider(row), str(row.get("promptIdx", 0))) for row in rows))
-    found: dict[tuple[str, str], Gathered] = {}
+    names = _names(rows)
+    found: dict[Pair, Gathered] = {}
     for row in rows:
-        pair = (_provider(row), str(row.get("promptIdx", 0)))
-        name = "promptfoo" if len(pairs) == 1 else f"promptfoo {pair[0]} prompt {pair[1]}"
-        facts = {"tool": "promptfoo", "model": pair[0], "own_judge": "assertions"}
-        found.setdefault(pair, Gathered(name, "assertions", facts=facts)).rows.append(_row(row))
+        facts = {"tool": "promptfoo", "model": _provider(row), "own_judge": "assertions"}
+        gathered = found.setdefault(_pair(row), Gathered(names[_pair(row)], "assertions", facts=facts))
+        gathered.rows.append(_row(row))
     return [gathered.table() for gathered in found.values()]
+
+
+def _names(rows: Sequence[JsonDict]) -> dict[Pair, str]:
+    pairs = list(dict.fromkeys(map(_pair, rows)))
+    if len(pairs) == 1:
+        return {pairs[0]: "promptfoo"}
+    own = {pair: [other for other in pairs if other[0] == pair[0]].index(pair) for pair in pairs}
+    return {pair: f"promptfoo {pair[0]} prompt {number}" for pair, number in own.items()}
+
+
+def _pair(row: JsonDict) -> Pair:
+    return _provider(row), _number(row, "promptIdx")
+
+
+def _number(row: JsonDict, key: str) -> int:
+    value = row.get(key)
+    return value if isinstance(value, int) else 0
 
 
 def _provider(row: JsonDict) -> str:

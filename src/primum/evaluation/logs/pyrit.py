@@ -1,12 +1,13 @@
 """PyRIT's memory: its SQLite file (tables AttackResultEntries, PromptMemoryEntries, ScoreEntries), opened read-only.
 
 Where attacks were run, an item is an objective and `success` says whether it was reached; an attack that PyRIT could
-not decide is unscored (PyRIT itself counts it with the failures). Where only scores were made, an item is a scored
-reply, and each true/false or numeric score is a metric of its scorer.
+not decide, or that ended in an error, is unscored: PyRIT's own success rate leaves both out. Where only scores were
+made, an item is a scored reply, and each true/false or numeric score is a metric of its scorer.
 """
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -19,6 +20,7 @@ from primum.evaluation.logs.common import Gathered, grade, load_json, mapping, m
 from primum.evaluation.tables import ScoredItem, Table
 
 MAGIC = b"SQLite format 3\x00"
+ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 OUTCOMES = {"success": 1.0, "failure": 0.0}
 
 
@@ -61,12 +63,17 @@ def _attacks(memory: sqlite3.Connection) -> Iterator[ScoredItem]:
         outcome = str(row.get("outcome") or "").lower()
         objective = str(row.get("objective") or "")
         known = {"success": OUTCOMES[outcome]} if outcome in OUTCOMES else {}
-        why = {} if known else {"success": f"PyRIT could not decide ({outcome or 'no outcome'})"}
+        why = {} if known else {"success": _undecided(outcome, row)}
         attack = _attack_name(row)
         yield ScoredItem(
             digest([objective, attack]), digest(objective), known, why, (f"attack:{attack}",), objective,
             said.get(str(row.get("conversation_id")), ""), outcome, "stop",
         )  # fmt: skip
+
+
+def _undecided(outcome: str, row: JsonDict) -> str:
+    message = ID.sub("...", str(row.get("error_message") or ""))  # so that the same error has one reason
+    return f"error: {message}"[:120] if outcome == "error" else f"PyRIT could not decide ({outcome or 'no outcome'})"
 
 
 def _attack_name(row: JsonDict) -> str:
@@ -77,7 +84,7 @@ def _attack_name(row: JsonDict) -> str:
         name = _innermost(fields)
         if name:
             return str(name)
-    return "attack"
+    return "unknown"
 
 
 def _innermost(fields: JsonDict) -> Any:
