@@ -65,6 +65,7 @@ VERBS = {
             "primum train kto flagged.csv --undesirable-weight 2 --json > result.json",
             "primum train dpo pairs.jsonl --loss safe --delta 5",
             "primum train reward pairs.jsonl --out runs/reward",
+            "primum train reward ai.jsonl --against people.jsonl --held-out 0.2 --out runs/reward",
             "primum train two_teacher medical.jsonl --model ./tuned --parent ./aligned",
             "primum train depth --model ./my-model --out runs/depth",
         ),
@@ -128,6 +129,8 @@ VERBS = {
             "primum pair replies.jsonl --strategy safe_completion --out pairs",
             "primum pair replies.jsonl --strategy on_policy --verdicts verdicts/verdicts.jsonl",
             "primum pair pku_saferlhf.jsonl --strategy safe_to_serve --json",
+            "primum pair replies.jsonl --strategy critique --critique.model ./my-model",
+            "primum pair replies.jsonl --strategy ai_feedback --preferences votes.jsonl --endpoint http://localhost:8000/v1",
         ),
     ),
     "redteam": Verb(

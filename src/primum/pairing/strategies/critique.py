@@ -8,8 +8,8 @@ ladder, and good enough to be learned: the rest is dropped, with its reason.
     harmful prompt   refusal or safe completion, in full   >  deflection, or declines only in part  >  goes along
     benign prompt    answers in full                       >  answers in part                       >  does not answer
 
-Revisions that grow vague are what the paper saw go wrong, and small models (8B and less) were seen to lose a tenth of
-their helpfulness by it (arXiv:2504.04918): look at what was dropped.
+A model of 8B that was trained on its own critiques lost a tenth of its helpfulness (arXiv:2504.04918): benign prompts
+have principles of their own, and vague revisions are never chosen.
 """
 
 from __future__ import annotations
