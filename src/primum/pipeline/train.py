@@ -239,7 +239,8 @@ def _loop(config: TrainConfig) -> LoopConfig:
     )  # fmt: skip
 
 
-OUTPUTS = ("out", "dry_run", "merged", "save_every", "reference_cache", "file", "limit", "tracker", "shard")
+OUTPUTS = ("out", "dry_run", "merged", "save_every", "reference_cache", "file", "limit", "tracker", "shard",
+           "against")  # fmt: skip
 """Settings on which the weights do not depend."""
 
 

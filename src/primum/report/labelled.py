@@ -17,7 +17,7 @@ def labels_text(labels: Facts) -> list[str]:
     orders = labels["orders"]
     leant = f"{orders['to_first']:,} to the first place, {orders['to_second']:,} to the second"
     lines = [
-        f"labels by {words.clip(labels['model'], 40)}: {orders['n']:,} pairs, asked in both orders",
+        f"labels by {_short(labels['model'], 40)}: {orders['n']:,} pairs, asked in both orders",
         f"  decided {orders['decided']:,}, no answer {orders['unscored']:,}, turned by the order {orders['flipped']:,}",
         f"  ({leant})",
         _row("flip rate", orders["flip_rate"]),
@@ -27,6 +27,12 @@ def labels_text(labels: Facts) -> list[str]:
     if agreement is None:
         return [*lines, "  agreement with people: unknown; give their votes with --preferences"]
     return [*lines, *_agreement(agreement)]
+
+
+def _short(value: Any, most: int) -> str:
+    """Return a text that others wrote in at most so many characters, safe to print."""
+    text = words.clean(value).replace("\n", " ")
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _row(name: str, facts: Facts | None) -> str:
@@ -90,16 +96,16 @@ def difference(facts: Facts, name: str) -> list[str]:
 
 def rewards_text(document: Facts) -> list[str]:
     """Return how two reward models order the held-out pairs, as `primum train reward --against` says it."""
-    names = {side: words.clip(Path(str(document[side])).name, 24) for side in ("file", "against")}
+    names = {side: _short(Path(str(document[side])).name, 20) for side in ("file", "against")}
     same = document["same_pairs"]
     lines = [
         "",
-        f"{document['held_out']:,} held-out pairs of {words.clip(document['against'], 40)}, put in order by models of",
+        f"{document['held_out']:,} held-out pairs of {_short(document['against'], 40)}, put in order by models of",
     ]
     for side, name in names.items():
         facts = document["sides"][side]
         lines.append(_row(f"{name} ({facts['pairs']:,} pairs learned)", document["accuracy"][side]))
-        lines += [f"    left out: {n:,} ({words.clip(why, 56)})" for why, n in facts["left_out"].items()]
+        lines += [f"    left out: {n:,} ({_short(why, 56)})" for why, n in facts["left_out"].items()]
     lines += difference(document["difference"], "difference")
     for head, row in document["by_head"].items():
         lines.append(f"  {head}")

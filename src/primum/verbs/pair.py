@@ -73,9 +73,9 @@ def run_verb(config: PairConfig, json_output: bool) -> tuple[int, dict[str, Any]
     if out.exists() and not out.is_dir():
         raise UsageError("is a file, not a folder", where=str(out), cure="give another --out")
     given = read_given(Path(config.file))
+    needed = _needed(strategy, config, given, json_output)  # what is missing is told before anything is judged
     verdicts = verdicts_of(given, config, json_output)
     prompts, intents = with_intents(given, verdicts)
-    needed = _needed(strategy, config, given, json_output)
     built: Built = strategy.pairs(prompts, given.replies, verdicts, seed=config.seed, **needed.given)
     likeness = _ches(out, config, built, json_output) if config.ches else None
     found = lint(built.pairs)
@@ -157,7 +157,7 @@ def _conversing(config: PairConfig, quiet: bool) -> dict[str, Any]:
             return judge_all(config.judge, exchanges, settings_of(config), advance, batch=256)
 
     talks = Conversations(config.critique, config, config.seed, Path(config.out) / "critique", Terminal(quiet=quiet))
-    talks.opening()  # that nobody is named is told before anything is read
+    talks.opening()  # that nobody is named is told now
     principles = read_principles(Path(config.principles)) if config.principles else None
     return {"converse": talks, "judge": judge, "principles": principles, "rounds": config.critique.rounds}
 
