@@ -58,8 +58,9 @@ class Meter:
             price: of tokens, where it is known.
 
         Returns:
-            Totals, and `per_label`: seconds by the clock while the model was asked, tokens by the answers that told
-            theirs (None where none did), money by these tokens (None without a price).
+            Totals, and `per_label`: seconds by the clock while the model was asked (and loaded, where the first
+            question loads it), tokens by the answers that told theirs (None where none did), money by these tokens
+            (None without a price).
         """
         tokens = [total / self.counted if self.counted else None for total in (self.prompt_tokens, self.answer_tokens)]
         each = self.questions / labels if labels else 0.0
