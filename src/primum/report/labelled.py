@@ -17,7 +17,7 @@ def labels_text(labels: Facts) -> list[str]:
     orders = labels["orders"]
     leant = f"{orders['to_first']:,} to the first place, {orders['to_second']:,} to the second"
     lines = [
-        f"labels by {_short(labels['model'], 40)}: {orders['n']:,} pairs, asked in both orders",
+        f"labels by {_short(labels['model'], 32)}: {orders['n']:,} pairs, asked in both orders",
         f"  decided {orders['decided']:,}, no answer {orders['unscored']:,}, turned by the order {orders['flipped']:,}",
         f"  ({leant})",
         _row("flip rate", orders["flip_rate"]),
