@@ -8,7 +8,6 @@ prompt are a cluster.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from itertools import combinations
 from statistics import fmean
 from typing import NamedTuple
@@ -126,8 +125,22 @@ def _several(items: Sequence[tuple[Compared, list[str]]]) -> JsonDict:
     clusters = [one.prompt_id for one, _ in items]
     model, people = [_with(one.model, said) for one, said in items], [_among(said) for _, said in items]
     pairs = Pairs(people, model, clusters, [f"{one.two[0]} {one.two[1]}" for one, _ in items], {})
-    moved = asdict(change("labels", "agreement", AGREE, "all", pairs, Settings()))
     return {
         "model_with_people": _estimate(model, clusters), "people_with_each_other": _estimate(people, clusters),
-        "difference": {key: moved[key] for key in ("difference", "low", "high", "p", "n", "clusters", "mde", "method")},
+        "difference": difference(AGREE, pairs),
+    }  # fmt: skip
+
+
+def difference(metric: Metric, pairs: Pairs) -> JsonDict:
+    """Return a paired difference of shares, second less first, as `versus.change` tests it.
+
+    Its limits are kept to [-1, 1], and `mde` is None where no difference could have been found: the t interval of few
+    clusters knows no bounds.
+    """
+    one = change("", "", metric, "all", pairs, Settings())
+    low, high = (None if end is None else min(1.0, max(-1.0, end)) for end in (one.low, one.high))
+    return {
+        "difference": one.difference, "low": low, "high": high, "p": one.p, "fixed": one.fixed, "broken": one.broken,
+        "n": one.n, "clusters": one.clusters, "mde": one.mde if one.mde is not None and one.mde < 1 else None,
+        "method": one.method,
     }  # fmt: skip

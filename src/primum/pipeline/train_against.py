@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,8 +21,9 @@ from primum.core.records import JsonDict, Messages, digest
 from primum.core.store import write_json, write_jsonl
 from primum.evaluation.estimates import finite, interval
 from primum.evaluation.items import Metric
+from primum.evaluation.labelling import difference
 from primum.evaluation.tables import Values
-from primum.evaluation.versus import Pairs, Settings, change
+from primum.evaluation.versus import Pairs
 from primum.pipeline.terminal import Terminal
 from primum.report.labelled import rewards_text
 
@@ -189,22 +189,21 @@ def measured(held: Sequence[Ranked], right: dict[str, list[float]]) -> JsonDict:
 
     Independent pairs have McNemar's exact p and Bonett and Price's interval; several pairs of a prompt are a cluster.
     """
-    found: JsonDict = {"by_head": {}}
+    found: JsonDict = {}
+    heads: dict[str, JsonDict] = {}
     names = sorted({one.head for one in held})
     for name in ("all", *(names if len(names) > 1 else ())):
         places = [i for i, one in enumerate(held) if name in ("all", one.head)]
         clusters = [_key(held[i].choice.prompt) for i in places]
         numbers = {side: [right[side][i] for i in places] for side in SIDES}
         pairs = Pairs(numbers["against"], numbers["file"], clusters, [str(i) for i in places], {})
-        moved = asdict(change("reward", "in order", RIGHT, name, pairs, Settings()))
-        kept = ("difference", "low", "high", "p", "fixed", "broken", "n", "clusters", "mde", "method")
-        row = {"accuracy": {side: _share(numbers[side], clusters) for side in SIDES},
-               "difference": {key: moved[key] for key in kept}}  # fmt: skip
+        accuracy = {side: _share(numbers[side], clusters) for side in SIDES}
+        row: JsonDict = {"accuracy": accuracy, "difference": difference(RIGHT, pairs)}
         if name == "all":
-            found = row | found
+            found = row
         else:
-            found["by_head"][name] = row
-    return found
+            heads[name] = row
+    return {**found, "by_head": heads}
 
 
 def _share(numbers: list[float], clusters: list[str]) -> JsonDict:
