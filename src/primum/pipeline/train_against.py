@@ -96,7 +96,8 @@ def _split(config: TrainConfig) -> Split:
     Raises:
         BadInputError: a row that cannot be read, nothing that both sides teach, or too few pairs held out.
     """
-    found, left_out = dict[str, list[Ranked]](), dict[str, Counter[str]]()
+    found: dict[str, list[Ranked]] = {}
+    left_out: dict[str, Counter[str]] = {}
     for side in SIDES:
         found[side], left_out[side] = _read(config, str(getattr(config, side)))
     prompts = [{_key(one.choice.prompt) for one in rows} for rows in found.values()]
