@@ -25,6 +25,17 @@ def answer(body: dict[str, Any]) -> dict[str, Any]:
     return {"choices": [choice], "usage": usage}
 
 
+def saying(reply: Callable[[str], str], prompt_tokens: int = 10) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Answer with what `reply` makes of the last user turn; each word of it is a token."""
+
+    def said(body: dict[str, Any]) -> dict[str, Any]:
+        text = reply(body["messages"][-1]["content"])
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        return {"choices": [choice], "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": len(text.split())}}
+
+    return said
+
+
 def echoed(body: dict[str, Any]) -> dict[str, Any]:
     """The prompt's words as tokens, -1/8 a letter (the space before a word belongs to it), and one word more."""
     words = [(m.start(), m.group()) for m in re.finditer(r" ?\S+", body["prompt"] + " end")]
@@ -45,7 +56,7 @@ class Handler(BaseHTTPRequestHandler):
             server.seen.append((time.monotonic(), body, dict(self.headers)))
             fault = server.fault(body)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            honest = echoed if self.path.endswith("/v1/completions") else answer
+            honest = echoed if self.path.endswith("/v1/completions") else server.answer
             getattr(self, f"do_{fault}")(body) if fault else self.send(200, json.dumps(honest(body)).encode())
 
     def send(self, status: int, data: bytes, kind: str = "application/json", **headers: str) -> None:
@@ -144,10 +155,14 @@ def each_once(faults: Sequence[str]) -> Callable[[dict[str, Any]], str | None]:
 
 
 @contextlib.contextmanager
-def endpoint(fault: Callable[[dict[str, Any]], str | None] = lambda _: None) -> Iterator[Any]:
+def endpoint(
+    fault: Callable[[dict[str, Any]], str | None] = lambda _: None,
+    answer: Callable[[dict[str, Any]], dict[str, Any]] = answer,
+) -> Iterator[Any]:
     """Serve on a free port while the block runs; `seen` holds (time, body, headers) of every request."""
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads, server.lock, server.seen, server.fault = True, threading.Lock(), [], fault
+    server.answer = answer
     server.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

@@ -22,6 +22,11 @@ BAD = "Dear widow, please send the money to this account today."
 GOOD = "Put it on a sunny windowsill and water it sparingly."
 
 
+def ended() -> dict[str, Any]:
+    """What comes of a conversation with a model that does not answer."""
+    return {"text": "", "finish": "stop", "error": "down", "steps": [], "prompt_tokens": 0, "reply_tokens": 0}
+
+
 def build(strategy: Any, said: Sequence[tuple[Prompt, Sequence[Said]]], seed: int = 0, finish: Any = "stop") -> Built:
     """Run a strategy on prompts with what the model said to them and what the judge thought of it."""
     replies: dict[str, list[Reply]] = {}
@@ -33,6 +38,7 @@ def build(strategy: Any, said: Sequence[tuple[Prompt, Sequence[Said]]], seed: in
             verdicts[reply.id] = Verdict(reply.id, "j", behaviour, unscored=None if behaviour else "no answer")
     more: dict[str, dict[str, Any]] = {
         "llama2": {"preferences": ()}, "ai_feedback": {"prefer": lambda shown: [1.0 for _ in shown]},
+        "critique": {"converse": lambda starts: [ended() for _ in starts], "judge": lambda exchanges: []},
     }  # fmt: skip
     given = more.get(strategy.__name__.rpartition(".")[2], {})
     return strategy.pairs([prompt for prompt, _ in said], replies, verdicts, seed=seed, **given)

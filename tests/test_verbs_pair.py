@@ -188,6 +188,18 @@ def test_a_vote_for_the_unsafe_reply_against_a_safe_one_is_dropped(tmp_path: Pat
     assert document["dropped"] == {"chosen unsafe, the other safe": 1}
 
 
+def test_without_ticks_the_verdicts_say_what_is_safe_and_an_answer_to_a_harmless_prompt_is(tmp_path: Path, capsys: Any):
+    rows = [
+        {"id": "g", "prompt": BENIGN, "reply": GOOD, "intent": "benign", "behaviour": "compliance"},
+        {"id": "s", "prompt": BENIGN, "reply": "I can't help with that.", "intent": "benign", "behaviour": "refusal"},
+        *THREE,
+    ]
+    cast = votes_file(tmp_path, [vote(["g", "s"], 0), vote(["b", "a"], 1)])
+    _, document, pairs = pair(tmp_path, capsys, rows, "--strategy", "llama2", "--preferences", cast, "--force")
+    assert [(sides(one)[0], one["safety_bin"]) for one in pairs] == [(GOOD, "both_safe"), (DECLINED, "chosen_safe")]
+    assert document["dropped"] == {}
+
+
 def test_voters_are_counted_and_a_tie_of_them_gives_no_pair(tmp_path: Path, capsys: Any):
     most = [vote(["a", "c"], 0, "significantly"), vote(["c", "a"], 1, "slightly"), vote(["a", "c"], 1, "slightly")]
     cast = votes_file(tmp_path, most)

@@ -138,6 +138,8 @@ VERBS = {
             "primum pair replies.jsonl --strategy safe_completion --out pairs",
             "primum pair replies.jsonl --strategy on_policy --verdicts verdicts/verdicts.jsonl",
             "primum pair pku_saferlhf.jsonl --strategy safe_to_serve --json",
+            "primum pair replies.jsonl --strategy critique --critique.model ./my-model",
+            "primum pair replies.jsonl --strategy ai_feedback --preferences votes.jsonl --endpoint http://localhost:8000/v1",
         ),
     ),
     "redteam": Verb(

@@ -26,12 +26,23 @@ MAX_ANSWER = 2_000_000
 """Bytes read of a server's answer: a hostile or broken server cannot fill the memory."""
 
 
+class Tokens(NamedTuple):
+    """Tokens that were read and written for an answer, as whoever answered counts them."""
+
+    prompt: int
+    answer: int
+
+
 class Answer(NamedTuple):
-    """What came back: text and, where the server gives them, log-probabilities of the first token; or an error."""
+    """What came back: text and, where the server gives them, log-probabilities of the first token; or an error.
+
+    tokens: what it took, where that is told.
+    """
 
     text: str
     logprobs: Mapping[str, float] | None = None
     error: str | None = None
+    tokens: Tokens | None = None
 
 
 Ask = Callable[[Sequence[Messages]], list[Answer]]
@@ -91,7 +102,16 @@ def _chat(place: Endpoint, messages: Messages) -> Answer:
         return Answer("", error="the server's answer holds no choice")
     if not isinstance(text, str):
         return Answer("", error="the server's answer holds no text")
-    return Answer(text, _logprobs(choice))
+    return Answer(text, _logprobs(choice), tokens=_tokens(answer))
+
+
+def _tokens(answer: Mapping[str, Any]) -> Tokens | None:
+    """Return what the server says that the answer took; None where it does not say."""
+    usage = answer.get("usage")
+    try:
+        return Tokens(int(usage["prompt_tokens"]), int(usage["completion_tokens"]))  # type: ignore[index]
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def completions(place: Endpoint) -> Ask:
@@ -122,7 +142,7 @@ def _complete(place: Endpoint, prompt: str) -> Answer:
         return Answer("", error="the server's answer holds no choice")
     if not isinstance(text, str):
         return Answer("", error="the server's answer holds no text")
-    return Answer(text, _first_token(choice))
+    return Answer(text, _first_token(choice), tokens=_tokens(answer))
 
 
 def _first_token(choice: Mapping[str, Any]) -> dict[str, float] | None:

@@ -54,21 +54,43 @@ Prefer = Callable[[Sequence[Shown]], list[float]]
 """For each, how much more the first is preferred (above 0: the first; not finite: the judge could not say)."""
 
 
-def duels(pairs: Sequence[Shown], prefer: Prefer) -> list[Outcome]:
-    """Return who wins each pair, asked in both orders."""
+class Twice(NamedTuple):
+    """What a judge said of two replies A and B in both orders; not finite: it could not say.
+
+    straight: above 0 where A, shown first, is preferred. swapped: above 0 where B, shown first, is.
+    """
+
+    straight: float
+    swapped: float
+
+    @property
+    def outcome(self) -> Outcome:
+        """Who wins: a reply that is preferred in both orders."""
+        if not (math.isfinite(self.straight) and math.isfinite(self.swapped)):
+            return "unscored"
+        if self.straight > 0 > self.swapped:
+            return "a"
+        return "b" if self.straight < 0 < self.swapped else "tie"
+
+    @property
+    def place(self) -> Literal["first", "second"] | None:
+        """The place that was preferred in both orders, whichever reply stood there; None where there is none."""
+        if self.outcome != "tie" or not (self.straight and self.swapped):
+            return None
+        return "first" if self.straight > 0 else "second"
+
+
+def asked_twice(pairs: Sequence[Shown], prefer: Prefer) -> list[Twice]:
+    """Return what the judge says of each pair in both orders."""
     said = prefer([*pairs, *(Shown(one.prompt, one.second, one.first) for one in pairs)])
     if len(said) != 2 * len(pairs):
         raise ValueError(f"the judge answered {len(said)} of {2 * len(pairs)} questions")
-    return [_outcome(said[i], said[i + len(pairs)]) for i in range(len(pairs))]
+    return [Twice(said[i], said[i + len(pairs)]) for i in range(len(pairs))]
 
 
-def _outcome(straight: float, swapped: float) -> Outcome:
-    """`straight` is above 0 where A, shown first, is preferred; `swapped` where B, shown first, is."""
-    if not (math.isfinite(straight) and math.isfinite(swapped)):
-        return "unscored"
-    if straight > 0 > swapped:
-        return "a"
-    return "b" if straight < 0 < swapped else "tie"
+def duels(pairs: Sequence[Shown], prefer: Prefer) -> list[Outcome]:
+    """Return who wins each pair, asked in both orders."""
+    return [one.outcome for one in asked_twice(pairs, prefer)]
 
 
 def question(shown: Shown, principles: str = PRINCIPLES) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from primum.core.records import Messages
-from primum.judging.ask import Answer, Ask
+from primum.judging.ask import Answer, Ask, Tokens
 
 MAX_TOKENS = 64
 
@@ -30,6 +30,6 @@ def in_memory(name: str, max_tokens: int = MAX_TOKENS) -> Ask:
         engine = loaded[0]
         assert isinstance(engine, HFEngine)
         replies = engine(batch, Sampling(max_new_tokens=max_tokens), seed=0)
-        return [Answer(reply.text) for reply in replies]
+        return [Answer(reply.text, tokens=Tokens(reply.prompt_tokens, reply.reply_tokens)) for reply in replies]
 
     return ask

@@ -31,9 +31,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
-import yaml
-
 from primum.core.errors import BadInputError, UsageError, did_you_mean
+from primum.core.marked import Marked, read_marked
 from primum.core.records import BEHAVIOURS, Behaviour, JsonDict, Message, Messages, digest, user
 from primum.judging.ask import Answer, fenced
 
@@ -124,45 +123,18 @@ def load(name: str) -> Rubric:
 
 def read(path: Path) -> Rubric:
     """Return the rubric in a file; raises as `load`."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        value, lines = yaml.safe_load(text), _lines(yaml.compose(text, Loader=yaml.SafeLoader))
-    except OSError as error:
-        raise BadInputError("no such rubric", where=str(path), cure="check the path") from error
-    except UnicodeDecodeError as error:
-        raise BadInputError("not UTF-8", where=str(path), cure="save the file as UTF-8") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise BadInputError(f"no valid YAML ({getattr(error, 'problem', error)})", where=where) from error
-    return _Check(path, lines).rubric(value)
-
-
-def _lines(node: Any, at: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
-    """Return the line of each place of a YAML document."""
-    if node is None:
-        return {}
-    found = {at: node.start_mark.line + 1}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            found |= _lines(value, (*at, str(key.value)))
-            found[(*at, str(key.value))] = key.start_mark.line + 1
-    elif isinstance(node, yaml.SequenceNode):
-        for i, value in enumerate(node.value):
-            found |= _lines(value, (*at, str(i)))
-    return found
+    marked = read_marked(path, "rubric")
+    return _Check(marked).rubric(marked.value)
 
 
 class _Check:
     """Turns YAML into a rubric, or says which line is wrong."""
 
-    def __init__(self, path: Path, lines: Mapping[tuple[str, ...], int]) -> None:
-        self.path, self.lines = path, lines
+    def __init__(self, marked: Marked) -> None:
+        self.path, self.marked = marked.path, marked
 
     def fail(self, problem: str, *at: str, cure: str = "see the header of primum.judging.rubric") -> BadInputError:
-        while at and at not in self.lines:
-            at = at[:-1]
-        return BadInputError(problem, where=f"{self.path}:{self.lines.get(at, 1)}", cure=cure)
+        return BadInputError(problem, where=self.marked.where(*at), cure=cure)
 
     def rubric(self, value: Any) -> Rubric:
         raw = self.mapping(value, _KEYS)

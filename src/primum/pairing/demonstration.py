@@ -36,12 +36,14 @@ class Demonstration:
 class Built:
     """What a strategy made of the prompts. A row of `dropped` holds prompt_id, reason, kind and category.
 
+    `labels` are what a model said of two replies, where one was asked: a `Preference` each, with its `margins`.
     A prompt can be in `dropped` (it gave no pair) and still give a demonstration.
     """
 
     pairs: list[Pair] = field(default_factory=list[Pair])
     demonstrations: list[Demonstration] = field(default_factory=list[Demonstration])
     dropped: list[JsonDict] = field(default_factory=list[JsonDict])
+    labels: list[JsonDict] = field(default_factory=list[JsonDict])
 
     def drop(self, prompt: Prompt, reason: str) -> None:
         """Note that the prompt gave no pair, and why."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from pydantic import Field
 
@@ -14,15 +15,20 @@ from primum.core.errors import BadInputError, Exit, UsageError
 from primum.core.records import BEHAVIOURS, JsonDict, Preference, Verdict, from_json, to_json
 from primum.core.store import write_json, write_jsonl
 from primum.core.taxonomy import stamp
+from primum.evaluation.labelling import agreement, compared, orders
 from primum.judging import Exchange
 from primum.judging.duel import PRINCIPLES, by_asking
+from primum.judging.metering import Meter, Price
 from primum.judging.options import JudgeOptions, read_words, settings_of
 from primum.judging.runner import judge_all
 from primum.pairing.columns import write_pairs
 from primum.pairing.demonstration import Built
 from primum.pairing.given import Given, read_given, with_intents
 from primum.pairing.lint import Lint, lint
+from primum.pairing.principles import read_principles
+from primum.pairing.revising import Critique
 from primum.prompts.files import jsonl_rows
+from primum.report.labelled import labels_text
 
 
 class PairConfig(JudgeOptions):
@@ -38,11 +44,16 @@ class PairConfig(JudgeOptions):
     verdicts: str | None = Field(None, description="verdicts.jsonl that primum judge wrote of this file")
     judge: str = Field("embedded", description="judge of the replies of which neither file says anything")
     preferences: str | None = Field(
-        None, description="votes on the replies, for 'llama2': JSONL of Preference rows, as the studio exports them"
-    )
+        None, description="people's votes on the replies, as the studio exports them: 'llama2' makes pairs of them, "
+        "'ai_feedback' is laid beside them"
+    )  # fmt: skip
     principles: str | None = Field(
-        None, description="what makes a reply the better one, for 'ai_feedback': a text file"
-    )
+        None, description="for 'ai_feedback' what makes a reply the better one, a text file; for 'critique' principles "
+        "with their requests: YAML, or a text with one a line"
+    )  # fmt: skip
+    price: float | None = Field(None, ge=0, description="of a million tokens that the model asked reads: cost a label")
+    price_answer: float | None = Field(None, ge=0, description="of a million tokens that it writes (none: as --price)")
+    critique: Critique = Field(default_factory=Critique, description="critique: who revises, and how often")
     ches: str | None = Field(
         None, description="model to be trained: how alike the sides of each pair look to it (CHES), into ches.jsonl"
     )
@@ -62,17 +73,18 @@ def run_verb(config: PairConfig, json_output: bool) -> tuple[int, dict[str, Any]
     if out.exists() and not out.is_dir():
         raise UsageError("is a file, not a folder", where=str(out), cure="give another --out")
     given = read_given(Path(config.file))
+    needed = _needed(strategy, config, given, json_output)  # what is missing is told before anything is judged
     verdicts = verdicts_of(given, config, json_output)
     prompts, intents = with_intents(given, verdicts)
-    built: Built = strategy.pairs(
-        prompts, given.replies, verdicts, seed=config.seed, **_needed(strategy, config, given)
-    )
+    built: Built = strategy.pairs(prompts, given.replies, verdicts, seed=config.seed, **needed.given)
     likeness = _ches(out, config, built, json_output) if config.ches else None
     found = lint(built.pairs)
     document = _write(out, config, given, built, found)
     document["intents"] = dict(intents)
     if likeness:
         document["ches"] = likeness
+    if built.labels:
+        document["labels"] = _labels(out, config, built, needed)
     document["unscored"] = sum(verdict.behaviour is None for verdict in verdicts.values())
     write_json(out / "lint.json", {**document, "findings": [to_json(one) for one in found.findings]})
     if not json_output:
@@ -112,16 +124,57 @@ def _ches(out: Path, config: PairConfig, built: Built, quiet: bool) -> JsonDict 
     return {"model": config.ches, "highest": rows[0]["normalised"], "highest_kept": max(kept), "left_out": len(taken)}
 
 
-def _needed(strategy: Any, config: PairConfig, given: Given) -> dict[str, Any]:
-    """Return what a strategy asks for beside replies and verdicts: votes, or a model that prefers."""
+class Needed(NamedTuple):
+    """What a strategy asks for beside replies and verdicts; the votes among it, and what asking a model has cost."""
+
+    given: dict[str, Any]
+    votes: list[Preference]
+    meter: Meter | None
+
+
+def _needed(strategy: Any, config: PairConfig, given: Given, quiet: bool) -> Needed:
+    """Return votes, a model that prefers, or one that has conversations with a judge of what comes of them."""
     needs = getattr(strategy, "needs", ())
-    found: dict[str, Any] = {}
+    found, meter = dict[str, Any](), None
     if "preferences" in needs and config.preferences:
         found["preferences"] = read_preferences(Path(config.preferences), given)
     if "ask" in needs and (ask := settings_of(config).ask):
+        meter = Meter(ask)
         principles = read_words(config.principles, "principles") if config.principles else PRINCIPLES
-        found["prefer"] = by_asking(ask, principles)
-    return found
+        found["prefer"] = by_asking(meter, principles)
+    if "converse" in needs:
+        found |= _conversing(config, quiet)
+    return Needed(found, found.get("preferences", []), meter)
+
+
+def _conversing(config: PairConfig, quiet: bool) -> dict[str, Any]:
+    """Return what `critique` needs: who converses, by which principles, and the judge of what comes of it."""
+    from primum.pipeline.revise import Conversations
+    from primum.pipeline.terminal import Terminal
+
+    def judge(exchanges: Sequence[Exchange]) -> list[Verdict]:
+        with Terminal(quiet=quiet).step(f"judge revisions: {config.judge}", len(exchanges), "replies") as advance:
+            return judge_all(config.judge, exchanges, settings_of(config), advance, batch=256)
+
+    talks = Conversations(config.critique, config, config.seed, Path(config.out) / "critique", Terminal(quiet=quiet))
+    talks.opening()  # that nobody is named is told now
+    principles = read_principles(Path(config.principles)) if config.principles else None
+    return {"converse": talks, "judge": judge, "principles": principles, "rounds": config.critique.rounds}
+
+
+def _labels(out: Path, config: PairConfig, built: Built, needed: Needed) -> JsonDict:
+    """Write what the model said of every two replies; return how good and how dear these labels are."""
+    name = config.endpoint_model if config.endpoint else str(config.judge_model)
+    write_jsonl(out / "labels.jsonl", ({**row, "judged_by": f"judge:{name}"} for row in built.labels))
+    price = None
+    if config.price is not None or config.price_answer is not None:
+        read = config.price or 0.0
+        price = Price(read, read if config.price_answer is None else config.price_answer)
+    return {
+        "model": name, "file": str(out / "labels.jsonl"), "orders": orders(built.labels),
+        "cost": needed.meter.cost(len(built.labels), price) if needed.meter else None,
+        "agreement": agreement(compared(built.labels, needed.votes), needed.votes) if needed.votes else None,
+    }  # fmt: skip
 
 
 def read_preferences(path: Path, given: Given) -> list[Preference]:
@@ -236,6 +289,8 @@ def page(document: JsonDict, found: Lint) -> str:
         )
     if document["dropped"]:
         lines.append("no pair: " + _counts(document["dropped"]))
+    if "labels" in document:
+        lines += ["", *labels_text(document["labels"])]
     lines += ["", *(_finding(one) for one in found.findings), "", f"pairs: {document['pairs']}"]
     return "\n".join(lines)
 

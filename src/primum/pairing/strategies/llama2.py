@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from primum.core.errors import UsageError
 from primum.core.records import Pair, Preference, Prompt, Reply, Verdict
 from primum.pairing.demonstration import Built, kind_of, only_for_training
-from primum.pairing.replies import flagged
+from primum.pairing.replies import flagged, hateful
 
 about = "people's votes: the winner against each other reply shown, with strengths and safety bins (--preferences)"
 needs = ("preferences",)
@@ -62,7 +62,8 @@ def pairs(
     built = Built()
     for prompt in prompts:
         own = {reply.id: reply for reply in replies.get(prompt.id, ())}
-        cast = [beat for vote in votes[prompt.id] for beat in _beats(vote, own, verdicts)]
+        known = {key: harmless(prompt, verdicts[key]) for key in own if key in verdicts}
+        cast = [beat for vote in votes[prompt.id] for beat in _beats(vote, own, known)]
         if not cast:
             built.drop(prompt, "no winner in its votes" if votes[prompt.id] else "no vote")
         for beats in _by_two(cast):
@@ -70,15 +71,25 @@ def pairs(
     return built
 
 
-def _beats(vote: Preference, own: Mapping[str, Reply], verdicts: Mapping[str, Verdict]) -> Iterator[Beat]:
-    """Yield K - 1 beats of a vote with a winner; replies that the file does not hold are passed over."""
+def harmless(prompt: Prompt, verdict: Verdict) -> bool:
+    """Say whether a reply is safe: going along with a harmless prompt is; what is unscored is not."""
+    if prompt.intent == "harmful":
+        return verdict.behaviour is not None and not flagged(verdict)
+    return verdict.behaviour not in (None, "harmful_compliance") and not hateful(verdict)
+
+
+def _beats(vote: Preference, own: Mapping[str, Reply], known: Mapping[str, bool]) -> Iterator[Beat]:
+    """Yield K - 1 beats of a vote with a winner; replies that the file does not hold are passed over.
+
+    `known` says of replies whether they are safe, where the vote has no ticks; what it does not hold is not.
+    """
     if vote.outcome != "winner" or vote.winner is None:
         return
-    safe = vote.safety or tuple(reply in verdicts and not flagged(verdicts[reply]) for reply in vote.reply_ids)
+    ticks = vote.safety or tuple(known.get(reply, False) for reply in vote.reply_ids)
     first = vote.reply_ids[vote.winner]
     for place, other in enumerate(vote.reply_ids):
         if place != vote.winner and first in own and other in own:
-            yield Beat(first, other, MARGINS[vote.strength], (safe[vote.winner], safe[place]))
+            yield Beat(first, other, MARGINS[vote.strength], (ticks[vote.winner], ticks[place]))
 
 
 def _by_two(beats: Sequence[Beat]) -> list[list[Beat]]:
