@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+from transformers.utils import cached_file
 from transformers.utils import logging as hf_logging
 
 from primum.core.errors import UsageError
@@ -24,6 +26,16 @@ from primum.models.device import device
 from primum.models.embedded import NAME, embedded_folder
 
 EMBEDDED = "embedded"
+
+
+def sees(config: Any) -> bool:
+    """Return whether a configuration is a vision-language model's: its text model is a part of it."""
+    return type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and config.get_text_config() is not config
+
+
+def tower(network: Any) -> Any:
+    """Return the language tower of a vision-language model; any other network as it is."""
+    return network.get_decoder() if sees(network.config) else network
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,11 @@ class Model:
         return digest([self.hash, template_hash(self.tokenizer), len(self.tokenizer)])
 
     @property
+    def sees(self) -> bool:
+        """Whether it takes pictures."""
+        return sees(self.network.config)
+
+    @property
     def place(self) -> torch.device:
         """The device of the weights."""
         return next(self.network.parameters()).device
@@ -61,7 +78,7 @@ def load(
     *,
     chat: bool = True,
 ) -> Model:
-    """Load a causal language model and its tokenizer.
+    """Load a causal language model, or a vision-language model, and its tokenizer.
 
     Args:
         name: `embedded`, a hub id, a model folder, a PEFT adapter folder or a .gguf file.
@@ -102,12 +119,23 @@ def load(
 
 def _plain(name: str, dtype: torch.dtype, reader: Any, how: dict[str, Any]) -> tuple[Any, Any]:
     try:
+        if reader is AutoModelForCausalLM and sees(AutoConfig.from_pretrained(name, trust_remote_code=False)):
+            reader = AutoModelForImageTextToText
         network = reader.from_pretrained(name, dtype=dtype, use_safetensors=True, trust_remote_code=False, **how)
-        return network, AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        if sees(network.config) and not tokenizer.chat_template:
+            tokenizer.chat_template = _processors_template(name)
+        return network, tokenizer
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
         cure = "name a hub id you can reach, a model folder, an adapter folder or a .gguf file"
         raise UsageError(f"cannot load model '{name}': {first}", cure=cure) from error
+
+
+def _processors_template(name: str) -> str | None:
+    """Return the chat template that a vision-language model's processor has beside its tokenizer, or None."""
+    found = cached_file(name, "chat_template.json", _raise_exceptions_for_missing_entries=False)
+    return json.loads(Path(found).read_text(encoding="utf-8")).get("chat_template") if found else None
 
 
 def _gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:

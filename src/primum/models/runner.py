@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from primum.core.errors import UsageError
-from primum.core.records import JsonDict, Messages, Reply, digest
+from primum.core.records import JsonDict, Message, Messages, Reply, digest
 from primum.core.store import disk_error, read_json, read_jsonl, write_json, write_text
 from primum.models.sampling import Generated, Request, Sampling, Streaming, reply_seed
 
@@ -187,8 +187,6 @@ class _Wanted:
 
 
 def _with_system(messages: Messages, system: str) -> Messages:
-    from primum.core.records import Message
-
     return (Message("system", system), *messages) if system and messages[0].role != "system" else messages
 
 
