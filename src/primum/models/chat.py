@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from primum.core.parts import takes
-from primum.core.records import Kind, Message, Messages, digest
+from primum.core.records import Kind, Message, Messages, digest, files_of
 
 _MARK = "primumsanswer"
 SEE = "name a vision-language model and --engine transformers, or an endpoint that sees (--url)"
@@ -85,7 +85,8 @@ def render(messages: Messages, tokenizer: Any, kinds: tuple[Kind, ...] = ()) -> 
     Raises:
         UsageError: it holds a file of another kind.
     """
-    takes(messages, f"the model of '{tokenizer.name_or_path}' read as text", kinds, SEE)
+    if files_of(messages):
+        takes(messages, f"the model of '{tokenizer.name_or_path}' read as text", kinds, SEE)
     opening = ""
     if messages and messages[-1].role == "assistant":
         opening, messages = neutralise(messages[-1].text, tokenizer), messages[:-1]
