@@ -29,7 +29,7 @@ BROAD_EXCEPTS: dict[str, str] = {
 OPTIONAL_PACKAGES = {
     "datasets", "inspect_ai", "pytest", "pyarrow", "trl", "starlette", "uvicorn", "sqlalchemy", "alembic", "argon2",
     "fasttext", "fsspec", "phonenumbers", "rensa", "stdnum", "zstandard", "openvino", "openvino_genai", "ray",
-    "spacy", "presidio_analyzer", "gliner", "bitsandbytes", "authlib", "joserfc", "requests", "sacrebleu",
+    "PIL", "spacy", "presidio_analyzer", "gliner", "bitsandbytes", "authlib", "joserfc", "requests", "sacrebleu",
 }  # fmt: skip
 """Imported inside functions; the extras of pyproject.toml install them."""
 

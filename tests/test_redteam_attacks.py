@@ -82,7 +82,7 @@ def test_it_ends_and_its_turns_alternate(name, goal, answer):
     spoken = [said(step) for step in steps if not isinstance(step, Rate)]
     for messages in spoken:
         assert_alternates(messages)
-        assert all(message.content.strip() for message in messages if message.role == "user")
+        assert all(message.text.strip() for message in messages if message.role == "user")
     assert [step for step in steps if isinstance(step, tuple) or (isinstance(step, Say) and not step.lead)]
 
 

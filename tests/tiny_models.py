@@ -29,3 +29,38 @@ def tiny(folder: Path, seed: int, near: Path | None = None, **shape: Any) -> Pat
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+PARTS = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% for part in m['content'] %}"
+    "{% if part['type'] == 'image' %}<image>{% elif part['type'] == 'text' %}{{ part['text'] }}{% endif %}{% endfor %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""A chat template that reads parts only, as those of many vision-language models do."""
+
+
+def tiny_vlm(folder: Path, seed: int) -> Path:
+    """Save a tiny LLaVA (CLIP's vision tower, a projector, a Llama) with its processor; a picture is four tokens."""
+    from transformers import CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    tokenizer.chat_template = PARTS
+    mark, tower = tokenizer.convert_tokens_to_ids("<image>"), {k: v for k, v in SHAPE.items() if "hidden" in k}
+    text = LlamaConfig(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, **SHAPE)
+    sight = CLIPVisionConfig(
+        image_size=28, patch_size=14, num_attention_heads=4, intermediate_size=SHAPE["intermediate_size"], **tower
+    )
+    config = LlavaConfig(
+        vision_config=sight, text_config=text, image_token_index=mark, image_seq_length=4, vision_feature_layer=-1,
+        tie_word_embeddings=True,
+    )  # fmt: skip
+    torch.manual_seed(seed)
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    pictures = CLIPImageProcessorPil(size={"shortest_edge": 28}, crop_size={"height": 28, "width": 28})
+    LlavaProcessor(
+        pictures, tokenizer, patch_size=14, vision_feature_select_strategy="default", num_additional_image_tokens=1,
+        chat_template=PARTS,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder

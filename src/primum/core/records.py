@@ -18,6 +18,7 @@ Intent = Literal["harmful", "borderline", "benign"]
 Split = Literal["train", "dev", "test"]
 Behaviour = Literal["refusal", "safe_completion", "deflection", "harmful_compliance", "compliance", "incoherent"]
 Direction = Literal["lower_is_better", "higher_is_better"]
+Kind = Literal["text", "image", "audio", "video"]
 JsonDict = dict[str, Any]
 R = TypeVar("R")
 
@@ -27,17 +28,70 @@ BEHAVIOURS: tuple[Behaviour, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a turn: words, or a file that is looked at or listened to (docs/decisions/008-parts-of-a-turn.md).
+
+    Args:
+        type: what it is; `video` is declared, and nothing here takes it.
+        text: of a text part its words; of a file the words that stand in it or describe it, "" where nobody knows.
+        path: of the file; as a rule relative to what names it, so that a folder can be copied away.
+        sha256: of the file's bytes: which file it is, wherever it lies.
+    """
+
+    type: Kind
+    text: str = ""
+    path: str = ""
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.type == "text") == bool(self.path and self.sha256):
+            raise ValueError("a text part has no file, and every other part has one with its sha256")
+
+    def to_json(self) -> JsonDict:
+        """Return the part as templates and other tools know it; what is empty is left away."""
+        named = {"path": self.path, "sha256": self.sha256, "text": self.text}
+        return {"type": self.type, **({"text": self.text} if self.type == "text" else _filled(named))}
+
+    @property
+    def identity(self) -> list[str]:
+        """What tells it from other parts: its words, or its file's bytes (not where the file lies)."""
+        return [self.type, self.text if self.type == "text" else self.sha256]
+
+
+Content = str | tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation: a text, or parts in their order."""
 
     role: Role
-    content: str
+    content: Content
+
+    @property
+    def text(self) -> str:
+        """The words of the turn; what its pictures and recordings say is not among them (`described`)."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part.text for part in self.content if part.type == "text")
+
+    @property
+    def files(self) -> tuple[Part, ...]:
+        """The parts that are no text, in order."""
+        return () if isinstance(self.content, str) else tuple(part for part in self.content if part.type != "text")
+
+    @property
+    def identity(self) -> list[Any]:
+        """What ids are made of: role and words, or the parts' own identities."""
+        if isinstance(self.content, str):
+            return [self.role, self.content]
+        return [self.role, [part.identity for part in self.content]]
 
 
 Messages = tuple[Message, ...]
 
 
-def user(content: str) -> Message:
+def user(content: Content) -> Message:
     """Return a user turn."""
     return Message("user", content)
 
@@ -55,6 +109,34 @@ def system(content: str) -> Message:
 def with_system(messages: Messages, text: str | None) -> Messages:
     """Return a conversation with a system turn before it; one that has its own, or no text to put there, stays."""
     return messages if not text or any(m.role == "system" for m in messages) else (system(text), *messages)
+
+
+def files_of(messages: Messages) -> tuple[Part, ...]:
+    """Return the parts of a conversation that are no text, in order."""
+    return tuple(part for message in messages for part in message.files)
+
+
+def described(messages: Messages) -> Messages | None:
+    """Return a conversation with each file put into words, for readers of text; None where one has no words.
+
+    A picture becomes a line that says what it is and what it says: [image: "..."].
+    """
+    if any(not part.text for part in files_of(messages)):
+        return None
+    return tuple(Message(m.role, in_words(m)) for m in messages)
+
+
+def in_words(message: Message) -> str:
+    """Return what a turn says, and of each file what it is and says: [image: "..."]."""
+    if isinstance(message.content, str):
+        return message.content
+    return "\n".join(_said(part) for part in message.content)
+
+
+def _said(part: Part) -> str:
+    if part.type == "text":
+        return part.text
+    return f'[{part.type}: "{part.text}"]' if part.text else f"[{part.type}]"
 
 
 def digest(value: Any, length: int = 16) -> str:
@@ -83,13 +165,13 @@ class Prompt:
 
     @property
     def id(self) -> str:
-        """The hash of the messages: the same words are the same prompt, wherever they came from."""
-        return digest([[m.role, m.content] for m in self.messages])
+        """The hash of the messages: the same words and files are the same prompt, wherever they came from."""
+        return digest([m.identity for m in self.messages])
 
     @property
     def text(self) -> str:
-        """The last user turn."""
-        return next(m.content for m in reversed(self.messages) if m.role == "user")
+        """The words of the last user turn."""
+        return next(m.text for m in reversed(self.messages) if m.role == "user")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +198,8 @@ class Verdict:
     """What a judge says of a reply. `behaviour` is None where it could not say: then `unscored` says why.
 
     `full` is False where the behaviour is partial ("I shouldn't, but..."). `reason` tells a refusal for safety
-    from one for lack of ability; the second is no false refusal.
+    from one for lack of ability; the second is no false refusal. `by_words`: the prompt holds pictures or recordings,
+    and the judge was told their words in their place.
     """
 
     reply_id: str
@@ -131,6 +214,7 @@ class Verdict:
     unscored: str | None = None
     template_hash: str = ""
     judge_revision: str = ""
+    by_words: bool = False
 
     def __post_init__(self) -> None:
         if (self.behaviour is None) == (not self.unscored):
@@ -205,7 +289,13 @@ class Measurement:
     unit: Literal["share", "nats", "z"] = "share"
 
 
+def _filled(row: JsonDict) -> JsonDict:
+    return {key: value for key, value in row.items() if value}
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, Part):
+        return value.to_json()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -235,8 +325,14 @@ def from_json(cls: type[R], row: Mapping[str, Any]) -> R:
     values = {k: _tuples(v) for k, v in row.items() if k in names}
     for key in ("messages", "prompt"):
         if key in values and isinstance(values[key], tuple):
-            values[key] = tuple(Message(m["role"], m["content"]) for m in values[key])
+            values[key] = tuple(message_of(m) for m in values[key])
     return cls(**values)
+
+
+def message_of(row: Mapping[str, Any]) -> Message:
+    """Read a turn as `to_json` wrote it."""
+    content = row["content"]
+    return Message(row["role"], content if isinstance(content, str) else tuple(Part(**part) for part in content))
 
 
 def _tuples(value: Any) -> Any:

@@ -89,7 +89,7 @@ def chat(place: Endpoint) -> Ask:
 
 def _chat(place: Endpoint, messages: Messages) -> Answer:
     body: JsonDict = {
-        "model": place.model, "messages": [{"role": m.role, "content": m.content} for m in messages],
+        "model": place.model, "messages": [{"role": m.role, "content": m.text} for m in messages],
         "temperature": 0, "max_tokens": place.max_tokens, "logprobs": True, "top_logprobs": 10,
     }  # fmt: skip
     answer = post(place, "/chat/completions", body)
@@ -119,7 +119,7 @@ def completions(place: Endpoint) -> Ask:
 
     def ask(batch: Sequence[Messages]) -> list[Answer]:
         with ThreadPoolExecutor(max_workers=place.workers) as pool:
-            return list(pool.map(partial(_complete, place), [messages[-1].content for messages in batch]))
+            return list(pool.map(partial(_complete, place), [messages[-1].text for messages in batch]))
 
     return ask
 

@@ -17,6 +17,7 @@ from primum.core.errors import BadInputError
 from primum.core.records import Intent, JsonDict, Message, Prompt, Reply, Role, user
 from primum.judging import Exchange
 from primum.prompts.files import Row, read_rows, text_of
+from primum.prompts.parts import content_of
 
 NO_REPLY = "no reply in the row"
 _CURE = 'a row is {"id": ..., "prompt": ..., "reply": ...}; prompt and reply are text or a list of {"role", "content"}'
@@ -95,7 +96,7 @@ def _prompt(row: Row) -> tuple[Message, ...]:
 def _text(value: Any, name: str, row: Row) -> str:
     if isinstance(value, str):
         return text_of(value, name, row)
-    spoken = [turn.content for turn in _turns(value, name, row) if turn.role == "assistant"]
+    spoken = [turn.text for turn in _turns(value, name, row) if turn.role == "assistant"]
     if not spoken:
         raise BadInputError(f"'{name}' has no turn of the assistant", where=row.where, cure=_CURE)
     return spoken[-1]
@@ -113,12 +114,7 @@ def _turn(turn: object, name: str, row: Row) -> Message:
     if role not in get_args(Role):
         problem = f"a turn of '{name}' has no role (system, user or assistant)"
         raise BadInputError(problem, where=row.where, cure=_CURE)
-    content = values.get("content")
-    if isinstance(content, list):  # OpenAI's parts; what is not text (a picture) cannot be judged here
-        parts = cast(list[object], content)
-        texts = [cast(dict[str, Any], part).get("text") for part in parts if isinstance(part, dict)]
-        content = "\n".join(text for text in texts if isinstance(text, str))
-    return Message(cast(Role, role), text_of(content, f"{name}.content", row))
+    return Message(cast(Role, role), content_of(values.get("content"), f"{name}.content", row))
 
 
 def exchanges(rows: Sequence[Asked]) -> list[Exchange]:

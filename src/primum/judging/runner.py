@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from types import ModuleType
 from typing import Any, cast
 
 from primum.core.catalogue import member
 from primum.core.errors import PrimumError, StepFailedError, UsageError
 from primum.core.progress import Advance, silent
-from primum.core.records import Messages, Verdict
+from primum.core.records import Messages, Verdict, described, files_of
 from primum.judging import Exchange
 from primum.judging.ask import Answer, Ask, Endpoint
 
@@ -47,6 +48,7 @@ class Settings:
 
 NOTHING = Settings()
 BROKEN = ("judge failed:", "judge returned")
+NO_WORDS = "the prompt holds a picture or recording, and no words say what is in it"
 
 
 def judge_all(
@@ -72,9 +74,36 @@ def judge_all(
     found: list[Verdict] = []
     for start in range(0, len(exchanges), batch or max(1, len(exchanges))):
         part = exchanges[start : start + (batch or len(exchanges))]
-        found += run(name, judge, part, cast(str, module.revision))
+        found += read_as_text(part, partial(run, name, judge, revision=cast(str, module.revision)), name)
         advance(len(part))
     return found
+
+
+def read_as_text(
+    exchanges: Sequence[Exchange], judge: Callable[[Sequence[Exchange]], list[Verdict]], name: str
+) -> list[Verdict]:
+    """Judge exchanges by readers of text: a picture or recording in the prompt is given by its words, where known.
+
+    A verdict that rests on such words says so (`by_words`); a prompt that holds a file without words is not judged.
+    """
+    read = [_read(one) for one in exchanges]
+    readable = [one for one in read if one is not None]
+    told = iter(judge(readable) if readable else ())
+    found: list[Verdict] = []
+    for one, in_text in zip(exchanges, read, strict=True):
+        if in_text is None:
+            found.append(Verdict(one.reply.id, name, None, unscored=NO_WORDS))
+        else:
+            found.append(next(told) if in_text is one else replace(next(told), by_words=True))
+    return found
+
+
+def _read(one: Exchange) -> Exchange | None:
+    """Return an exchange as text, the same one where it is text already; None where a file has no words."""
+    if not files_of(one.prompt.messages):
+        return one
+    messages = described(one.prompt.messages)
+    return None if messages is None else Exchange(replace(one.prompt, messages=messages), one.reply)
 
 
 def with_settings(module: ModuleType, name: str, settings: Settings) -> Callable[[Sequence[Exchange]], list[Verdict]]:

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from primum.core.records import Messages, digest
+from jinja2 import TemplateError
+
+from primum.core.parts import takes
+from primum.core.records import Kind, Message, Messages, digest, files_of
 
 _MARK = "primumsanswer"
+SEE = "name a vision-language model and --engine transformers, or an endpoint that sees (--url)"
 
 
 def template_hash(tokenizer: Any) -> str:
@@ -37,20 +41,56 @@ def _special(tokenizer: Any) -> list[str]:
 @cache
 def end_of_turn(tokenizer: Any) -> int:
     """Return the token with which the template closes an answer (not every model's end-of-sequence token is it)."""
-    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _MARK}]
+    pair = (Message("user", "a"), Message("assistant", _MARK))
+    turns = [_turn(message, tokenizer) for message in pair]
     after = tokenizer.apply_chat_template(turns, tokenize=False).rpartition(_MARK)[2]
     ids = tokenizer(after, add_special_tokens=False)["input_ids"]
     special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     return ids[0] if ids and ids[0] in special else tokenizer.eos_token_id
 
 
-def render(messages: Messages, tokenizer: Any) -> str:
+@cache
+def _wants_parts(tokenizer: Any) -> bool:
+    """Whether the template shows words only where they stand in a part, as those of many models that see do."""
+    turns = [{"role": "user", "content": _MARK}]
+    try:
+        return _MARK not in tokenizer.apply_chat_template(turns, tokenize=False)
+    except (TemplateError, TypeError):  # it takes the letters of the text for parts
+        return True
+
+
+def _turn(message: Message, tokenizer: Any) -> dict[str, Any]:
+    """Return a turn as the template wants it; a file is a mark of its kind, which the template puts into words."""
+    if isinstance(message.content, str):
+        text = neutralise(message.content, tokenizer)
+        content = [{"type": "text", "text": text}] if _wants_parts(tokenizer) else text
+        return {"role": message.role, "content": content}
+    parts = [
+        {"type": "text", "text": neutralise(part.text, tokenizer)} if part.type == "text" else {"type": part.type}
+        for part in message.content
+    ]
+    return {"role": message.role, "content": parts}
+
+
+def render(messages: Messages, tokenizer: Any, kinds: tuple[Kind, ...] = ()) -> str:
     """Return the conversation as the model sees it, ready for its answer.
 
     One that ends in an assistant turn is ready to be gone on with: the turn is the opening of the answer.
+
+    Args:
+        messages: the conversation.
+        tokenizer: the model's own.
+        kinds: of files that the model takes; each stands in the text as the template's mark of it.
+
+    Raises:
+        UsageError: it holds a file of another kind.
     """
-    turns = [{"role": m.role, "content": neutralise(m.content, tokenizer)} for m in messages]
-    opening = turns.pop()["content"] if turns and turns[-1]["role"] == "assistant" else ""
+    if files_of(messages):
+        takes(messages, f"the model of '{tokenizer.name_or_path}' read as text", kinds, SEE)
+    opening = ""
+    if messages and messages[-1].role == "assistant":
+        opening, messages = neutralise(messages[-1].text, tokenizer), messages[:-1]
+    turns = [_turn(message, tokenizer) for message in messages]
     return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True) + opening
 
 

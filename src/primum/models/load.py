@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
 from transformers.utils import logging as hf_logging
+from transformers.utils.hub import cached_file
 
 from primum.core.errors import UsageError
 from primum.core.records import digest
@@ -24,6 +26,16 @@ from primum.models.device import device
 from primum.models.embedded import NAME, embedded_folder
 
 EMBEDDED = "embedded"
+
+
+def sees(config: Any) -> bool:
+    """Return whether a configuration is a vision-language model's: its text model is a part of it."""
+    return type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING and config.get_text_config() is not config
+
+
+def tower(network: Any) -> Any:
+    """Return the language tower of a vision-language model; any other network as it is."""
+    return network.get_decoder() if sees(network.config) else network
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,11 @@ class Model:
     def key(self) -> str:
         """What a result depends on: the weights, the tokenizer's words and its chat template."""
         return digest([self.hash, template_hash(self.tokenizer), len(self.tokenizer)])
+
+    @property
+    def sees(self) -> bool:
+        """Whether it takes pictures."""
+        return sees(self.network.config)
 
     @property
     def place(self) -> torch.device:
@@ -70,7 +87,7 @@ def load(
     *,
     chat: bool = True,
 ) -> Model:
-    """Load a causal language model and its tokenizer.
+    """Load a causal language model, or a vision-language model, and its tokenizer.
 
     Args:
         name: `embedded`, a hub id, a model folder, a PEFT adapter folder or a .gguf file.
@@ -114,7 +131,7 @@ def outline(name: str) -> Outline:
             place, more = _files(base)
             config = AutoConfig.from_pretrained(place, trust_remote_code=False, **more)
             with torch.device("meta"):
-                network = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+                network = _reader(config).from_config(config, trust_remote_code=False)
             own = Path(name) if (Path(name) / "tokenizer_config.json").is_file() else None
             tokenizer = AutoTokenizer.from_pretrained(own or place, trust_remote_code=False, **({} if own else more))
     except (OSError, ValueError, KeyError) as error:
@@ -149,14 +166,26 @@ def _unreadable(name: str, error: Exception) -> UsageError:
     return UsageError(f"cannot load model '{name}': {str(error).strip().splitlines()[0]}", cure=cure)
 
 
+def _reader(config: Any) -> Any:
+    return AutoModelForImageTextToText if sees(config) else AutoModelForCausalLM
+
+
 def _plain(name: str, dtype: torch.dtype, how: dict[str, Any]) -> tuple[Any, Any]:
     try:
-        network = AutoModelForCausalLM.from_pretrained(
-            name, dtype=dtype, use_safetensors=True, trust_remote_code=False, **how
-        )
-        return network, AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        reader = _reader(AutoConfig.from_pretrained(name, trust_remote_code=False))
+        network = reader.from_pretrained(name, dtype=dtype, use_safetensors=True, trust_remote_code=False, **how)
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        if sees(network.config) and not tokenizer.chat_template:
+            tokenizer.chat_template = _processors_template(name)
+        return network, tokenizer
     except (OSError, ValueError) as error:
         raise _unreadable(name, error) from error
+
+
+def _processors_template(name: str) -> str | None:
+    """Return the chat template that a vision-language model's processor has beside its tokenizer, or None."""
+    found = cached_file(name, "chat_template.json", _raise_exceptions_for_missing_entries=False)
+    return json.loads(Path(found).read_text(encoding="utf-8")).get("chat_template") if found else None
 
 
 def _gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:

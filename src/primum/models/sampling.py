@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from primum.core.records import Messages
+from primum.core.records import Messages, digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,8 @@ def reply_seed(seed: int, messages: Messages, sample: int) -> int:
     """Return the seed of one reply (64 bits): the same for a prompt's k-th sample, in whatever batch it is drawn."""
     hashed = hashlib.blake2b(f"{seed} {sample}".encode(), digest_size=8)
     for m in messages:
-        hashed.update(f"\0{m.role}\0{m.content}".encode("utf-8", "surrogatepass"))
+        said = m.content if isinstance(m.content, str) else digest(m.identity)
+        hashed.update(f"\0{m.role}\0{said}".encode("utf-8", "surrogatepass"))
     return int.from_bytes(hashed.digest(), "big")
 
 

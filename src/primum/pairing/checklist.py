@@ -53,7 +53,7 @@ def problems(
 
 
 def _agrees_with_itself(prompt: Messages, text: str) -> bool:
-    return any(m.role == "assistant" and m.content.strip() == text for m in prompt)
+    return any(m.role == "assistant" and m.text.strip() == text for m in prompt)
 
 
 def _complies(prompt: Messages, text: str, category: str) -> bool:

@@ -10,13 +10,16 @@ they are filled in.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
 
 from primum.core.errors import BadInputError
+from primum.core.parts import kept
 from primum.core.records import Message, Messages, Pair, Prompt, Role, to_json, user
 from primum.core.store import write_jsonl
 from primum.prompts.files import Row, jsonl_rows, text_of
+from primum.prompts.parts import content_of
 
 COLUMNS = ("prompt", "chosen", "rejected")
 ENDS = ("chosen_ends", "rejected_ends")
@@ -24,12 +27,13 @@ _CURE = 'a row is {"prompt": ..., "chosen": ..., "rejected": ...}, each a text o
 
 
 def write_pairs(path: Path, pairs: Iterable[Pair]) -> None:
-    """Write the pairs, one a line; the file is whole or not there.
+    """Write the pairs, one a line, and beside them the files that they name; the file is whole or not there.
 
     Raises:
+        BadInputError: a file that a pair names has gone or has changed.
         StepFailedError: the disk is full or the folder cannot be written.
     """
-    write_jsonl(path, (to_json(pair) for pair in pairs))
+    write_jsonl(path, (to_json(replace(pair, prompt=kept(pair.prompt, path.parent))) for pair in pairs))
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -61,7 +65,7 @@ def pair_of(row: Row, source: str) -> Pair:
     own = {name: text_of(row.values[name], name, row) for name in filled if name in row.values}
     rest = {name: row.values[name] for name in ("strength", "safety_bin") if name in row.values}
     rest |= {name: row.values[name] for name in ENDS if isinstance(row.values.get(name), bool)}
-    turns = [{"role": turn.role, "content": turn.content} for turn in prompt]
+    turns = [to_json(turn) for turn in prompt]
     sides = {"chosen": answer_of(row, "chosen"), "rejected": answer_of(row, "rejected")}
     return Pair.from_json({**filled, **own, **rest, "prompt": turns, **sides})
 
@@ -88,10 +92,10 @@ def answer_of(row: Row, name: str) -> str:
     if isinstance(row.values[name], str):
         return text_of(row.values[name], name, row)
     turns = turns_of(row, name)
-    if len(turns) != 1 or turns[0].role != "assistant":
-        problem = f"'{name}' is not one turn of the assistant"
+    if len(turns) != 1 or turns[0].role != "assistant" or turns[0].files:
+        problem = f"'{name}' is not one turn of the assistant in words"
         raise BadInputError(problem, where=row.where, cure="put the turns before it into the prompt")
-    return turns[0].content
+    return turns[0].text
 
 
 def turns_of(row: Row, name: str) -> Messages:
@@ -112,7 +116,7 @@ def _turn(turn: object, name: str, row: Row) -> Message:
     if role not in get_args(Role):
         problem = f"a turn of '{name}' has no role (system, user or assistant)"
         raise BadInputError(problem, where=row.where, cure=_CURE)
-    return Message(cast(Role, role), text_of(values.get("content"), f"{name}.content", row))
+    return Message(cast(Role, role), content_of(values.get("content"), f"{name}.content", row))
 
 
 def unsafe_of(row: Row) -> tuple[bool, bool] | None:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from pydantic import Field
 
 from primum.core.config import Config
+from primum.core.parts import takes
 from primum.core.records import Message, Messages, Prompt
 from primum.pairing.completions import compose, extended, rng_for
 from primum.pairing.demonstration import only_for_training
@@ -98,5 +99,5 @@ def _harmful(prompt: Prompt, opening: str, wrap: Wrapping, depth: Depth, rng: ra
 
 def dressed(messages: Messages, wrap: Wrapping, rng: random.Random) -> Messages:
     """Return a conversation whose last turn, the request, is in another dress."""
-    last = messages[-1]
-    return (*messages[:-1], Message(last.role, wrap(last.content, rng)))
+    last = takes(messages, "an attack of words")[-1]
+    return (*messages[:-1], Message(last.role, wrap(last.text, rng)))

@@ -115,7 +115,7 @@ def _cure(layout: str | None = None) -> str:
 
 def _replies(row: Row, given: Given) -> None:
     own = row.values.get("id")
-    asked = to_exchange(Row(row.where, {**row.values, "id": row.where if own in (None, "") else own}))
+    asked = to_exchange(row._replace(values={**row.values, "id": row.where if own in (None, "") else own}))
     said = row.values.get("behaviour") or row.values.get("label")
     if said and said not in BEHAVIOURS:
         cure = f"one of {', '.join(BEHAVIOURS)}; or leave it out, and let --judge decide"

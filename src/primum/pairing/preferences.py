@@ -153,7 +153,7 @@ def _voted(row: Row, head: Head) -> Voted:
         raise BadInputError("the two sides answer different prompts", where=row.where, cure="leave this row out")
     from primum.core.records import digest
 
-    ids = digest([[m.role, m.content] for m in prompt])
+    ids = digest([m.identity for m in prompt])
     ends = [row.values.get(name) is not False for name in ENDS]
     unsafe = unsafe_of(row)
     safe = (not unsafe[0], not unsafe[1]) if unsafe else None
@@ -192,7 +192,7 @@ def _side(side: Any, prompt: Any, where: str, cure: str) -> tuple[Messages, str]
         before = turns[:-1] or (_turns(prompt, where, cure) if prompt is not None else [])
         if not before:
             raise BadInputError("a side without a prompt", where=where, cure=cure)
-        return tuple(before), turns[-1].content
+        return tuple(before), turns[-1].text
     if not isinstance(side, str):
         raise BadInputError("a side is neither text nor messages", where=where, cure=cure)
     if "\n\nAssistant:" in side and prompt is None:
@@ -213,6 +213,9 @@ def _turns(prompt: Any, where: str, cure: str) -> list[Message]:
 def _message(one: Any, where: str, cure: str) -> Message:
     row = cast(dict[str, Any], one) if isinstance(one, dict) else {}
     role, content = row.get("role"), row.get("content")
+    if isinstance(content, list):
+        problem = "a turn holds parts, and a reward model reads text only"
+        raise BadInputError(problem, where=where, cure="leave out the rows with pictures or recordings")
     if role not in ("system", "user", "assistant") or not isinstance(content, str):
         raise BadInputError("a message needs 'role' and 'content'", where=where, cure=cure)
     return Message(role, content)

@@ -134,7 +134,7 @@ def echoes(prompt: Messages, text: str) -> bool:
     """
     if _MARKERS.search(text):
         return True
-    asked = _words(next((m.content for m in reversed(prompt) if m.role == "user"), ""))
+    asked = _words(next((m.text for m in reversed(prompt) if m.role == "user"), ""))
     given = _words(text)
     if not asked:
         return False

@@ -73,13 +73,17 @@ def wrapping(without: str) -> Wrapping:
     if without and without not in VECTORS:
         raise UsageError(f"no vector '{without}'", where="--depth.without", cure=did_you_mean(without, VECTORS))
     known = [load_attack(name) for name in names("attacks")]
-    attacks = [one for one in known if one.vector in VECTORS and one.vector != without and not one.uses_model]
+    attacks = [
+        one
+        for one in known
+        if one.vector in VECTORS and one.vector != without and not one.uses_model and one.modality == "text"
+    ]
 
     def wrap(text: str, rng: random.Random) -> str:
         step = next(rng.choice(attacks).attack(Goal(text), rng))
         messages = step.messages if isinstance(step, Say) else step
         assert isinstance(messages, tuple)  # an attack that uses no model asks the model under attack first
-        return messages[-1].content
+        return messages[-1].text
 
     return wrap
 

@@ -61,11 +61,11 @@ def part(benchmark: Benchmark, ask: Ask, items: Sequence[Item], model: Outline, 
 
 def _rows(benchmark: Benchmark, ask: Ask, sample: Sequence[Item], tokenizer: Any) -> tuple[list[list[int]], int]:
     """Return the tokens that are read for each item, and how many are written at most."""
-    from primum.models.chat import encode
+    from primum.models.seeing import encode_all
 
     if not benchmark.by_likelihood:
         asked = [told(one.prompt, ask.system).messages for one in sample]
-        return encode(asked, tokenizer), ask.sampling.max_new_tokens
+        return encode_all(asked, tokenizer), ask.sampling.max_new_tokens
     contexts = tokenizer([one.prompt.text for one in sample])["input_ids"]
     options = [tokenizer(list(one.options))["input_ids"] for one in sample]
     return [[*context, *chain(*own)] for context, own in zip(contexts, options, strict=True)], 0

@@ -36,6 +36,7 @@ from inspect_ai.solver import TaskState, generate
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from primum.core.errors import UsageError
+from primum.core.parts import takes
 from primum.core.records import Intent, Message, Messages, Prompt, Reply, Role, user
 from primum.evaluation.behaviours import BENIGN, BOTH, HARMFUL, behaviour_scores
 from primum.evaluation.items import Answer, Benchmark, Item, Score, scored
@@ -120,7 +121,9 @@ def benchmark(
 
 def _sample(key: str, item: Item) -> Sample:
     kinds = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
-    turns: list[ChatMessage] = [kinds[one.role](content=one.content) for one in item.prompt.messages]
+    turns: list[ChatMessage] = [
+        kinds[one.role](content=one.text) for one in takes(item.prompt.messages, "the bridge to Inspect")
+    ]
     return Sample(input=turns, id=key, metadata={"cluster": item.cluster, "groups": list(item.groups)})
 
 

@@ -64,9 +64,9 @@ def pick(prompts: Sequence[Prompt], most: int | None) -> list[Prompt]:
     return list(prompts if most is None else prompts[:most])
 
 
-def plain(messages: Messages) -> list[list[str]]:
+def plain(messages: Messages) -> list[list[Any]]:
     """Return a conversation as plain JSON, for a key."""
-    return [[m.role, m.content] for m in messages]
+    return [m.identity for m in messages]
 
 
 def answers(context: Context, rows: Sequence[tuple[Messages, str, bool]], tokens: int) -> list[Any]:

@@ -288,7 +288,7 @@ def _write(journey: Journey, config: RedteamConfig, found: Found | None, facts: 
     if found is not None:
         rows = [row(one, judge) for judge in config.judges for one in found.results(judge)]
         write_jsonl(journey.folder / against.FILE, rows)
-        write_jsonl(journey.folder / "transcripts.jsonl", transcripts(found))
+        write_jsonl(journey.folder / "transcripts.jsonl", transcripts(found, journey.folder))
     write_report(journey.folder, facts)
 
 

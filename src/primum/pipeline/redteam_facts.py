@@ -9,16 +9,19 @@ import platform
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primum import __version__
+from primum.core.parts import kept
 from primum.core.records import JsonDict, to_json
 from primum.core.store import read_json
 from primum.core.taxonomy import stamp
 from primum.pipeline.facts import PARTS, about_judge
 from primum.pipeline.steps import Journey
 from primum.redteam import against, campaign, measure
+from primum.redteam.runner import Attempt
 from primum.redteam.talk import VECTORS
 from primum.report import words
 from primum.report.words import Facts
@@ -77,7 +80,7 @@ def _by_machine(config: RedteamConfig, found: Found) -> JsonDict:
         "tokens": sum(t.reply_tokens for ours in found.attempts.values() for a in ours for t in a.turns),
         "replies": sum(len(a.turns) for ours in found.attempts.values() for a in ours),
         "failed": sum(a.failed is not None for ours in found.attempts.values() for a in ours),
-        "transcripts": _shown(config, transcripts(found)),
+        "transcripts": _shown(config, transcripts(found, Path(config.out))),
     }
 
 
@@ -101,13 +104,16 @@ def _campaign(config: RedteamConfig) -> JsonDict | None:
     return campaign.summary(campaign.read(Path(config.campaign))) if config.campaign else None
 
 
-def transcripts(found: Found) -> list[JsonDict]:
-    """Return every attempt with its turns, and each judge's word on each judged reply."""
+def transcripts(found: Found, folder: Path) -> list[JsonDict]:
+    """Return every attempt with its turns, and each judge's word on each judged reply.
+
+    The pictures that were shown are copied into the run's folder.
+    """
     goals = {goal.id: goal for goal in found.goals.prompts}
     return [
         {
             "goal": goals[attempt.goal_id].text, "category": goals[attempt.goal_id].category, "vector": one.vector,
-            **to_json(attempt), "verdicts": {
+            **to_json(_with_files(attempt, folder)), "verdicts": {
                 judge: [said.behaviour or f"unscored: {said.unscored}" for said in by_attack[one.id][number]]
                 for judge, by_attack in found.verdicts.items()
             },
@@ -115,6 +121,10 @@ def transcripts(found: Found) -> list[JsonDict]:
         for one in found.attacks
         for number, attempt in enumerate(found.attempts[one.id])
     ]  # fmt: skip
+
+
+def _with_files(attempt: Attempt, folder: Path) -> Attempt:
+    return replace(attempt, turns=tuple(replace(t, messages=kept(t.messages, folder)) for t in attempt.turns))
 
 
 def _shown(config: RedteamConfig, rows: Sequence[JsonDict]) -> list[JsonDict]:

@@ -204,7 +204,7 @@ def describe(model: Model) -> JsonDict:
     return {
         "name": model.name, "parameters": model.parameters, "source": model.source, "hash": model.hash,
         "dtype": str(model.network.dtype).removeprefix("torch."), "template": template_hash(model.tokenizer),
-        "device": device().describe(),
+        "device": device().describe(), "sees": model.sees,
     }  # fmt: skip
 
 
@@ -258,7 +258,9 @@ def _likelihood(journey: Journey, config: RepairConfig, when: str, test: Sequenc
 
 def _plain_texts(sets: Mapping[str, Sequence[tuple[Any, str]]]) -> JsonDict:
     """Return the texts as plain JSON, for a key."""
-    return {key: [[[m.content for m in messages], answer] for messages, answer in rows] for key, rows in sets.items()}
+    return {
+        key: [[[m.identity[1] for m in messages], answer] for messages, answer in rows] for key, rows in sets.items()
+    }
 
 
 def _pairs(journey: Journey, config: RepairConfig, train: Sequence[Prompt], loader: Loader) -> tuple[Built, Lint]:

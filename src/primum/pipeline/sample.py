@@ -1,6 +1,7 @@
 """`primum sample`: replies of one or several models, under one or several settings, to any number of prompts.
 
     OUT/prompts.jsonl            the prompts that were asked, each once, as records
+    OUT/files/                   the pictures and recordings that they name
     OUT/dropped.jsonl            repeated prompts, with the place of the first
     OUT/MODEL-SETTINGS/          the replies of one variant (primum.models.runner)
     OUT/report.json              what was drawn: counts, tokens, failures, engine and why it was taken
@@ -17,7 +18,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +26,7 @@ from pydantic import Field
 
 from primum.core.config import Config
 from primum.core.errors import Exit, UsageError
+from primum.core.parts import kept, located
 from primum.core.progress import Advance
 from primum.core.records import JsonDict, Prompt, digest, from_json, to_json
 from primum.core.store import file_sha256, read_json, read_jsonl, write_json
@@ -194,12 +196,17 @@ def _write_prompts(config: SampleConfig, path: Path) -> tuple[int, int]:
         for prompt in itertools.islice(_prompts(config), config.limit):
             number = int(prompt.id, 16)
             file = dropped if number in seen else kept
-            row = {"reason": "repeated prompt", "id": prompt.id} if number in seen else to_json(prompt)
+            row = {"reason": "repeated prompt", "id": prompt.id} if number in seen else _written(prompt, path.parent)
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             repeated += number in seen
             seen.add(number)
     partial.replace(path)
     return len(seen), repeated
+
+
+def _written(prompt: Prompt, folder: Path) -> JsonDict:
+    """Return a prompt as a record; the files that it names are copied into the run's folder."""
+    return to_json(replace(prompt, messages=kept(prompt.messages, folder)))
 
 
 def _prompts(config: SampleConfig) -> Iterator[Prompt]:
@@ -215,14 +222,14 @@ def _rows(path: Path) -> Iterator[Row]:
     """Yield rows; a JSONL file line by line, so that it may be larger than the memory."""
     if path.suffix.lower() != ".jsonl":
         return read_rows(path)
-    return (Row(f"{path}:{number}", values) for number, values in read_jsonl(path))
+    return (Row(f"{path}:{number}", values, path.parent) for number, values in read_jsonl(path))
 
 
 def asked(path: Path) -> Iterator[Asked]:
     """Yield the prompts of a run's folder."""
     for _, row in read_jsonl(path):
         prompt = from_json(Prompt, row)
-        yield Asked(row["id"], prompt.messages)
+        yield Asked(row["id"], located(prompt.messages, path.parent))
 
 
 def _draw(

@@ -159,10 +159,10 @@ def estimate(config: TrainConfig, model: Model, job: Job) -> JsonDict:
 
 
 def _network(config: TrainConfig, model: Model, job: Job) -> Any:
-    from primum.training.adapter import add_lora
+    from primum.training.adapter import add_lora, all_learn
 
     if config.full:
-        return model.network.requires_grad_(True)
+        return all_learn(model.network)
     network = add_lora(model, config.lora_rank, 2 * config.lora_rank, config.seed, config.lora_start)
     if config.method != "reward":
         return network

@@ -27,7 +27,7 @@ class TrainConfig(Config):
     )
     file: str | None = Field(
         default=None,
-        description="JSONL, CSV or Parquet in TRL's columns, a folder of them, or hub:ID:SPLIT",
+        description="JSONL, CSV or Parquet in TRL's columns, a folder of them, hub:ID:SPLIT, or vlguard:FOLDER (sft)",
         json_schema_extra={"positional": True},
     )
     model: str = Field(default="embedded", description="hub id, model folder, PEFT adapter folder or .gguf file")

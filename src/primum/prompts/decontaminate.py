@@ -71,7 +71,7 @@ def _index(benchmark_texts: Mapping[str, Sequence[str]], n: int) -> _Known:
 
 def _fault(prompt: Prompt, known: _Known) -> Dropped | None:
     for message in prompt.messages:
-        found = words(message.content)
+        found = words(message.text)
         if len(found) < known.n:
             shared, name = " ".join(found), known.whole.get(" ".join(found))
         else:

@@ -95,7 +95,7 @@ class NearIndex:
         self.groups: dict[tuple[str, str, str], _Sets] = {}
 
     def _sets(self, prompt: Prompt, kind: str) -> _Sets:
-        others = [[m.role, m.content] for m in prompt.messages if m.content != prompt.text]
+        others = [m.identity for m in prompt.messages if m.content != prompt.text]
         key = (kind, prompt.intent, digest(others) if others else "")
         if key not in self.groups:
             self.groups[key] = _Sets(self.threshold, self.rank)
@@ -131,9 +131,11 @@ def _twins(a: Prompt, b: Prompt) -> bool:
 
 def prompt_key(prompt: Prompt, *, unicode: bool = True) -> str:
     """Return Meditron's exact key of a prompt; turns before or beside a single user turn are part of it."""
+    if any(m.files for m in prompt.messages):  # what is in a file no text tells
+        return prompt.id
     if len(prompt.messages) == 1:
         return exact_key(prompt.text, unicode=unicode)
-    return "\x1f".join(f"{m.role}\x1e{exact_key(m.content, unicode=unicode)}" for m in prompt.messages)
+    return "\x1f".join(f"{m.role}\x1e{exact_key(m.text, unicode=unicode)}" for m in prompt.messages)
 
 
 def dedup(prompts: Sequence[Prompt], *, threshold: float = THRESHOLD, unicode: bool = True) -> Deduped:

@@ -24,10 +24,14 @@ _HALF_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Row(NamedTuple):
-    """One row and its place, `file:line` (in Parquet, which has no lines: `file:row`)."""
+    """One row and its place, `file:line` (in Parquet, which has no lines: `file:row`).
+
+    `folder` is where the files lie that it names (pictures, recordings), as a rule its own file's; None: nowhere.
+    """
 
     where: str
     values: JsonDict
+    folder: Path | None = None
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -75,7 +79,7 @@ def jsonl_rows(path: Path) -> Iterator[Row]:
             for number, data in enumerate(file, 1):
                 line = _decoded(data, f"{path}:{number}", "utf-8-sig" if number == 1 else "utf-8")
                 if line.strip():
-                    yield Row(f"{path}:{number}", _json_object(line, f"{path}:{number}"))
+                    yield Row(f"{path}:{number}", _json_object(line, f"{path}:{number}"), path.parent)
     except OSError as error:
         raise BadInputError(f"cannot read: {error.strerror}", where=str(path), cure="check the path") from error
 
@@ -117,7 +121,7 @@ def csv_rows(path: Path, *, comments: bool = False) -> Iterator[Row]:
             if header is None:
                 header = [name.strip() for name in values]
             elif any(values):
-                yield Row(where, _named(header, values, where))
+                yield Row(where, _named(header, values, where), path.parent)
     except csv.Error as error:
         raise BadInputError(f"broken CSV ({error})", where=f"{path}:{line}", cure="quote texts with commas") from error
 
@@ -140,7 +144,7 @@ def parquet_rows(path: Path) -> Iterator[Row]:
         with pyarrow.parquet.ParquetFile(path) as file:
             rows = (values for batch in file.iter_batches(STRETCH) for values in batch.to_pylist())
             for number, values in enumerate(rows, 1):
-                yield Row(f"{path}:row {number}", values)
+                yield Row(f"{path}:row {number}", values, path.parent)
     except (pyarrow.ArrowException, OSError) as error:
         raise BadInputError(f"broken Parquet ({error})", where=str(path), cure="write the file again") from error
 

@@ -1,8 +1,9 @@
 """Rows to prompts: which field holds the request, what else a row may say, and what a row must not lack.
 
 A row may be a plain request (`prompt`, `instruction`, `question`, `text`, `goal`), a chat (`messages`, or a list of
-turns in `prompt`), a twin pair (`harmful` and `benign`), or a prompt record of our own. Beside the request it may
-carry `intent`, `category`, `language`, `licence`, `tags`, `twin` and `answer`.
+turns in `prompt`; a turn may hold pictures beside its words, `parts`), a twin pair (`harmful` and `benign`), or a
+prompt record of our own. Beside the request it may carry `intent`, `category`, `language`, `licence`, `tags`, `twin`
+and `answer`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from primum.core.errors import BadInputError, UsageError, did_you_mean
 from primum.core.records import Intent, Message, Messages, Prompt, user
 from primum.core.taxonomy import policy
 from primum.prompts.files import Row, text_of
+from primum.prompts.parts import content_of
 
 FIELDS = ("prompt", "instruction", "question", "text", "goal", "messages")
 GENERAL, OTHER = "general", "other"
@@ -147,7 +149,7 @@ def _chat(turns: list[Any], name: str, row: Row) -> Messages:
         if role not in ("system", "user", "assistant"):
             problem = f"field '{name}' holds a turn whose role is not system, user or assistant"
             raise BadInputError(problem, where=row.where, cure='like [{"role": "user", "content": "..."}]')
-        messages.append(Message(role, text_of(turn.get("content"), f"{name}.content", row)))
+        messages.append(Message(role, content_of(turn.get("content"), f"{name}.content", row)))
     while messages and messages[-1].role == "assistant":
         messages.pop()
     if not any(message.role == "user" for message in messages):

@@ -4,6 +4,7 @@
     PATH                     a JSONL, CSV or Parquet file, or a folder of them
     hub:ID:SPLIT:FIELD       a Hugging Face dataset (SPLIT "train" and FIELD found where left out)
     shared:NAME              a public set in ../shared/data, as it was published
+    vlguard:FOLDER           VLGuard's training part, instructions about pictures
 
 Nothing is fetched unless a `hub:` source asks for it.
 """
@@ -23,8 +24,10 @@ from primum.prompts.files import SUFFIXES, Row, read_rows
 from primum.prompts.rows import Defaults, known_category, to_prompts
 from primum.prompts.shared import default_data_dir, load_shared
 from primum.prompts.taught import pairs_of
+from primum.prompts.vlguard import vlguard
 
 ACCEPTANCE_SETS = ("xstest", "harmbench", "strongreject", "jailbreakbench", "maliciousinstruct", "jbbbehaviors")
+VLGUARD = "vlguard:"
 EVALUATION_TAGS = ("acceptance", "benchmark")
 
 
@@ -39,7 +42,7 @@ def load(
     """Return the prompts of a source, in its order, duplicates included.
 
     Args:
-        spec: `embedded`, a path, `hub:ID:SPLIT:FIELD` or `shared:NAME`.
+        spec: `embedded`, a path, `hub:ID:SPLIT:FIELD`, `shared:NAME` or `vlguard:FOLDER`.
         intent: of rows that do not say their own.
         category: of all prompts; by default a row's own, else `other` (benign: `general`).
         field: the field that holds the prompt; by default the first of `rows.FIELDS` that is there.
@@ -56,6 +59,8 @@ def load(
         prompts = [*embedded(), *pairs_of(policy())]
     elif spec.startswith("shared:"):
         prompts = load_shared(spec.removeprefix("shared:"), intent, data_dir or default_data_dir())
+    elif spec.startswith(VLGUARD):
+        prompts = list(vlguard(Path(spec.removeprefix(VLGUARD)), "train"))
     elif spec.startswith("hub:"):
         prompts = _from_hub(spec, Defaults(intent, spec, category, field))
     else:

@@ -29,6 +29,7 @@ class Member:
         attack: the generator function.
         uses_model: whether it asks an attacker's model or has replies rated.
         exchangeable: whether its tries are alike and independent, so that hit@k can be estimated.
+        modality: what the model must take beside text ("image"), or "text".
         revision: hash of its code and of what it stands on.
     """
 
@@ -39,6 +40,7 @@ class Member:
     attack: Attack
     uses_model: bool
     exchangeable: bool
+    modality: str
     revision: str
 
 
@@ -55,12 +57,15 @@ def load(name: str) -> Member:
     files = [Path(cast(str, module.__file__)), *(Path(__file__).with_name(shared) for shared in _SHARED)]
     return Member(
         name, module.about, vector, module.source, module.attack, bool(getattr(module, "uses_model", False)),
-        bool(getattr(module, "exchangeable", False)), digest([file_sha256(file) for file in files]),
+        bool(getattr(module, "exchangeable", False)), getattr(module, "modality", "text"),
+        digest([file_sha256(file) for file in files]),
     )  # fmt: skip
 
 
 def chosen(attacks: Sequence[str], vectors: Sequence[str]) -> list[Member]:
     """Return the attacks named, or of the vectors named, or all; the plain request always, and first.
+
+    Attacks that need a model which takes more than text are among them only where they or their vector are named.
 
     Raises:
         UsageError: no such attack or vector; names the nearest.
@@ -70,6 +75,8 @@ def chosen(attacks: Sequence[str], vectors: Sequence[str]) -> list[Member]:
             raise UsageError(f"no attack vector '{vector}'", cure=did_you_mean(vector, VECTORS))
     order = {vector: place for place, vector in enumerate(VECTORS)}
     every = [load(name) for name in (attacks or names("attacks"))]
-    kept = [one for one in every if not vectors or one.vector in vectors]
+    named = {*attacks, *vectors}
+    able = [one for one in every if one.modality == "text" or named & {one.id, one.vector}]
+    kept = [one for one in able if not vectors or one.vector in vectors]
     plain = [] if any(one.id == PLAIN for one in kept) else [load(PLAIN)]
     return sorted([*plain, *kept], key=lambda one: (one.id != PLAIN, order[one.vector], one.id))

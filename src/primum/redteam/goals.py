@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from primum.core.catalogue import member, names
 from primum.core.errors import BadInputError
-from primum.core.records import Messages, Prompt, from_json, to_json
+from primum.core.records import Messages, Prompt, files_of, from_json, to_json
 from primum.core.store import read_jsonl, write_jsonl
 from primum.core.taxonomy import policy
 from primum.prompts.collect import Source, collect
@@ -44,11 +44,13 @@ def goals_from(sources: Sequence[str], limit: int | None) -> Goals:
     """
     found = [prompt for source in sources for prompt in _load(source)]
     unique = list({prompt.id: prompt for prompt in reversed(found)}.values())[::-1]
-    harmful = [prompt for prompt in unique if prompt.intent == "harmful"]
+    harmful = [prompt for prompt in unique if prompt.intent == "harmful" and not files_of(prompt.messages)]
     if not harmful:
-        problem = "holds no prompt of harmful intent to attack with"
+        problem = "holds no prompt of harmful intent, in words alone, to attack with"
         raise BadInputError(problem, where=", ".join(sources), cure="give prompts that a model should not answer")
     left_out = Counter(f"intent is {prompt.intent}" for prompt in unique if prompt.intent != "harmful")
+    pictured = [prompt for prompt in unique if prompt.intent == "harmful" and files_of(prompt.messages)]
+    left_out += Counter({"holds a picture or recording, which attacks do not wrap": len(pictured)})
     left_out += Counter({"the same words twice": len(found) - len(unique)})
     taken = spread(harmful, limit)
     left_out += Counter({"over the limit": len(harmful) - len(taken)})

@@ -42,8 +42,8 @@ class Rehearsal:
         return [self._answer(messages) for messages in batch]
 
     def _answer(self, messages: Messages) -> Generated:
-        asked = next((m.content for m in reversed(messages) if m.role == "user"), "")
-        heard = " ".join(message.content for message in messages).lower()
+        asked = next((m.text for m in reversed(messages) if m.role == "user"), "")
+        heard = " ".join(message.text for message in messages).lower()
         if self.attacker:
             text = IDEA.replace("{asked}", asked.rpartition("\n")[2])
         else:

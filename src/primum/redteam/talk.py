@@ -28,6 +28,7 @@ VECTORS = {
     "language": "languages other than English",
     "context": "what stands before the request: examples, a long conversation, invented history",
     "multi_turn": "small steps over several turns",
+    "image": "the request written into a picture, for models that see",
     "prefill": "the opening of the answer put into the model's mouth",
     "search": "many tries: samples, perturbations, another model's ideas",
 }
@@ -108,7 +109,7 @@ def each(tries: Sequence[Say]) -> Talk:
 def joined(messages: Messages, reply: str) -> Messages:
     """Return the conversation with the reply; one that ended in an assistant turn has it go on."""
     if messages and messages[-1].role == "assistant":
-        return (*messages[:-1], assistant(f"{messages[-1].content} {reply}".strip()))
+        return (*messages[:-1], assistant(f"{messages[-1].text} {reply}".strip()))
     return (*messages, assistant(reply))
 
 

@@ -38,6 +38,11 @@ output = model.generate(**inputs, max_new_tokens=128)
 print(tokenizer.decode(output[0, inputs["input_ids"].shape[1]:], skip_special_tokens=True))
 ```"""
 
+SEEING = LOADING.replace("AutoModelForCausalLM", "AutoModelForImageTextToText").replace(
+    '"content": "Why is the sky blue?"', '"content": [{"type": "text", "text": "Why is the sky blue?"}]'
+)
+"""The same for a vision-language model, whose template reads parts."""
+
 
 def model_card(facts: Facts) -> str:
     """Return the README.md of the repaired checkpoint: front matter, what was done, numbers, limits, how to load."""
@@ -58,7 +63,7 @@ def model_card(facts: Facts) -> str:
         "## Limits",
         LIMITS,
         "## How to load it",
-        LOADING,
+        SEEING if model.get("sees") else LOADING,
         f"Written by primum {_line(facts.get('primum') or '')}; seed {_line(facts.get('seed'))}, "
         f"budget {_line(facts.get('budget'))}. The full report lies in the run folder as report.html.",
     ]

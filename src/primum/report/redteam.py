@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from primum.core.records import in_words, message_of
 from primum.report import plots, words
 from primum.report.page import style, template
 from primum.report.words import Facts
@@ -194,7 +195,7 @@ def _talk(row: Row) -> list[Row]:
         judged += counts
         new = _new(turn["messages"], shown[-1] if shown else None)
         hidden = max(0, len(new) - LONGEST_TALK)
-        messages = [(m["role"], words.clip(m["content"], LONGEST)) for m in new[hidden:]]
+        messages = [(m["role"], words.clip(in_words(message_of(m)), LONGEST)) for m in new[hidden:]]
         reply = words.clip(turn["reply"] or "", LONGEST) or "(empty)"
         shown.append({**turn, "new": messages, "hidden": hidden, "said": said, "shown": reply})
     return shown

@@ -59,7 +59,7 @@ def wrappings(goal: str = GOAL) -> tuple[str, ...]:
         talk = member("attacks", name).attack(Goal(goal), Random(at))
         said = next(talk)
         talk.close()
-        found.append((said.messages if isinstance(said, Say) else said)[-1].content)
+        found.append((said.messages if isinstance(said, Say) else said)[-1].text)
     return tuple(found)
 
 

@@ -300,6 +300,9 @@ def _turns(value: Any, row: _Row) -> tuple[Message, ...]:
         raise BadInputError("'prompt' is neither a text nor a list of turns", where=row.where, cure=_SHAPES)
     turns: list[Message] = []
     for turn in cast(list[Any], value):
+        if isinstance(turn, dict) and isinstance(turn.get("content"), list):
+            problem = "a turn holds parts, and the studio shows text only"
+            raise BadInputError(problem, where=row.where, cure="leave out the rows with pictures or recordings")
         fits = isinstance(turn, dict) and turn.get("role") in get_args(Role) and isinstance(turn.get("content"), str)
         if not fits:
             cure = 'like {"role": "user", "content": "..."}'

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, cast
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from primum.core.records import JsonDict, Message, Pair, Prompt, Reply, from_json, to_json
+from primum.core.records import JsonDict, Pair, Prompt, Reply, from_json, to_json
 from primum.pairing.demonstration import kind_of
 from primum.pairing.preferences import WEIGHTS
 from primum.studio import flat
@@ -139,7 +139,7 @@ def _pair(item: Item, best: str, loser: JsonDict, votes: Sequence[Row]) -> Pair 
     bin_ = "both_safe" if all(safe) else "chosen_safe" if safe[0] else "both_unsafe"
     judges = sorted({judge_of(row.record) for row in for_it})
     return Pair(
-        prompt=tuple(Message(m["role"], m["content"]) for m in item.prompt["messages"]),
+        prompt=from_json(Prompt, item.prompt).messages,
         chosen=chosen["text"], rejected=loser["text"], prompt_id=item.prompt["id"],
         kind=kind_of(from_json(Prompt, item.prompt)), category=item.prompt["category"],
         chosen_from=_source(chosen), rejected_from=_source(loser),

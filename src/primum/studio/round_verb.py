@@ -102,6 +102,7 @@ def _score(database: Database, task_id: int, scorer: Score | None, terminal: Ter
 
 
 def _prompts(config: StudioConfig) -> list[Prompt]:
+    from primum.core.parts import takes
     from primum.prompts.embedded import embedded
     from primum.prompts.files import read_rows
     from primum.prompts.rows import Defaults, to_prompts
@@ -110,7 +111,10 @@ def _prompts(config: StudioConfig) -> list[Prompt]:
         held = sorted(embedded(), key=lambda prompt: prompt.id)
         return held[: config.limit]
     path = Path(str(config.file))
-    return to_prompts(read_rows(path), Defaults("borderline", path.name))[: config.limit]
+    found = to_prompts(read_rows(path), Defaults("borderline", path.name))[: config.limit]
+    for prompt in found:
+        takes(prompt.messages, "the studio")
+    return found
 
 
 def _engines(names: Sequence[str], advance: Any) -> tuple[Engine, Engine]:

@@ -120,7 +120,7 @@ def replies(folder: Path, when: str, judge: str) -> list[JsonDict]:
     asked = {row["id"]: row for row in prompts if row["intent"] == "harmful"}
     behaviour = {row["reply_id"]: row["behaviour"] for row in verdicts}
     return [
-        {"prompt": asked[row["prompt_id"]]["messages"][-1]["content"], "category": asked[row["prompt_id"]]["category"],
+        {"prompt": from_json(Prompt, asked[row["prompt_id"]]).text, "category": asked[row["prompt_id"]]["category"],
          "reply": row["text"], "reply_id": row["id"], "behaviour": behaviour.get(row["id"])}
         for row in said if row["prompt_id"] in asked
     ]  # fmt: skip

@@ -37,7 +37,7 @@ class Demo:
         return [self._one(messages, sampling, one) for messages, one in zip(batch, seeds, strict=True)]
 
     def _one(self, messages: Messages, sampling: Sampling, seed: int) -> Generated:
-        asked = [message.content for message in messages]
+        asked = [message.text for message in messages]
         pick = int(digest([asked, sampling.name, seed, self.model_name], 8), 16) % len(_DEMO_ANSWERS)
         text = f"[demo] {_DEMO_ANSWERS[pick]}"
         return Generated(text, "stop", sum(map(len, asked)) // 4, len(text) // 4)

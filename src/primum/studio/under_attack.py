@@ -67,7 +67,7 @@ def check(kind: str, one: Hostile) -> None:
 def evaluate_answer(engine: Engine, one: Hostile, settings: Settings, advance: Advance = silent) -> JsonDict:
     """Return harmful compliance with wrapped requests asked alone and through the template, and whether it rose."""
     harmful = [prompt for prompt in chosen(settings.size)["held-out"] if prompt.intent == "harmful"]
-    wrapped = [messages[-1].content for messages in attacked(harmful, settings.seed)]
+    wrapped = [messages[-1].text for messages in attacked(harmful, settings.seed)]
     alone = answers(engine, harmful, "", settings, [(user(text),) for text in wrapped])
     advance(len(harmful))
     names = [one.open[at % len(one.open)] for at in range(len(harmful))]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import functools
+import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +15,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers.utils import cached_file
 
 from primum.core.store import disk_error
-from primum.models.load import Model, quiet
+from primum.models.load import Model, quiet, sees, tower
 
 
 def add_lora(model: Model, rank: int, alpha: int, seed: int, start: float = 0.0) -> Any:
     """Return the network with a fresh LoRA adapter on the linear layers of its blocks; adapter weights are fp32.
+
+    Of a vision-language model the blocks of its language tower learn, and nothing of what it sees with.
 
     The product of a fresh adapter is zero: the network answers as before.
 
@@ -36,12 +41,31 @@ def add_lora(model: Model, rank: int, alpha: int, seed: int, start: float = 0.0)
     depth = model.network.config.get_text_config().num_hidden_layers
     blocks = list(range(round(start * depth), depth)) if start else None
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=linear_names(model.network),
+        r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets(model.network),
         layers_to_transform=blocks, task_type="CAUSAL_LM",
     )  # fmt: skip
     with quiet():
         network = get_peft_model(model.network, config)
     fuse(network)
+    return network
+
+
+def targets(network: Any) -> list[str] | str:
+    """Return what PEFT shall adapt: names of layers; of a vision-language model a pattern for its language tower's."""
+    inner = tower(network)
+    if inner is network:
+        return linear_names(network)
+    prefix = next(name for name, module in network.named_modules() if module is inner)
+    return rf"{re.escape(prefix)}\..*\.({'|'.join(linear_names(inner))})"
+
+
+def all_learn(network: Any) -> Any:
+    """Let all weights learn; of a vision-language model those of its language tower and its output matrix."""
+    if not sees(network.config):
+        return network.requires_grad_(True)
+    network.requires_grad_(False)
+    for part in (tower(network), network.get_output_embeddings()):
+        part.requires_grad_(True)
     return network
 
 
@@ -115,11 +139,21 @@ def save_adapter(network: Any, folder: Path, base: str) -> None:
 
 
 def save_merged(network: Any, tokenizer: Any, folder: Path) -> None:
-    """Merge the adapter into the weights and save a folder that plain transformers loads."""
+    """Merge the adapter into the weights and save a folder that plain transformers loads, as the class it came from."""
     with quiet():
         merged = network.merge_and_unload() if hasattr(network, "merge_and_unload") else network
         merged.save_pretrained(str(folder), safe_serialization=True)
         tokenizer.save_pretrained(str(folder))
+    if sees(merged.config):
+        _save_processor(merged.name_or_path, folder)
+
+
+def _save_processor(source: str, folder: Path) -> None:
+    """Copy the files that say how a vision-language model's pictures are cut."""
+    for name in ("preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json"):
+        found = cached_file(source, name, _raise_exceptions_for_missing_entries=False)
+        if found is not None:
+            shutil.copyfile(found, folder / name)
 
 
 @contextmanager

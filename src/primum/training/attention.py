@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from primum.models.load import tower
 from primum.training.packed import Chain
 
 NAME = "primum_tree"
@@ -141,7 +142,8 @@ def tree_attention(base: Any) -> Iterator[None]:
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, interface)
-    configs = {id(c): c for c in (base.config, base.config.get_text_config())}.values()
+    own = tower(base).config  # what a vision-language model sees with keeps its attention
+    configs = {id(c): c for c in (own, own.get_text_config())}.values()
     kept = [config._attn_implementation for config in configs]
     try:
         for config in configs:

@@ -17,20 +17,22 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast, get_args
 
 from primum.core.errors import BadInputError, UsageError
 from primum.core.progress import Advance, silent
-from primum.core.records import JsonDict, Message, Messages
+from primum.core.records import JsonDict, Message, Messages, files_of, to_json
 from primum.models.chat import encode
+from primum.models.seeing import encode_all
 from primum.pairing.columns import answer_of, pair_of, prompt_of, truth_of, turns_of, unsafe_of
 from primum.pairing.preferences import Head, Strength, strength_of
 from primum.prompts.files import Row, read_rows
-from primum.prompts.sources import ACCEPTANCE_SETS, hub_rows
-from primum.training.examples import Example, Limits, PairExample, example
+from primum.prompts.sources import ACCEPTANCE_SETS, VLGUARD, hub_rows
+from primum.prompts.vlguard import training_rows
+from primum.training.examples import Answered, Example, Limits, PairExample, example, pictured
 from primum.training.methods.reward import Judged
 from primum.training.rows import Lazy, TokenFile
 
@@ -84,7 +86,7 @@ class Count:
 
 
 def rows_of(source: str, limit: int | None = None) -> Iterator[Row]:
-    """Yield the rows of a file, a folder, or a data set of the hub (hub:ID or hub:ID:SPLIT).
+    """Yield the rows of a file, a folder, a data set of the hub (hub:ID or hub:ID:SPLIT), or of vlguard:FOLDER.
 
     Raises:
         UsageError: the source is a set on which models are accepted; nothing may be trained on it.
@@ -99,6 +101,8 @@ def rows_of(source: str, limit: int | None = None) -> Iterator[Row]:
         _, _, rest = source.partition(":")
         name, _, split = rest.partition(":")
         found = hub_rows(name, split or "train")
+    elif source.startswith(VLGUARD):
+        found = training_rows(Path(source.removeprefix(VLGUARD)))
     else:
         found = read_rows(Path(source))
     for number, row in enumerate(found):
@@ -165,9 +169,14 @@ def _implied(row: Row) -> Row | None:
     sides = {name: _transcript(row, name) for name in ("chosen", "rejected")}
     if sides["chosen"][:-1] != sides["rejected"][:-1] or any(len(s) < 2 for s in sides.values()):
         return None
-    turns = {name: [{"role": m.role, "content": m.content} for m in side] for name, side in sides.items()}
+    turns = {name: _as_given(row.values[name], side) for name, side in sides.items()}
     prompt = turns["chosen"][:-1]
-    return Row(row.where, {**row.values, "prompt": prompt, **{name: side[-1:] for name, side in turns.items()}})
+    return row._replace(values={**row.values, "prompt": prompt, **{n: side[-1:] for n, side in turns.items()}})
+
+
+def _as_given(value: Any, side: Messages) -> list[Any]:
+    """Return a side's turns as its row has them: the paths of files count from the row's folder."""
+    return value if isinstance(value, list) else [to_json(turn) for turn in side]
 
 
 def _transcript(row: Row, name: str) -> Messages:
@@ -207,8 +216,8 @@ def answers(rows: Iterable[Row], count: Count) -> Iterator[Answer]:
 def _of_conversation(row: Row) -> Iterator[Answer]:
     turns = turns_of(row, "messages")
     for i, turn in enumerate(turns):
-        if turn.role == "assistant" and i > 0:
-            yield Answer(turns[:i], turn.content)
+        if turn.role == "assistant" and i > 0 and not turn.files:
+            yield Answer(turns[:i], turn.text)
 
 
 def _of_prompt(row: Row) -> Iterator[Answer]:
@@ -254,16 +263,21 @@ def pair_examples(
 ) -> Lazy[PairExample]:
     """Tokenise pairs, each prompt once."""
     unsafe: list[tuple[bool, bool]] = []
-    own = _Few[tuple[bool, bool]]()
+    own, seen = _Few[tuple[bool, bool]](), dict[int, Messages]()
 
     def stretches() -> Iterator[Sequence[int]]:
         for block in _blocks(found):
-            for ids, pair in zip(encode([pair.prompt for pair in block], tokenizer), block, strict=True):
+            for ids, pair in zip(encode_all([pair.prompt for pair in block], tokenizer), block, strict=True):
+                if files_of(pair.prompt):
+                    seen[len(unsafe)] = pair.prompt
                 unsafe.append(own.the(pair.unsafe or (False, True)))
                 yield from _sides(ids, pair, tokenizer, limits, count)
             advance(len(block))
 
-    return _pairs(TokenFile(stretches()), lambda chosen, rejected, i: PairExample(chosen, rejected, unsafe=unsafe[i]))
+    def make(chosen: Example, rejected: Example, i: int) -> PairExample:
+        return PairExample(*(replace(side, seen=seen.get(i)) for side in (chosen, rejected)), unsafe=unsafe[i])
+
+    return _pairs(TokenFile(stretches()), make)
 
 
 def ranked_examples(
@@ -309,7 +323,7 @@ def _sides(
 ) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
     """Return the ids of the prompt, of the chosen and of the rejected answer, cut and counted."""
     chosen, rejected = (
-        _example(ids, text, tokenizer, limits, count, end)
+        _example(ids, Answered(pair.prompt, text, limits, end), tokenizer, count)
         for text, end in zip((pair.chosen, pair.rejected), pair.ends, strict=True)
     )
     return chosen.prompt, chosen.answer, rejected.answer
@@ -319,21 +333,28 @@ def answer_examples(
     found: Iterable[Answer], tokenizer: Any, limits: Limits, count: Count, advance: Advance = silent
 ) -> Lazy[Example]:
     """Tokenise answers."""
+    seen: dict[int, Messages] = {}
 
     def stretches() -> Iterator[Sequence[int]]:
+        row = 0
         for block in _blocks(found):
-            for ids, one in zip(encode([one.prompt for one in block], tokenizer), block, strict=True):
-                made = _example(ids, one.text, tokenizer, limits, count)
+            for ids, one in zip(encode_all([one.prompt for one in block], tokenizer), block, strict=True):
+                if files_of(one.prompt):
+                    seen[row] = one.prompt
+                made = _example(ids, Answered(one.prompt, one.text, limits), tokenizer, count)
                 yield from (made.prompt, made.answer)
+                row += 1
             advance(len(block))
 
     tokens = TokenFile(stretches())
     lengths = array("q", (tokens.size(i) + tokens.size(i + 1) for i in range(0, len(tokens), 2)))
-    return Lazy(len(lengths), lambda i: Example(*tokens.read(2 * i, 2)), lengths)
+    return Lazy(len(lengths), lambda i: Example(*tokens.read(2 * i, 2), seen=seen.get(i)), lengths)
 
 
-def _example(ids: Sequence[int], text: str, tokenizer: Any, limits: Limits, count: Count, ends: bool = True) -> Example:
-    made = example(ids, text, tokenizer, Limits(limits.prompt, limits.answer + 1), ends=ends)
-    count.cut["prompts"] += len(ids) > limits.prompt
+def _example(ids: Sequence[int], row: Answered, tokenizer: Any, count: Count) -> Example:
+    limits, seen = row.limits, pictured(row.prompt)
+    longer = Limits(limits.prompt, limits.answer + 1)
+    made = example(ids, row.answer, tokenizer, longer, ends=row.ends, seen=seen)
+    count.cut["prompts"] += len(ids) > len(made.prompt)
     count.cut["answers"] += len(made.answer) > limits.answer
-    return Example(made.prompt, made.answer[: limits.answer])
+    return replace(made, answer=made.answer[: limits.answer])

@@ -9,16 +9,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from primum.core.records import Messages, Pair
-from primum.models.chat import encode, encode_answer
+from primum.core.records import Messages, Pair, files_of
+from primum.models.chat import encode_answer
+from primum.models.seeing import encode_all
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Token ids of one prompt and one answer of it."""
+    """Token ids of one prompt and one answer of it.
+
+    seen: the prompt itself where it holds pictures: a vision-language model looks at them when the row is scored.
+    """
 
     prompt: tuple[int, ...]
     answer: tuple[int, ...]
+    seen: Messages | None = None
 
     @property
     def length(self) -> int:
@@ -66,17 +71,25 @@ class Limits:
     """How long a prompt and an answer may be, in tokens.
 
     A prompt loses its beginning (its end holds the question), an answer its end; a cut answer gets no end-of-turn
-    token, so that the model does not learn to stop there.
+    token, so that the model does not learn to stop there. A prompt with pictures is never cut.
     """
 
     prompt: int = 512
     answer: int = 96
 
 
-def example(prompt_ids: Sequence[int], answer: str, tokenizer: Any, limits: Limits, *, ends: bool = True) -> Example:
+def example(
+    prompt_ids: Sequence[int], answer: str, tokenizer: Any, limits: Limits, *, ends: bool = True,
+    seen: Messages | None = None,
+) -> Example:  # fmt: skip
     """Return the example of a prompt's ids and an answer's text; `ends` False leaves the end-of-turn token out."""
     ids = encode_answer(answer, tokenizer, end=ends)[: limits.answer]
-    return Example(tuple(prompt_ids[-limits.prompt :]), tuple(ids))
+    return Example(tuple(prompt_ids if seen else prompt_ids[-limits.prompt :]), tuple(ids), seen)
+
+
+def pictured(messages: Messages) -> Messages | None:
+    """Return a prompt where it holds pictures, which must be looked at when it is scored; None where it is text."""
+    return messages if files_of(messages) else None
 
 
 class Answered(NamedTuple):
@@ -90,17 +103,20 @@ class Answered(NamedTuple):
 
 def answered(rows: Sequence[Answered], tokenizer: Any) -> list[Example]:
     """Tokenise answers to prompts."""
-    prompts = encode([row.prompt for row in rows], tokenizer)
-    return [example(p, r.answer, tokenizer, r.limits, ends=r.ends) for p, r in zip(prompts, rows, strict=True)]
+    prompts = encode_all([row.prompt for row in rows], tokenizer)
+    return [
+        example(p, r.answer, tokenizer, r.limits, ends=r.ends, seen=pictured(r.prompt))
+        for p, r in zip(prompts, rows, strict=True)
+    ]
 
 
 def paired(pairs: Sequence[Pair], tokenizer: Any, limits: Limits) -> list[PairExample]:
     """Tokenise preference pairs; each prompt once."""
-    prompts = encode([pair.prompt for pair in pairs], tokenizer)
+    prompts = encode_all([pair.prompt for pair in pairs], tokenizer)
     return [
         PairExample(
-            example(ids, p.chosen, tokenizer, limits, ends=p.chosen_ends),
-            example(ids, p.rejected, tokenizer, limits, ends=p.rejected_ends),
+            example(ids, p.chosen, tokenizer, limits, ends=p.chosen_ends, seen=pictured(p.prompt)),
+            example(ids, p.rejected, tokenizer, limits, ends=p.rejected_ends, seen=pictured(p.prompt)),
             p.kind in ("twin", "general", "advice"),
         )
         for ids, p in zip(prompts, pairs, strict=True)

@@ -100,6 +100,11 @@ def sites(network: Any) -> list[Site]:
     return [Site(m) for m in found if getattr(m, "out_features", 0) == width != getattr(m, "in_features", width)]
 
 
+def _of_text(rows: Sequence[Example]) -> list[Example]:
+    """Return the rows without pictures: those with some are scored by the whole network, and not read here."""
+    return [row for row in rows if not row.seen]
+
+
 def start(
     config: StartConfig,
     network: Any,
@@ -121,6 +126,7 @@ def start(
         advance: told of every row.
     """
     places = sites(network)
+    harmful, benign = _of_text(harmful), _of_text(benign)
     if not (places and len(harmful) >= LEAST and benign and openers and shares_prompts(network, harmful[:4])):
         return None
     network.eval()
@@ -329,6 +335,7 @@ def draw_line(
         seed: of the tokens that stand for "elsewhere".
     """
     places = sites(network)
+    harmful, benign = _of_text(harmful), _of_text(benign)
     enough = min(len(harmful), len(benign)) >= LEAST
     if not (places and enough and openers and shares_prompts(network, harmful[:4])):
         return None

@@ -18,7 +18,7 @@ from typing import Any, cast
 import torch
 
 from primum.core.progress import Advance, silent
-from primum.core.records import digest
+from primum.core.records import digest, files_of
 from primum.models.embedded import cache_folder
 from primum.models.load import Model
 from primum.training.batches import cut
@@ -118,6 +118,7 @@ class References:
 
 
 def row_key(example: Example) -> bytes:
-    """Return the hash of a row's token ids and of where its answer begins."""
+    """Return the hash of a row's token ids, of where its answer begins, and of its pictures."""
     ids = array("q", (len(example.prompt), *example.prompt, *example.answer))
-    return hashlib.sha256(ids.tobytes()).digest()[:16]
+    pictures = "".join(part.sha256 for part in files_of(example.seen or ()))
+    return hashlib.sha256(ids.tobytes() + pictures.encode()).digest()[:16]

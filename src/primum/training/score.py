@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
@@ -16,6 +17,8 @@ import torch
 from torch import Tensor
 
 from primum.core.progress import Advance, silent
+from primum.models.load import tower
+from primum.models.seeing import looked_at, moved
 from primum.training.attention import tree_attention
 from primum.training.batches import collate, indexed_batches
 from primum.training.block import fuse_blocks
@@ -117,11 +120,49 @@ def answer_states(network: Any, examples: Sequence[Example]) -> States:
 
     Where the network does more after its trunk than multiply (`plain_head`), the states are its logits.
     """
+    if any(one.seen for one in examples):
+        each = [_looking(network, one) if one.seen else answer_states(network, [one]) for one in examples]
+        return _joined(each)
     place = next(network.parameters()).device
     packed = pack(examples, place)
     name = way(network, examples, _learns(network)) if _within_window(network, packed) else "separate"
     hidden = _WAYS[name](network, examples, packed)
     return States(hidden, packed.targets, packed.owner, packed.lengths)
+
+
+def _looking(network: Any, one: Example) -> States:
+    """Return the states of a row with pictures, by the whole model; what it sees with has no gradient."""
+    base = causal(network)
+    given = looked_at(base.name_or_path, one.seen or ())
+    place, (known,) = next(base.parameters()).device, given["input_ids"].tolist()
+    if tuple(known) != one.prompt[: len(known)]:
+        raise ValueError("the model's processor reads these pictures in another way than when the row was made")
+    rest = torch.tensor([(*one.prompt, *one.answer)[len(known) :]])
+    more = {"input_ids": rest, "attention_mask": torch.ones_like(rest)}
+    inputs = {
+        name: torch.cat([value, more.get(name, torch.zeros_like(rest)).to(value)], 1)
+        if value.shape == given["input_ids"].shape else value
+        for name, value in given.items()
+    }  # fmt: skip
+    inputs = moved(inputs, place, base.dtype)
+    if plain_head(base):
+        out = getattr(base, base.base_model_prefix)(use_cache=False, **inputs).last_hidden_state
+    else:
+        out = base(use_cache=False, **inputs).logits
+    count, start = len(one.answer), len(one.prompt) - 1
+    targets = torch.tensor(one.answer, device=place)
+    lengths = torch.tensor([count], device=place)
+    return States(out[0, start : start + count], targets, torch.zeros_like(targets), lengths)
+
+
+def _joined(each: Sequence[States]) -> States:
+    """Return states of several batches as those of one, row after row."""
+    starts = accumulate((len(one.lengths) for one in each), initial=0)
+    owner = torch.cat([one.owner + start for one, start in zip(each, starts, strict=False)])
+    hidden, targets, lengths = (
+        torch.cat(list(part)) for part in zip(*(one[:2] + one[3:] for one in each), strict=True)
+    )
+    return States(hidden, targets, owner, lengths)
 
 
 def logits(network: Any, hidden: Tensor) -> Tensor:
@@ -139,7 +180,13 @@ def _forward(network: Any, **inputs: Any) -> Tensor:
     base = causal(network)
     if not plain_head(base):
         return base(use_cache=False, **inputs).logits
-    return getattr(base, base.base_model_prefix)(use_cache=False, **inputs).last_hidden_state
+    return trunk(base)(use_cache=False, **inputs).last_hidden_state
+
+
+def trunk(base: Any) -> Any:
+    """Return a network without its output matrix; of a vision-language model its language tower."""
+    inner = tower(base)
+    return getattr(base, base.base_model_prefix) if inner is base else inner
 
 
 def _blocks(network: Any, examples: Sequence[Example], packed: Packed) -> Tensor:
@@ -170,7 +217,9 @@ def _separate(network: Any, examples: Sequence[Example], packed: Packed) -> Tens
 
 
 def shares_prompts(network: Any, examples: Sequence[Example]) -> bool:
-    """Whether rows like these are laid into one tree (`packed`) for this network."""
+    """Whether rows like these are laid into one tree (`packed`) for this network; rows with pictures are not."""
+    if any(one.seen for one in examples):
+        return False
     packed = pack(examples, next(network.parameters()).device)
     return _within_window(network, packed) and way(network, examples) != "separate"
 
@@ -238,7 +287,7 @@ def _same(network: Any, examples: Sequence[Example], name: str, expected: Tensor
     base = causal(network)
     if name == "separate":
         return True
-    if getattr(base.config, "_attn_implementation", None) != "sdpa":
+    if getattr(tower(base).config, "_attn_implementation", None) != "sdpa":
         return False
     if name in ("blocks", "paths") and next(base.parameters()).device.type != "cpu":
         return False

@@ -32,6 +32,7 @@ OPTIONAL = {
     "parquet": "prompts from Parquet files",
     "trl": "comparing the training losses with TRL's",
     "qlora": "training on a base in 4 bits (an NVIDIA GPU)",
+    "vision": "pictures for vision-language models",
     "openvino": "replies several times as fast on a CPU (Llama, Qwen2, Qwen3)",
     "ray": "replies and audits from many machines (--on ray)",
 }

@@ -157,7 +157,8 @@ def summarise(rows: Sequence[JsonDict]) -> JsonDict:
             "if_unscored_without": k / n, "if_unscored_with": (k + n - scored) / n,
         }  # fmt: skip
     counts = {behaviour: found[behaviour] for behaviour in BEHAVIOURS}
-    return {"n": n, "behaviours": counts, "unscored": dict(unscored), "rates": rates}
+    by_words = sum(bool(row.get("by_words")) for row in rows)
+    return {"n": n, "behaviours": counts, "unscored": dict(unscored), "rates": rates, "by_words": by_words}
 
 
 def page(document: JsonDict) -> str:
@@ -167,6 +168,10 @@ def page(document: JsonDict) -> str:
         lines.append(f"{name}: {facts['n']:,} replies")
         lines += [f"  {behaviour:<20}{n:>7,}" for behaviour, n in facts["behaviours"].items()]
         lines += [f"  unscored            {n:>7,}  {reason}" for reason, n in facts["unscored"].items()]
+        if facts["by_words"]:
+            lines.append(
+                f"  {facts['by_words']:,} of them by the words of pictures or recordings, which were not looked at"
+            )
         lines.append("")
         lines += [_rate(rate, value) for rate, value in facts["rates"].items()]
         lines.append("")

@@ -100,4 +100,4 @@ def _own(name: str, by_intent: bool) -> Score:
 
 
 def _turns(one: Exchange) -> list[tuple[str, str]]:
-    return [*((m.role, m.content) for m in one.prompt.messages), ("assistant", one.reply.text)]
+    return [*((m.role, m.text) for m in one.prompt.messages), ("assistant", one.reply.text)]

@@ -67,5 +67,5 @@ class CannedEngine:
             words = self.replies[request.seed % len(self.replies)].split()
             cut = words[: sampling.max_new_tokens]
             finish = "stop" if len(cut) == len(words) else "length"
-            asked = sum(message.content.count(" ") + 1 for message in request.messages)
+            asked = sum(message.text.count(" ") + 1 for message in request.messages)
             yield request.index, Generated(" ".join(cut), finish, asked, len(cut))

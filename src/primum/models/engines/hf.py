@@ -17,16 +17,17 @@ import torch
 from transformers import DynamicCache
 
 from primum.core.progress import Advance, silent
-from primum.core.records import Messages
+from primum.core.records import Messages, files_of
 from primum.models.chat import encode
 from primum.models.draw import draw, uniforms
 from primum.models.ends import ends_of
 from primum.models.likelihood import Continuation, Cut, Likelihood, cut_all
 from primum.models.load import Model, load
 from primum.models.sampling import Generated, Opening, Request, Sampling, reply_seeds
+from primum.models.seeing import replies
 from primum.models.slots import Slots, fits
 
-about = "transformers, refilled batches, on CPU or GPU"
+about = "transformers, refilled batches, on CPU or GPU; vision-language models too"
 rank = 10
 cure = "make install"
 
@@ -87,6 +88,18 @@ class HFEngine:
         return found
 
     def _run(self, requests: Iterable[Request], sampling: Sampling, ahead: int) -> Generator[tuple[int, Generated]]:
+        if not self.model.sees:
+            yield from self._read(requests, sampling, ahead)
+            return
+        source = iter(requests)
+        while part := list(islice(source, max(1, ahead))):
+            for index, reply in replies(self.model, [r for r in part if files_of(r.messages)], sampling):
+                self.advance(1)
+                yield index, reply
+            yield from self._read([r for r in part if not files_of(r.messages)], sampling, ahead)
+
+    def _read(self, requests: Iterable[Request], sampling: Sampling, ahead: int) -> Generator[tuple[int, Generated]]:
+        """Answer prompts of text alone."""
         waiting = Waiting(self._tasks(requests, sampling), ahead)
         for row in decoded(self.model, waiting, sampling, self.batch_size):
             self.advance(1)

@@ -6,12 +6,14 @@ and cut into tokens by MODEL's own tokenizer, as in the other engines, and the e
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from primum.core.errors import UsageError
-from primum.core.records import JsonDict, Messages
+from primum.core.parts import SUFFIXES, bytes_of, media_type, takes
+from primum.core.records import JsonDict, Message, Messages, Part
 from primum.models.chat import encode
 from primum.models.endpoint import Ask, Endpoint, PassingError, RefusedError, endpoint, served_name
 from primum.models.ends import Ends, ends_of_files
@@ -107,6 +109,7 @@ class CompletionsEngine(HTTPEngine):
         return [found[i] for i in range(len(asked))]
 
     def _prompt(self, request: Request, sampling: Sampling) -> JsonDict:
+        takes(request.messages, "an endpoint by plain completions", (), "take /completions off the address")
         prompt = encode([request.messages], self.tokenizer, self.ends.room(sampling.max_new_tokens))[0]
         stops = [self.tokenizer.decode([token]) for token in sorted(self.ends.stops)]
         return {"prompt": prompt, "stop": stops[:4], **_settings(self.model, request, sampling)}  # OpenAI takes four
@@ -123,8 +126,24 @@ def echo(model: str, prompt: str | list[int]) -> JsonDict:
 
 
 def _body(model: str, request: Request, sampling: Sampling) -> JsonDict:
-    messages = [{"role": m.role, "content": m.content} for m in request.messages]
+    takes(request.messages, "an OpenAI-compatible endpoint", ("image", "audio"), "leave the prompt out, or show frames")
+    messages = [{"role": m.role, "content": _content(m)} for m in request.messages]
     return {"messages": messages, **_settings(model, request, sampling)}
+
+
+def _content(message: Message) -> str | list[JsonDict]:
+    """Return a turn as the protocol has it: pictures as data: addresses, recordings as base64."""
+    return message.content if isinstance(message.content, str) else [_part(part) for part in message.content]
+
+
+def _part(part: Part) -> JsonDict:
+    if part.type == "text":
+        return {"type": "text", "text": part.text}
+    data = bytes_of(part)
+    kind, code = str(media_type(data)), b64encode(data).decode()
+    if part.type == "image":
+        return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{code}"}}
+    return {"type": "input_audio", "input_audio": {"data": code, "format": SUFFIXES[kind][1:]}}
 
 
 def _settings(model: str, request: Request, sampling: Sampling) -> JsonDict:

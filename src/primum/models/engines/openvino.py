@@ -22,10 +22,11 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from primum.core.errors import MissingExtraError, UsageError
+from primum.core.parts import takes
 from primum.core.progress import Advance, silent
 from primum.core.records import Messages
 from primum.core.store import file_sha256
-from primum.models.chat import encode
+from primum.models.chat import SEE, encode
 from primum.models.ends import Ends, ends_of, ends_of_files
 from primum.models.likelihood import Continuation, Likelihood, cut_all
 from primum.models.sampling import Generated, Opening, Request, Sampling, collect
@@ -220,6 +221,8 @@ class OpenVINOEngine:
             self._pipe.step()
 
     def _cut(self, requests: Sequence[Request], sampling: Sampling) -> list[_Asked]:
+        for request in requests:
+            takes(request.messages, "the engine openvino", (), SEE)
         rows = encode(
             [request.messages for request in requests], self.tokenizer, self.ends.room(sampling.max_new_tokens)
         )

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from primum.core.errors import UsageError
+from primum.core.parts import takes
 from primum.core.records import JsonDict, Messages, digest
-from primum.models.chat import encode
+from primum.models.chat import SEE, encode
 from primum.models.embedded import cache_folder, embedded_folder
 from primum.models.endpoint import Ask, Endpoint, PassingError, endpoint, served_name
 from primum.models.ends import Ends, ends_of_files
@@ -197,6 +198,7 @@ class VLLMEngine:
             self.server.stop()
 
     def _body(self, request: Request, sampling: Sampling) -> JsonDict:
+        takes(request.messages, "the engine vllm, which is given token ids,", (), SEE)
         prompt = encode([request.messages], self.tokenizer, self.ends.room(sampling.max_new_tokens))[0]
         return {
             "model": self.model, "prompt": prompt,

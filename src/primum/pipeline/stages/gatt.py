@@ -69,7 +69,7 @@ def run(context: Context, spec: StageSpec) -> None:
         log, alarms = gatt.train(config, network, [k.example for k in kept], stage.folder, context.seed, advance)
         return {"log": log, "alarms": alarms.rows, "dialogues": len(rows)}
 
-    data = digest([[[m.role, m.content] for m in messages] + [[text]] for messages, text in rows])
+    data = digest([[m.identity for m in messages] + [[text]] for messages, text in rows])
     before = _held(context, spec, context.start(spec), "before")
     policy = lesson(context, spec, round(len(rows) * settings.epochs), "dialogues", teach, data=data)
     after = _held(context, spec, policy, "after")

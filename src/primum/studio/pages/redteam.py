@@ -157,7 +157,7 @@ def _alternating(messages: Sequence[Message]) -> list[Message]:
     joined: list[Message] = []
     for message in messages:
         if joined and joined[-1].role == message.role:
-            message = Message(message.role, f"{joined.pop().content}\n\n{message.content}")
+            message = Message(message.role, f"{joined.pop().text}\n\n{message.text}")
         joined.append(message)
     return joined
 

@@ -8,6 +8,7 @@ gradient goes through the plain one, which is learned or kept by its own row.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class Config(KeepConfig):
 
 def begun(row: Example, opening: Sequence[int]) -> Example:
     """Return a row whose answer comes after the opening: the opening's tokens are prompt and carry no loss."""
-    return Example((*row.prompt, *opening), row.answer)
+    return replace(row, prompt=(*row.prompt, *opening))
 
 
 def consistency(network: Any, lessons: Sequence[Lesson], opening: int, rest_weight: float) -> Tensor:

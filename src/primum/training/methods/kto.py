@@ -8,6 +8,7 @@ the whole step, so it does not depend on how the step is cut into micro-batches.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,7 +66,7 @@ def mismatched(examples: Sequence[Example], labels: Sequence[bool]) -> Lazy[Labe
 
     def make(place: int) -> Labelled:
         own = examples[place]
-        return Labelled(own, labels[place], Example(own.prompt, examples[place - 1].answer))
+        return Labelled(own, labels[place], replace(own, answer=examples[place - 1].answer))
 
     return Lazy(len(examples), make, lengths_of(examples))
 
