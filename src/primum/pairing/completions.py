@@ -82,8 +82,8 @@ def _translated(code: str, category: str) -> Pieces:
     raw, families = _read("languages", code), _read("languages", "_families")
     family = next((name for name, members in families.items() if category in members), ANY_FAMILY)
     own = raw["families"][family]
-    parts = (raw["concern"] if family == IN_DANGER else [], raw["boundary"], own["risk"], own["offer"], raw["short"])
-    return Pieces(*map(tuple, parts))
+    concern: list[str] = raw["concern"] if family == IN_DANGER else []
+    return Pieces(*(tuple(part) for part in (concern, raw["boundary"], own["risk"], own["offer"], raw["short"])))
 
 
 @cache
