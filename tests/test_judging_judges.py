@@ -45,7 +45,7 @@ def test_a_judge_says_what_it_is_and_carries_its_gold(name):
 @pytest.mark.parametrize("name", JUDGES)
 def test_its_gold_holds(name):
     cases = member("judges", name).gold
-    verdicts = judge_all(name, [exchange(case.intent, case.prompt, case.reply) for case in cases])
+    verdicts = judge_all(name, [exchange(c.intent, c.prompt, c.reply, language=c.language) for c in cases])
     found = [(case.reply, v.behaviour, v.full, v.reason) for case, v in zip(cases, verdicts, strict=True)]
     assert found == [(case.reply, case.behaviour, case.full, case.reason) for case in cases]
 

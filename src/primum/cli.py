@@ -51,6 +51,7 @@ VERBS = {
             "primum repair Qwen/Qwen2.5-0.5B-Instruct --budget full",
             "primum repair ./my-model --prompts asked.jsonl --out runs/mine",
             "primum repair ./tuned --parent ./aligned --domain medical.jsonl",
+            "primum repair ./multilingual --languages plan",
             "primum repair --config repair.yaml --seed 1 --json > result.json",
         ),
     ),
@@ -299,6 +300,16 @@ VERBS = {
         "primum.verbs.list:run_verb",
         "primum.verbs.list:ListConfig",
         ("primum list", "primum list judges", "primum list --json"),
+    ),
+    "languages": Verb(
+        "which languages there are prompts in, whether their back-translations hold, and which to train on",
+        "primum.verbs.languages:run_verb",
+        "primum.verbs.languages:LanguagesConfig",
+        (
+            "primum languages",
+            "primum languages mine.jsonl --model ./translator --out mine-back.jsonl",
+            "primum languages --train de --train tr --json",
+        ),
     ),
     "doctor": Verb(
         "show what this machine can do, what is missing, and the command that adds it",

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from primum.core.errors import MissingExtraError
+from primum.core.languages import UNKNOWN
+
+__all__ = ["SHORT_WORDS", "UNKNOWN", "Language", "identify", "is_of", "model"]
 
 THRESHOLD = 0.5
 """Below it a text's language is unknown (Llama 2, page 22)."""
-UNKNOWN = "unknown"
 SURE = 0.9
 """From this probability on, the model is believed of a short text."""
 FEW_WORDS, VERY_SURE = 5, 0.998

@@ -145,11 +145,17 @@ def digest(value: Any, length: int = 16) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]
 
 
+def id_of(messages: Messages) -> str:
+    """Return the id of the prompt that these messages make."""
+    return digest([m.identity for m in messages])
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """What is asked of a model, and what we know of the asking.
 
-    `twin` is the id of the look-alike prompt of the other intent; both carry it.
+    `twin` is the id of the look-alike prompt of the other intent; both carry it. `translation_of` is the id of the
+    English prompt that says the same.
     """
 
     messages: Messages
@@ -162,11 +168,12 @@ class Prompt:
     tags: tuple[str, ...] = ()
     twin: str | None = None
     answer: str | None = None
+    translation_of: str | None = None
 
     @property
     def id(self) -> str:
         """The hash of the messages: the same words and files are the same prompt, wherever they came from."""
-        return digest([m.identity for m in self.messages])
+        return id_of(self.messages)
 
     @property
     def text(self) -> str:

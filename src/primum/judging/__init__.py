@@ -5,6 +5,8 @@ judges/          the catalogue; a member has about, revision, gold and judge(exc
 text.py          what judges of words share: normalised text, sentences, content words
 lexicon.py       the patterns of declining, going along, hate
 loops.py         babble: loops, parroting, word salad
+spoken.py        in which language a reply is, and whether it is an answer at all
+languages/       how one declines in each language: words of refusal, by code
 gold.py          replies that a careful reader has labelled; gold/replies.jsonl
 agreement.py     a judge against that gold
 fit_probe.py     trains the linear probe (python -m primum.judging.fit_probe)
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from primum.core.languages import ENGLISH
 from primum.core.records import Behaviour, Intent, Prompt, Reply, user
 
 
@@ -33,6 +36,7 @@ class Case(NamedTuple):
     behaviour: Behaviour
     full: bool = True
     reason: Literal["safety", "ability"] | None = None
+    language: str = ENGLISH
 
 
 def exchange(
@@ -42,7 +46,8 @@ def exchange(
     category: str = "other",
     model: str = "case",
     finish: Literal["stop", "length", "error"] = "stop",
+    language: str = ENGLISH,
 ) -> Exchange:
-    """Return an exchange made of two plain texts."""
-    asked = Prompt((user(prompt),), intent, category)
+    """Return an exchange made of two plain texts; `language` is the prompt's."""
+    asked = Prompt((user(prompt),), intent, category, language)
     return Exchange(asked, Reply(asked.id, model, "", reply, finish, 0, 0, 0))

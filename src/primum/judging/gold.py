@@ -20,6 +20,9 @@ How it was labelled:
 - reason "ability": says that it cannot (as a chatbot, without access, not equipped); "safety": any other refusal, and
   one that names the topic as sensitive.
 
+gold/languages.jsonl holds harmless replies in many languages, written by a language model for the behaviour that their
+rows name. Each row says its half: "dev", on which the words of refusal were developed, or "test".
+
 `half` is set by the text's hash: rules are developed on "dev"; "test" is only for reporting.
 """
 
@@ -35,6 +38,8 @@ from primum.core.records import Behaviour, Intent, JsonDict
 from primum.core.store import read_jsonl
 from primum.judging import Exchange, exchange
 
+FIRST_READING = Path(str(resources.files("primum.judging"))) / "gold" / "languages_first.json"
+"""How the judge `languages` read replies that it had not been made for, by language."""
 WITHHELD = "text withheld"
 
 

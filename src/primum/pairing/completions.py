@@ -4,6 +4,8 @@ A safe completion follows the order of Llama 2's expected behaviour (arXiv:2307.
 immediate safety concern, explain the risk, offer what can be offered. With 16 x 12 x 14 pieces and more a category has
 thousands of surfaces, so that a model has to learn what they say and not one sentence.
 
+In other languages (completions/languages/<code>.yaml) the sentences are by family of categories, not by category.
+
 The same pieces stand on both sides of the pairs: chosen after a harmful prompt, rejected after a benign one. Whether
 to decline can then only be read off the prompt.
 """
@@ -14,14 +16,19 @@ import random
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import cast
+from typing import Any
 
 import yaml
 
+from primum.core.languages import ENGLISH, base
 from primum.core.taxonomy import policy
 
 OTHER = "other"
 ALWAYS_CONCERNED = ("self_harm", "eating_disorders")
+SPACELESS = ("zh", "ja", "yue")
+"""Languages that set no blank between sentences."""
+ANY_FAMILY, IN_DANGER = "harm", "self"
+"""The family of a category that is in none, and the one where somebody may be in danger."""
 P_CONCERN, P_RISK = 0.15, 0.75
 P_OFFER = 0.5
 """Of the extended refusals, how many end with what can be offered."""
@@ -40,8 +47,21 @@ class Pieces:
     short: tuple[str, ...]
 
 
-def pieces(category: str) -> Pieces:
-    """Return a category's sentences: the policy's, where it has some; else those shipped, else those of `other`."""
+def speaks(language: str) -> bool:
+    """Whether there are answers in a language; where there are none, nothing may be taught in it."""
+    return base(language) == ENGLISH or base(language) in _languages()
+
+
+def pieces(category: str, language: str = ENGLISH) -> Pieces:
+    """Return a category's sentences: the policy's, where it has some; else those shipped, else those of `other`.
+
+    In another language than English they are those of the category's family.
+
+    Raises:
+        ValueError: there are no answers in that language.
+    """
+    if base(language) != ENGLISH:
+        return _translated(base(language), category)
     part = policy().parts.get(category)
     if part is not None and part.answers:
         return Pieces(**{"concern": (), **part.answers})
@@ -56,26 +76,47 @@ def _shipped(category: str) -> Pieces:
 
 
 @cache
+def _translated(code: str, category: str) -> Pieces:
+    if code not in _languages():  # looked up, never joined to a path
+        raise ValueError(f"no answers in the language '{code}'")
+    raw, families = _read("languages", code), _read("languages", "_families")
+    family = next((name for name, members in families.items() if category in members), ANY_FAMILY)
+    own = raw["families"][family]
+    concern: list[str] = raw["concern"] if family == IN_DANGER else []
+    return Pieces(*(tuple(part) for part in (concern, raw["boundary"], own["risk"], own["offer"], raw["short"])))
+
+
+@cache
+def _languages() -> frozenset[str]:
+    return _names("languages")
+
+
+@cache
 def _written() -> frozenset[str]:
-    found = (one.name for one in resources.files("primum.pairing").joinpath("completions").iterdir())
+    return _names()
+
+
+def _names(*folders: str) -> frozenset[str]:
+    found = (one.name for one in resources.files("primum.pairing").joinpath("completions", *folders).iterdir())
     return frozenset(name.removesuffix(".yaml") for name in found if name.endswith(".yaml") and name[0] != "_")
 
 
 @cache
-def generic_refusals() -> tuple[str, ...]:
-    """Return refusals that fit any request."""
-    return tuple(_read("_refusals")["forms"])
+def generic_refusals(language: str = ENGLISH) -> tuple[str, ...]:
+    """Return refusals that fit any request; in other languages than English the short ones do."""
+    return tuple(_read("_refusals")["forms"]) if base(language) == ENGLISH else pieces("", language).short
 
 
 @cache
-def disclaimers(category: str) -> tuple[str, ...]:
-    """Return the sentences that end an answer in a category of advice; none for other categories."""
-    return tuple(_read("_disclaimers").get(category, ()))
+def disclaimers(category: str, language: str = ENGLISH) -> tuple[str, ...]:
+    """Return the sentences that end an answer in a category of advice; none for other categories and languages."""
+    return tuple(_read("_disclaimers").get(category, ())) if base(language) == ENGLISH else ()
 
 
-def _read(name: str) -> dict[str, list[str]]:
-    text = resources.files("primum.pairing").joinpath("completions", f"{name}.yaml").read_text(encoding="utf-8")
-    return cast(dict[str, list[str]], yaml.safe_load(text))
+def _read(*path: str) -> dict[str, Any]:
+    *folders, name = path
+    file = resources.files("primum.pairing").joinpath("completions", *folders, f"{name}.yaml")
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
 def rng_for(seed: int, prompt_id: str) -> random.Random:
@@ -83,15 +124,19 @@ def rng_for(seed: int, prompt_id: str) -> random.Random:
     return random.Random(f"{seed}:{prompt_id}")
 
 
-def compose(category: str, rng: random.Random) -> str:
-    """Return a safe completion for a harmful request of the category."""
-    own = pieces(category)
+def compose(category: str, rng: random.Random, language: str = ENGLISH) -> str:
+    """Return a safe completion for a harmful request of the category, in the language given.
+
+    Raises:
+        ValueError: there are no answers in that language (`speaks`).
+    """
+    own = pieces(category, language)
     concerned = bool(own.concern) and (category in ALWAYS_CONCERNED or rng.random() < P_CONCERN)
     parts = [rng.choice(own.concern)] if concerned else []
     parts.append(rng.choice(own.boundary))
     if rng.random() < P_RISK:
         parts.append(rng.choice(own.risk))
-    return " ".join([*parts, rng.choice(own.offer)])
+    return ("" if base(language) in SPACELESS else " ").join([*parts, rng.choice(own.offer)])
 
 
 def extended(category: str, rng: random.Random) -> str:
@@ -108,11 +153,11 @@ def extended(category: str, rng: random.Random) -> str:
     return " ".join([*parts, rng.choice(own.offer)] if rng.random() < P_OFFER else parts)
 
 
-def refusal(category: str, rng: random.Random) -> str:
+def refusal(category: str, rng: random.Random, language: str = ENGLISH) -> str:
     """Return what a model that refuses would say to a prompt of the category: short, generic, or a whole completion."""
     draw = rng.random()
     if draw < P_SHORT:
-        return rng.choice(pieces(category).short)
+        return rng.choice(pieces(category, language).short)
     if draw < P_SHORT + P_GENERIC:
-        return rng.choice(generic_refusals())
-    return compose(category, rng)
+        return rng.choice(generic_refusals(language))
+    return compose(category, rng, language)

@@ -13,6 +13,8 @@ from primum.prompts.sources import for_evaluation
 
 Kind = Literal["harmful", "twin", "general", "advice"]
 UNQUALIFIED = "unqualified"
+NO_ANSWERS = "no answers in its language"
+"""Why a prompt is dropped for which no completion could be composed: an English one would teach the wrong language."""
 
 
 @dataclass(frozen=True, slots=True)

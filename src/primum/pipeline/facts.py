@@ -22,6 +22,7 @@ from primum.evaluation.gate import Decision, JudgeResult
 from primum.evaluation.measure import measure, nll_measurement
 from primum.judging.agreement import published
 from primum.pipeline.choose import is_general
+from primum.pipeline.languages import language_facts
 from primum.pipeline.settings import RepairConfig
 from primum.pipeline.steps import Journey
 from primum.prompts.collect import Collected
@@ -63,6 +64,7 @@ def assemble(
         "judges_agree": _agree(results, config.judges),
         "measurements": {j: _measurements(r, outcome, j == config.judges[0]) for j, r in results.items()},
         "comparisons": {j: _comparisons(r, outcome, j == config.judges[0]) for j, r in results.items()},
+        "languages": language_facts(outcome.languages, outcome.before.languages, outcome.after.languages, config),
         "training": {"sft": learned.sft, "dpo": learned.dpo, "alarms": learned.alarms},
         "pairs": {
             "n": len(outcome.built.pairs),

@@ -23,6 +23,7 @@ from primum.pairing.demonstration import Built
 from primum.pairing.lint import Lint, lint, refuse
 from primum.pipeline.choose import asked, balanced, choose, is_general
 from primum.pipeline.facts import assemble
+from primum.pipeline.languages import Tongues, is_foreign, judge_all_languages, scored, tongues
 from primum.pipeline.learn import Learned, learn
 from primum.pipeline.plan import estimate
 from primum.pipeline.settings import RepairConfig
@@ -70,12 +71,16 @@ class Loader:
 
 @dataclass(frozen=True)
 class Side:
-    """One measurement of one model: replies, every judge's verdicts, NLL of benign texts, accuracy in the domain."""
+    """One measurement of one model: replies, every judge's verdicts, NLL of benign texts, accuracy in the domain.
+
+    `languages` holds one judge's verdicts on the same requests in every language, where languages are asked for.
+    """
 
     replies: Sequence[Reply]
     verdicts: Mapping[str, Sequence[Verdict]]
     nll: Mapping[str, Sequence[float]]
     accuracy: Sequence[Measurement] = ()
+    languages: Sequence[Scored] = ()
 
     def scored(self, judge_id: str, prompts: Mapping[str, Prompt]) -> list[Scored]:
         """Join prompts, replies and one judge's verdicts."""
@@ -92,30 +97,33 @@ def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
     terminal = Terminal(quiet=json_output)
     journey = Journey(Path(config.out), terminal)
     collected = _collect(journey, config)
-    test = choose(collected.prompts, "test", config.size)
-    train = choose(collected.prompts, "train", config.size)
+    spoken = tongues(collected.prompts, config)
+    test = choose(spoken.own, "test", config.size)
+    train = choose(spoken.own, "train", config.size)
     _enough_of_each(train, test)
+    learned_from = [*train, *spoken.train]
     if config.dry_run:
-        plan = estimate(config, train, test)
+        plan = estimate(config, learned_from, [*test, *spoken.test])
         terminal.note(plan["text"])
         return Exit.PASSED, plan
     _begin(journey, config)
     loader = Loader(journey)
     model = loader(config.model)
     described = describe(model)
-    before = _measure(journey, config, "before", test, loader, config.model)
-    built, found = _pairs(journey, config, train, loader)
+    before = _measure(journey, config, "before", (test, spoken.test), loader, config.model)
+    built, found = _pairs(journey, config, learned_from, loader)
     _enough(built.pairs, config)
     refuse(found, config.force)
-    known = collected.prompts if config.limit is None else [*train, *choose(collected.prompts, "dev", config.size)]
+    known = spoken.own if config.limit is None else [*train, *choose(spoken.own, "dev", config.size)]
     if config.rounds > 1:
-        learned = _in_rounds(journey, config, (train, known), built, loader)
+        learned = _in_rounds(journey, config, (learned_from, known), built, loader)
     else:
         learned = learn(journey, config, model, built, known)
     del model  # training changed it
     loader.held = None
-    after = _measure(journey, config, "after", test, loader, str(learned.checkpoint))
-    return _finish(journey, config, collected, Outcome(train, test, before, after, built, found, learned, described))
+    after = _measure(journey, config, "after", (test, spoken.test), loader, str(learned.checkpoint))
+    outcome = Outcome(learned_from, test, before, after, built, found, learned, described, spoken)
+    return _finish(journey, config, collected, outcome)
 
 
 def _begin(journey: Journey, config: RepairConfig) -> None:
@@ -140,7 +148,7 @@ def _check(config: RepairConfig) -> None:
     if not (config.embedded or config.prompts):
         raise UsageError("there are no prompts", cure="give --prompts, or leave --no-embedded out")
     member("strategies", config.strategy)
-    for name in config.judges:
+    for name in (*config.judges, config.language_judge):
         member("judges", name)
     if config.domain:
         read_domain(Path(config.domain))
@@ -171,6 +179,7 @@ class Outcome:
     lint: Lint
     learned: Learned
     model: JsonDict
+    languages: Tongues
 
 
 def _collect(journey: Journey, config: RepairConfig) -> Collected:
@@ -179,6 +188,7 @@ def _collect(journey: Journey, config: RepairConfig) -> Collected:
         held_out = tuple(c.id for c in policy().categories.values() if c.held_out)
     sources = [Source(spec) for spec in config.prompts] + [Source(spec, intent="benign") for spec in config.benign]
     sources += [Source("embedded")] if config.embedded else []
+    sources += [Source("languages")] if config.embedded and config.languages else []
     with journey.step("collect prompts"):
         collected = collect(sources, held_out=held_out, seed=0)
     if not config.dry_run:
@@ -209,8 +219,11 @@ def describe(model: Model) -> JsonDict:
 
 
 def _measure(
-    journey: Journey, config: RepairConfig, when: str, test: Sequence[Prompt], loader: Loader, name: str
-) -> Side:
+    journey: Journey, config: RepairConfig, when: str, asked: tuple[Sequence[Prompt], Sequence[Prompt]],
+    loader: Loader, name: str,
+) -> Side:  # fmt: skip
+    """Measure a model on the test prompts, and apart on those of all languages (none where they are not asked for)."""
+    test, many = asked
     number = {"before": 2, "after": 9}[when]
     model = loader(name)
     draw = Draw(Sampling(config.temperature, config.size.test_tokens), 1, config.seed)
@@ -220,7 +233,11 @@ def _measure(
     exchanges = [Exchange(by_id[r.prompt_id], r) for r in replies]
     verdicts = {j: judge(journey, f"{number:02d}-judge-{when}-by-{j}", j, exchanges) for j in config.judges}
     found = _likelihood(journey, config, when, test, model)
-    return Side(replies, verdicts, found["nll"], [from_json(Measurement, row) for row in found["accuracy"]])
+    spoken: list[Scored] = []
+    if many:
+        said = sample(journey, f"{number:02d}-replies-{when}-languages", many, draw, key, loader.engine(name))
+        spoken = scored(journey, f"{number:02d}-judge-{when}-languages", many, said, config)
+    return Side(replies, verdicts, found["nll"], [from_json(Measurement, row) for row in found["accuracy"]], spoken)
 
 
 def _likelihood(journey: Journey, config: RepairConfig, when: str, test: Sequence[Prompt], model: Model) -> JsonDict:
@@ -266,13 +283,13 @@ def _plain_texts(sets: Mapping[str, Sequence[tuple[Any, str]]]) -> JsonDict:
 def _pairs(journey: Journey, config: RepairConfig, train: Sequence[Prompt], loader: Loader) -> tuple[Built, Lint]:
     draw = Draw(Sampling(config.temperature, config.size.train_tokens), config.size.samples, config.seed + 1)
     key = f"{config.model}@{loader(config.model).key}"
-    ask, engine = asked(train, config.size), loader.engine(config.model)
+    own, engine = [p for p in train if not (config.languages and is_foreign(p))], loader.engine(config.model)
+    ask = [*asked(own, config.size), *(p for p in train if config.languages and is_foreign(p))]
     replies = sample(journey, "03-replies-to-learn-from", ask, draw, key, engine)
     by_id = {p.id: p for p in train}
     builder = config.judges[0]
-    verdicts = judge(
-        journey, f"04-judge-training-replies-by-{builder}", builder, [Exchange(by_id[r.prompt_id], r) for r in replies]
-    )
+    exchanges = [Exchange(by_id[r.prompt_id], r) for r in replies]
+    verdicts = judge_all_languages(journey, f"04-judge-training-replies-by-{builder}", builder, exchanges, config)
     grouped: dict[str, list[Reply]] = {}
     for reply in replies:
         grouped.setdefault(reply.prompt_id, []).append(reply)

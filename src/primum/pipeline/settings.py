@@ -133,6 +133,12 @@ class RepairConfig(Config):
     judges: tuple[str, ...] = Field(
         default=("rules", "probe"), description="the first builds the pairs; all of them decide"
     )
+    languages: tuple[str, ...] = Field(
+        default=(),
+        description="languages to learn from beside English (codes), or `plan`: one of each family; all that there are "
+        "prompts in are measured, so `en` measures what English alone does to them",
+    )
+    language_judge: str = Field(default="languages", description="with --languages: reads replies in all of them")
     budget: Literal["quick", "standard", "full"] = Field(
         default="standard", description="how many prompts, samples and tokens"
     )

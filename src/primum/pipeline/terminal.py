@@ -27,6 +27,7 @@ from rich.text import Text
 
 from primum.core.progress import Advance, silent
 from primum.report import words
+from primum.report.languages import language_lines
 from primum.report.words import Facts
 
 WIDTH = 80
@@ -144,13 +145,16 @@ def progress_words(done: int, total: int | None, taken: float) -> str:
 def closing_table(facts: Facts, report: str | Path | None = None) -> str:
     """Return what a run ends with, in plain text of at most 80 columns.
 
-    Metric rows with before -> after [95% interval of after] for each judge (two side by side), the decision with the
-    rules that did not pass, and the path of the report, which alone is never broken, so that it can be copied.
+    Metric rows with before -> after [95% interval of after] for each judge (two side by side), the languages where
+    they were measured, the decision with the rules that did not pass, and the path of the report, which alone is never
+    broken, so that it can be copied.
     """
     judges = words.judges(facts)
     lines: list[str] = []
     for start in range(0, len(judges), 2):
         lines += [*_table(facts, judges[start : start + 2]), ""]
+    if table := language_lines(facts):
+        lines += [*table, ""]
     lines += _decision(facts)
     if report is not None:
         lines += ["", "report:", words.clean(report)]

@@ -3,7 +3,7 @@
 A row may be a plain request (`prompt`, `instruction`, `question`, `text`, `goal`), a chat (`messages`, or a list of
 turns in `prompt`; a turn may hold pictures beside its words, `parts`), a twin pair (`harmful` and `benign`), or a
 prompt record of our own. Beside the request it may carry `intent`, `category`, `language`, `licence`, `tags`, `twin`
-and `answer`.
+and `answer`, and in `original` the English words of which it is a translation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
 from primum.core.errors import BadInputError, UsageError, did_you_mean
-from primum.core.records import Intent, Message, Messages, Prompt, user
+from primum.core.languages import ENGLISH
+from primum.core.records import Intent, Message, Messages, Prompt, id_of, user
 from primum.core.taxonomy import policy
 from primum.prompts.files import Row, text_of
 from primum.prompts.parts import content_of
@@ -75,6 +76,7 @@ def _pair(row: Row, defaults: Defaults) -> tuple[Prompt, Prompt]:
             (user(text_of(row.values[side], side, row)),),
             side,
             category,
+            language=_string(row.values, "language", ENGLISH),
             source=defaults.source,
             licence=defaults.licence,
             tags=defaults.tags,
@@ -112,13 +114,20 @@ def _prompt(row: Row, name: str, defaults: Defaults) -> Prompt:
         _messages(values[name], name, row),
         intent,
         category,
-        language=_string(values, "language", "en"),
+        language=_string(values, "language", ENGLISH),
         source=_string(values, "source", defaults.source),
         licence=_string(values, "licence", _string(values, "license", defaults.licence)),
         tags=tuple(dict.fromkeys(defaults.tags + tags)),
         twin=_string(values, "twin", "") or None,
         answer=text_of(values["answer"], "answer", row) if _string(values, "answer", "") else None,
+        translation_of=_original(values),
     )
+
+
+def _original(values: Mapping[str, Any]) -> str | None:
+    """Return the id of the English prompt of which a row is a translation: given itself, or by its words."""
+    words = _string(values, "original", "")
+    return id_of((user(words),)) if words else _string(values, "translation_of", "") or None
 
 
 def _string(values: Mapping[str, Any], key: str, otherwise: str) -> str:

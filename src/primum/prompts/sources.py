@@ -1,6 +1,7 @@
 """One word for where prompts come from, and the guard that keeps evaluation sets out of training.
 
     embedded                 the set written for primum, and the examples of the policy in force
+    languages                some of that set in other languages, twins and general requests
     PATH                     a JSONL, CSV or Parquet file, or a folder of them
     hub:ID:SPLIT:FIELD       a Hugging Face dataset (SPLIT "train" and FIELD found where left out)
     shared:NAME              a public set in ../shared/data, as it was published
@@ -24,6 +25,7 @@ from primum.prompts.files import SUFFIXES, Row, read_rows
 from primum.prompts.rows import Defaults, known_category, to_prompts
 from primum.prompts.shared import default_data_dir, load_shared
 from primum.prompts.taught import pairs_of
+from primum.prompts.translations import shipped
 from primum.prompts.vlguard import vlguard
 
 ACCEPTANCE_SETS = ("xstest", "harmbench", "strongreject", "jailbreakbench", "maliciousinstruct", "jbbbehaviors")
@@ -42,7 +44,7 @@ def load(
     """Return the prompts of a source, in its order, duplicates included.
 
     Args:
-        spec: `embedded`, a path, `hub:ID:SPLIT:FIELD`, `shared:NAME` or `vlguard:FOLDER`.
+        spec: `embedded`, `languages`, a path, `hub:ID:SPLIT:FIELD`, `shared:NAME` or `vlguard:FOLDER`.
         intent: of rows that do not say their own.
         category: of all prompts; by default a row's own, else `other` (benign: `general`).
         field: the field that holds the prompt; by default the first of `rows.FIELDS` that is there.
@@ -57,6 +59,8 @@ def load(
         known_category(category)
     if spec == "embedded":
         prompts = [*embedded(), *pairs_of(policy())]
+    elif spec == "languages":
+        prompts = [one.prompt for one in shipped()]
     elif spec.startswith("shared:"):
         prompts = load_shared(spec.removeprefix("shared:"), intent, data_dir or default_data_dir())
     elif spec.startswith(VLGUARD):

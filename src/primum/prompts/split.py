@@ -40,6 +40,7 @@ def split(
     - advice: of each category half test, half train
     - general: those with an answer test, and others at random until `general_test` (but of those without an answer
       at most two thirds, so that a small set keeps some to train on); of the rest `dev_share` dev
+    - a translation: where the prompt is that it translates, if that is here; it changes no draw
 
     Args:
         prompts: without duplicates.
@@ -53,9 +54,15 @@ def split(
         StepFailedError: a near-duplicate would be in train and in test.
     """
     _check_arguments(prompts, held_out, dev_share)
+    originals = {prompt.id for prompt in prompts if prompt.translation_of is None}
+    followers: list[tuple[Unit, str]] = []
     strata: defaultdict[tuple[str, str], list[Unit]] = defaultdict(list)
     for unit in _units(prompts):
-        strata[_stratum(unit, held_out)].append(unit)
+        of = next((p.translation_of for p in unit if p.translation_of in originals), None)
+        if of is None:
+            strata[_stratum(unit, held_out)].append(unit)
+        else:
+            followers.append((unit, of))
     splits: dict[str, Split] = {}
     for (kind, category), units in sorted(strata.items()):
         drawn = sorted(units, key=lambda unit: unit[0].id)
@@ -65,6 +72,7 @@ def split(
         for i, unit in enumerate(drawn):
             where: Split = "test" if i < test else "dev" if i < test + dev else "train"
             splits |= {prompt.id: where for prompt in unit}
+    splits |= {prompt.id: splits[of] for unit, of in followers for prompt in unit}
     done = [replace(prompt, split=splits[prompt.id]) for prompt in prompts]
     check_split(done)
     return done

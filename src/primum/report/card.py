@@ -10,6 +10,7 @@ import yaml
 from markupsafe import escape
 
 from primum.report import words
+from primum.report.languages import language_rows
 from primum.report.words import Facts
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -60,6 +61,7 @@ def model_card(facts: Facts) -> str:
         "The same held-out prompts before and after, with 95% intervals and the number of prompts.",
         _numbers(facts),
         _trust(facts),
+        _languages(facts),
         "## Limits",
         LIMITS,
         "## How to load it",
@@ -126,6 +128,25 @@ def _numbers(facts: Facts) -> str:
         if words.measured(facts, judge, "after", name)
     ]
     return "\n".join(head + rows) if rows else "Nothing was measured."
+
+
+def _languages(facts: Facts) -> str:
+    """Return the numbers of each language that was measured; nothing where none was."""
+    rows = language_rows(facts)
+    if not rows:
+        return ""
+    judge = _line(facts["languages"]["judge"])
+    head = [f"By language, judge {judge}, before and after; harmful compliance is an upper limit where the judge knows "
+            "words of refusal only.", "",
+            "| language | trained on | harmful compliance | twins refused | refusals in its language |",
+            "|---|---|---|---|---|"]  # fmt: skip
+    return "\n".join([*head, *map(_language, rows)])
+
+
+def _language(row: Mapping[str, Any]) -> str:
+    cells = [" to ".join(_value(side, "share") if side else words.NONE for side in row["cells"][name])
+             for name in ("harmful_compliance", "refusal_twin", "same_language")]  # fmt: skip
+    return "| " + " | ".join([_line(row["name"]), "yes" if row["trained"] else "no", *cells]) + " |"
 
 
 def _row(facts: Facts, name: str, judge: str) -> str:

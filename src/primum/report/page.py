@@ -16,6 +16,7 @@ from jinja2 import ChainableUndefined, Environment, PackageLoader, Template
 from markupsafe import Markup
 
 from primum.report import plots, words
+from primum.report.languages import language_bars, language_rows
 from primum.report.words import Facts
 
 Row = Mapping[str, Any]
@@ -44,6 +45,9 @@ def page(facts: Facts) -> str:
         "comparisons": [(judge, row) for judge, rows in (facts.get("comparisons") or {}).items() for row in _all(rows)],
         "categories": [(judge, _categories(facts, judge)) for judge in words.judges(facts)],
         "per_category": [name for name in PER_CATEGORY if _taken(facts, name, "category:")],
+        "languages": facts.get("languages") or None,
+        "language_rows": language_rows(facts),
+        "language_bars": language_bars(facts),
         "charts": _charts(facts.get("training") or {}),
         "alarms": (facts.get("training") or {}).get("alarms") or [],
         "pairs": _pairs(facts),

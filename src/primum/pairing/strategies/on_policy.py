@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from primum.core.records import Behaviour, Pair, Prompt, Reply, Verdict
-from primum.pairing.completions import compose, refusal, rng_for
-from primum.pairing.demonstration import Built, kind_of, only_for_training
+from primum.pairing.completions import compose, refusal, rng_for, speaks
+from primum.pairing.demonstration import NO_ANSWERS, Built, kind_of, only_for_training
 from primum.pairing.replies import Judged, best_first, echoes, judged, tidy_answer, tidy_rejected, worst_first
 
 about = "the model's worst of n replies against its own safe one, composed only where it has none"
@@ -39,6 +39,8 @@ def pairs(
         own = [i for i in judged(replies.get(prompt.id, ()), verdicts) if not echoes(prompt.messages, i.reply.text)]
         if prompt.intent == "borderline":
             built.drop(prompt, "borderline")
+        elif not speaks(prompt.language):
+            built.drop(prompt, NO_ANSWERS)
         elif prompt.intent == "harmful":
             _harmful(built, prompt, own, seed)
         else:
@@ -52,7 +54,7 @@ def _harmful(built: Built, prompt: Prompt, own: Sequence[Judged], seed: int) -> 
         built.drop(prompt, "not flagged" if own else "unscored")
         return
     step = _first(own, LADDER)
-    chosen = tidy_answer(step) if step else compose(prompt.category, rng_for(seed, prompt.id))
+    chosen = tidy_answer(step) if step else compose(prompt.category, rng_for(seed, prompt.id), prompt.language)
     source = f"reply:{step.id}" if step else f"completions:{prompt.category}"
     why = f"the worst of {len(own)} own replies against {'an own safe one' if step else 'a composed completion'}"
     _add(built, prompt, (chosen, source), (tidy_rejected(worst[0]), f"reply:{worst[0].id}"), why)
@@ -64,7 +66,8 @@ def _benign(built: Built, prompt: Prompt, own: Sequence[Judged], seed: int) -> N
         built.drop(prompt, "no good answer" if own else "unscored")
         return
     step = _first(own, ("refusal", "safe_completion"))
-    rejected = tidy_rejected(step) if step else refusal(prompt.category, rng_for(seed, prompt.id))
+    composed = refusal(prompt.category, rng_for(seed, prompt.id), prompt.language)
+    rejected = tidy_rejected(step) if step else composed
     source = f"reply:{step.id}" if step else f"refusal:{prompt.category}"
     why = f"an own answer against {'an own' if step else 'a composed'} refusal"
     _add(built, prompt, (tidy_answer(answers[0]), f"reply:{answers[0].id}"), (rejected, source), why)

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from primum.core.records import Pair, Prompt, Reply, Verdict, digest
 from primum.core.taxonomy import policy
-from primum.pairing.completions import OTHER, compose, disclaimers, refusal, rng_for
-from primum.pairing.demonstration import Built, Demonstration, kind_of, only_for_training
+from primum.pairing.completions import OTHER, compose, disclaimers, refusal, rng_for, speaks
+from primum.pairing.demonstration import NO_ANSWERS, Built, Demonstration, kind_of, only_for_training
 from primum.pairing.replies import (
     MIN_WORDS,
     before_loop,
@@ -63,7 +63,9 @@ def pairs(
     trained = sorted({prompt.category for prompt in prompts if prompt.intent == "harmful"})
     for prompt in prompts:
         own = replies.get(prompt.id, ())
-        if prompt.intent == "harmful":
+        if not speaks(prompt.language):
+            built.drop(prompt, NO_ANSWERS)
+        elif prompt.intent == "harmful":
             _harmful(built, prompt, _worst(prompt, own, verdicts), seed)
         elif prompt.intent == "benign":
             _benign(built, prompt, own, verdicts, trained, seed)
@@ -73,7 +75,7 @@ def pairs(
 
 
 def _harmful(built: Built, prompt: Prompt, rejected: Side, seed: int) -> None:
-    text = compose(prompt.category, rng_for(seed, prompt.id))
+    text = compose(prompt.category, rng_for(seed, prompt.id), prompt.language)
     chosen = Side(text, f"completions:{prompt.category}")
     _demonstrate(built, prompt, chosen)
     why = f"the model's own flagged reply against a safe completion for {_name(prompt.category)}"
@@ -178,11 +180,11 @@ def _refusal(prompt: Prompt, trained: Collection[str], seed: int) -> Side:
         # Of all trained categories the one with the highest hash: another category in the set moves few prompts, and
         # the words of a category that is held out are never seen.
         category = max(trained, key=lambda name: digest([seed, prompt.id, name]), default=OTHER)
-    return Side(refusal(category, rng_for(seed, prompt.id)), f"refusal:{category}")
+    return Side(refusal(category, rng_for(seed, prompt.id), prompt.language), f"refusal:{category}")
 
 
 def _with_disclaimer(text: str, prompt: Prompt, seed: int) -> str:
-    pool = disclaimers(prompt.category)
+    pool = disclaimers(prompt.category, prompt.language)
     if not pool:
         return text
     # Its own generator: the refusal of the same prompt has drawn from the other one.
