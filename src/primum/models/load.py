@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-from transformers.utils import cached_file
 from transformers.utils import logging as hf_logging
+from transformers.utils.hub import cached_file
 
 from primum.core.errors import UsageError
 from primum.core.records import digest
