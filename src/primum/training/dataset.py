@@ -275,7 +275,8 @@ def pair_examples(
             advance(len(block))
 
     def make(chosen: Example, rejected: Example, i: int) -> PairExample:
-        return PairExample(*(replace(side, seen=seen.get(i)) for side in (chosen, rejected)), unsafe=unsafe[i])
+        prompt = seen.get(i)
+        return PairExample(replace(chosen, seen=prompt), replace(rejected, seen=prompt), unsafe=unsafe[i])
 
     return _pairs(TokenFile(stretches()), make)
 
