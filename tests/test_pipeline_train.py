@@ -25,10 +25,11 @@ from primum.models.chat import end_of_turn
 from primum.models.embedded import embedded_folder
 from primum.models.load import Model, load, weights_hash
 from primum.models.reward import load_reward
-from primum.pipeline import train_reward
+from primum.pipeline import train_against, train_reward
 from primum.pipeline.train import TrainConfig
 from primum.pipeline.train_rows import safe as safe_pairs
 from primum.prompts.files import Row
+from primum.report.labelled import rewards_text
 from primum.training import dataset
 from primum.training.adapter import add_lora
 from primum.training.examples import Answered, Example, Limits, answered
@@ -201,6 +202,74 @@ def test_a_reward_model_learns_both_heads_and_is_read_from_its_folder(
     assert [v.rating for v in verdicts] == pytest.approx([good["safety"], bad["safety"]], abs=1e-4)
 
 
+def test_a_model_of_one_labelling_is_laid_beside_a_model_of_peoples(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # 20 prompts in both files; of each file two more. A quarter of the 20 is held out: 5 pairs. The labels in question
+    # are all the wrong way round, so that their model puts none of people's pairs in order, and people's puts all.
+    def rows(numbers: range, turned: bool) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for n in numbers:
+            sides = (f"Here: {n}", f"No, not {n * n}")[:: -1 if turned else 1]
+            found.append({"prompt": f"Say {n} in a word", "chosen": sides[0], "rejected": sides[1]})
+        return found
+
+    given = write(tmp_path / "ai.jsonl", rows(range(22), True))
+    people = write(tmp_path / "people.jsonl", rows(range(2, 24), False))
+    out = tmp_path / "out"
+    more = ["--against", people, "--held-out", "0.25", "--epochs", "8"]
+    found = result(capsys, "train", "reward", given, *flags(folder, out, *more))
+    assert found["held_out"] == 5 and found["same_pairs"] == {"n": 15, "contrary": 15}
+    assert [found["sides"][side]["pairs"] for side in ("file", "against")] == [15, 15]
+    alone = {"its prompt is in one file only": 2}
+    assert found["sides"]["file"]["left_out"] == {**alone, "its prompt is held out": 5}
+    assert found["sides"]["against"]["left_out"] == alone
+    assert [found["accuracy"][side]["value"] for side in ("file", "against")] == [0, 1]
+    moved = found["difference"]
+    # McNemar, exact: 2 (1/2)^5; Bonett and Price: b = 5, c = 0, n = 5, so -5/7 + 1.96 sqrt((1 - 25/49) / 7)
+    assert (moved["difference"], moved["p"], moved["low"]) == (-1, 0.0625, -1)
+    assert moved["high"] == pytest.approx(-0.1958, abs=1e-3)
+    marks = [(out / side / "checkpoint" / "heads.safetensors").stat().st_mtime_ns for side in ("file", "against")]
+    assert result(capsys, "train", "reward", given, *flags(folder, out, *more)) == found  # nothing is learned again
+    assert marks == [
+        (out / side / "checkpoint" / "heads.safetensors").stat().st_mtime_ns for side in ("file", "against")
+    ]
+    text = "\n".join(rewards_text(found))
+    assert max(map(len, text.splitlines())) <= 80 and "15 have the other label" in text
+
+
+def held(head: str, prompt: str) -> dataset.Ranked:
+    return dataset.Ranked(dataset.Choice((user(prompt),), "a", "b", None, "f:1"), head, "better")  # type: ignore[arg-type]
+
+
+def test_two_reward_models_are_compared_by_head_and_in_clusters() -> None:
+    rows = [held("safety", "p"), held("safety", "p"), held("helpfulness", "q"), held("helpfulness", "r")]
+    found = train_against.measured(rows, {"file": [1.0, 0.0, 1.0, 1.0], "against": [1.0, 1.0, 0.0, 1.0]})
+    assert [found["accuracy"][side]["value"] for side in ("file", "against")] == [0.75, 0.75]
+    assert (found["difference"]["difference"], found["difference"]["fixed"], found["difference"]["broken"]) == (0, 1, 1)
+    assert found["difference"]["clusters"] == 3  # two pairs are of one prompt
+    by_head = {name: row["difference"]["difference"] for name, row in found["by_head"].items()}
+    assert by_head == {"safety": -0.5, "helpfulness": 0.5}
+    # two independent pairs, of which one differs: nothing is shown
+    assert found["by_head"]["helpfulness"]["difference"]["p"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("rows", "match"),
+    [
+        ([{"prompt": "x", "chosen": "a", "rejected": "b"}], "no pair of a prompt and head"),
+        ([{"prompt": f"Say {n} in a word", "chosen": "a", "rejected": "b"} for n in range(4)], "pairs are held out"),
+    ],
+)  # fmt: skip
+def test_two_labellings_that_cannot_be_compared_are_told(
+    rows: list[dict[str, Any]], match: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = write(tmp_path / "people.jsonl", rows)
+    command = ["train", "reward", pairs(tmp_path / "p.jsonl", 4), "--against", people, "--out", str(tmp_path / "o")]
+    assert main(command) == 2
+    assert match in capsys.readouterr().err and not (tmp_path / "o").exists()
+
+
 def test_the_folder_of_a_reward_model_scores_as_training_did(folder: Path, tmp_path: Path) -> None:
     model = load(str(folder), torch.float32)
     reward = with_heads(add_lora(model, 4, 8, 0), ("safety",), 0)
@@ -288,6 +357,8 @@ def test_a_dry_run_counts_and_writes_nothing(folder: Path, tmp_path: Path, capsy
         (["dpo", "x.jsonl", "--loss", "ipo", "--label-smoothing", "0.1"], "sigmoid only"),
         (["kto", "x.jsonl", "--batch-size", "1"], "at least 2"),
         (["reward", "x.jsonl", "--full"], "one folder, an adapter merged"),
+        (["dpo", "x.jsonl", "--against", "y.jsonl"], "two reward models"),
+        (["reward", "x.jsonl", "--against", "y.jsonl", "--held-out", "0"], "held-out pairs"),
         (["dpo", "x.jsonl", "--tracker", "wanb"], "did you mean 'wandb'"),
         (["dpo", "x.jsonl", "--tracker", "dvclive"], "pip install dvclive"),
     ],

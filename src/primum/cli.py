@@ -66,6 +66,7 @@ VERBS = {
             "primum train kto flagged.csv --undesirable-weight 2 --json > result.json",
             "primum train dpo pairs.jsonl --loss safe --delta 5",
             "primum train reward pairs.jsonl --out runs/reward",
+            "primum train reward ai.jsonl --against people.jsonl --held-out 0.2 --out runs/reward",
             "primum train two_teacher medical.jsonl --model ./tuned --parent ./aligned",
             "primum train depth --model ./my-model --out runs/depth",
         ),

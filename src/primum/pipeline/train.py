@@ -20,7 +20,7 @@ from primum import __version__
 from primum.core.errors import Exit, UsageError
 from primum.core.records import JsonDict
 from primum.core.store import Stage, write_json, write_jsonl
-from primum.pipeline import deepen, teachers, train_reward, train_rows
+from primum.pipeline import deepen, teachers, train_against, train_reward, train_rows
 from primum.pipeline.preventing import with_replay
 from primum.pipeline.steps import Journey
 from primum.pipeline.terminal import Terminal
@@ -58,6 +58,8 @@ def run_verb(config: TrainConfig, json_output: bool) -> tuple[int, JsonDict]:
     own = _joined(config)
     if own_verb := ON_POLICY.get(str(config.method)):
         return own_verb(config, json_output)
+    if config.against:
+        return train_against.run_verb(config, json_output, run_verb)
     journey = Journey(Path(config.out), Terminal(quiet=json_output or not own.leads))
     with journey.step(f"load {Path(config.model).name}"):
         model = _load(config)
@@ -88,8 +90,9 @@ def _joined(config: TrainConfig) -> Team:
     from primum.training.team import team
 
     own = team()
-    if own.size > 1 and (config.keep_safe or config.keep_domain or config.method in ON_POLICY):
-        what = "--keep-safe" if config.keep_safe else "--keep-domain" if config.keep_domain else config.method
+    alone = {"--keep-safe": config.keep_safe, "--keep-domain": config.keep_domain, "--against": config.against}
+    if own.size > 1 and (any(alone.values()) or config.method in ON_POLICY):
+        what = next((flag for flag, given in alone.items() if given), config.method)
         raise UsageError(f"{what} trains in one process", cure="start it without accelerate launch")
     if own.size == 1 and config.shard and not config.dry_run:
         cure = "accelerate launch --num_processes N -m primum train ... --shard (or torchrun), or leave --shard out"
@@ -236,7 +239,8 @@ def _loop(config: TrainConfig) -> LoopConfig:
     )  # fmt: skip
 
 
-OUTPUTS = ("out", "dry_run", "merged", "save_every", "reference_cache", "file", "limit", "tracker", "shard")
+OUTPUTS = ("out", "dry_run", "merged", "save_every", "reference_cache", "file", "limit", "tracker", "shard",
+           "against")  # fmt: skip
 """Settings on which the weights do not depend."""
 
 

@@ -54,6 +54,10 @@ class TrainConfig(Config):
     )
     lent: float = Field(default=0.1, ge=0, lt=1, description="reward: share that each of two heads borrows")
     held_out: float = Field(default=0.1, ge=0, lt=1, description="reward: share of the prompts to measure it on")
+    against: str | None = Field(
+        default=None, description="reward: the same prompts' pairs by other labels (people's): a model of each, both "
+        "measured on its held-out pairs"
+    )  # fmt: skip
     learning_rate: float | None = Field(default=None, gt=0, description="peak learning rate (default: the method's)")
     epochs: float = Field(default=1.0, gt=0, description="passes over the rows")
     batch_size: int = Field(default=16, ge=1, description="rows per optimizer step")
@@ -132,6 +136,9 @@ def check(config: TrainConfig) -> None:
     check(config.tracker)
     if config.method == "reward" and (config.full or not config.merged):
         raise UsageError("a reward model is one folder, an adapter merged", cure="leave --full and --no-merged out")
+    if config.against and (config.method != "reward" or config.dry_run or not config.held_out):
+        cure = "primum train reward FILE --against PEOPLE --held-out 0.2; dry-run each file by itself"
+        raise UsageError("--against compares two reward models on held-out pairs", where="--against", cure=cure)
     if config.method in ("two_teacher", "depth") and (config.full or config.average):
         raise UsageError(f"{config.method} learns an adapter, its last weights", cure="leave --full and --average out")
     if config.method in ("two_teacher", "depth") and (config.load_4bit or config.shard):

@@ -1,8 +1,9 @@
-"""Labels of a model beside people's, as lines of at most 80 columns."""
+"""Labels of a model beside people's, and two reward models beside each other, as lines of at most 80 columns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from primum.report import words
@@ -90,4 +91,26 @@ def difference(facts: Facts, name: str) -> list[str]:
     if unclear and facts["mde"] is not None:
         found = words.change(facts["mde"]).lstrip("+")
         lines.append(f"  (a difference of {found} points would be found four times in five)")
+    return lines
+
+
+def rewards_text(document: Facts) -> list[str]:
+    """Return how two reward models order the held-out pairs, as `primum train reward --against` says it."""
+    names = {side: _short(Path(str(document[side])).name, 20) for side in ("file", "against")}
+    same = document["same_pairs"]
+    lines = [
+        "",
+        f"{document['held_out']:,} held-out pairs of {names['against']}, put in order by models of",
+    ]
+    for side, name in names.items():
+        facts = document["sides"][side]
+        lines.append(_row(f"{name} ({facts['pairs']:,} pairs learned)", document["accuracy"][side]))
+        lines += [f"    left out: {n:,} ({_short(why, 56)})" for why, n in facts["left_out"].items()]
+    lines += difference(document["difference"], "difference")
+    for head, row in document["by_head"].items():
+        lines.append(f"  {head}")
+        lines += [_row(f"  {name}", row["accuracy"][side]) for side, name in names.items()]
+        lines += difference(row["difference"], "  difference")
+    if same["n"]:
+        lines.append(f"  of {same['n']:,} pairs that both learned, {same['contrary']:,} have the other label")
     return lines
