@@ -226,10 +226,21 @@ def _risk(held: Facts) -> str:
     if "safety" in held:
         lines += [
             "",
-            f"The embedded model fine-tuned ({held['safety']['steps']} steps of 8 rows) on the set without the planted",
-            f"rows, with them, and without the {top} ranked first; harmful compliance on held-out requests, of which",
-            "none was planted:",
+            *_fine_tuned(held["safety"], top),
             "",
             *safety_lines(held["safety"]),
         ]
     return "\n".join([*lines, ""])
+
+
+def _fine_tuned(facts: Facts, top: str) -> list[str]:
+    kind = (
+        "PubMedQA's questions with sentences of their abstracts" if facts["answers"] == "sentences" else "the same sets"
+    )
+    return [
+        f"The embedded model fine-tuned ({facts['steps']} steps of 8 rows, learning rate {facts['rate']:g}) on {kind},",
+        f"without planted rows (clean), with {100 * facts['share']:g}% each of the four kinds (dirty), and without the",
+        f"{top} of the dirty set that are ranked first (cleaned). Harmful compliance on held-out requests of which none was",
+        f"planted, {facts['draws']} replies each, seeds {facts['seeds']}, judge `{facts['judge']}`;",
+        "intervals take replies as independent, which those of one request are not:",
+    ]

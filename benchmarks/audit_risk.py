@@ -269,6 +269,7 @@ def safety(args: Namespace) -> JsonDict:
     shares = {name: {"k": k, "n": n, **wilson(k, n)._asdict()} for name, (k, n) in found.items()}
     return {
         "kind": "audit-safety", "answers": args.answers, "steps": args.steps, "rate": args.learning_rate,
+        "share": args.share, "judge": args.judge,
         "seeds": list(args.seeds), "draws": args.draws, "harmful_compliance": shares,
         "lost_of_dirty": {name: lost_of_dirty(shares, name) for name in ("base", "clean")},
     }  # fmt: skip
