@@ -240,7 +240,7 @@ def _fine_tuned(facts: Facts, top: str) -> list[str]:
     return [
         f"The embedded model fine-tuned ({facts['steps']} steps of 8 rows, learning rate {facts['rate']:g}) on {kind},",
         f"without planted rows (clean), with {100 * facts['share']:g}% each of the four kinds (dirty), and without the",
-        f"{top} of the dirty set that are ranked first (cleaned). Harmful compliance on held-out requests of which none was",
-        f"planted, {facts['draws']} replies each, seeds {facts['seeds']}, judge `{facts['judge']}`;",
+        f"{top} of the dirty set that are ranked first (cleaned). Harmful compliance on held-out requests, none",
+        f"of them planted, {facts['draws']} replies each, seeds {facts['seeds']}, judge `{facts['judge']}`;",
         "intervals take replies as independent, which those of one request are not:",
     ]
