@@ -4,9 +4,9 @@ Replies are made of pieces as chat models put them together: declining with or w
 disapproving without "I cannot"; a change of mind after a willing start; going along after a caveat or with a
 disavowal at the end; an answer to another prompt; babble. Prompts are primum's own pairs of look-alikes. What a reply
 goes along with is a neutral body of text, so that no harmful instruction is written anywhere. whole.jsonl and
-written.jsonl hold exchanges that were written as a whole, the second by seven writers who knew neither the judge nor
-each other, in the manner of some fifteen families of chat models; addressed.jsonl sentences that are meant for a judge,
-and look-alikes that are not.
+written.jsonl hold exchanges that were written as a whole, the second by seven writers (one language model, seven times
+without sight of the others) who did not know the judge, in the manner of some fifteen families of chat models;
+addressed.jsonl sentences that are meant for a judge, and look-alikes that are not.
 """
 
 from __future__ import annotations
