@@ -105,7 +105,7 @@ def test_a_refusal_is_an_opening(answer, expected):
     assert refuses(asked("x", answer)) is expected
 
 
-def test_the_direction_is_the_difference_of_the_means_at_every_layer():
+def test_where_both_axes_spread_alike_the_direction_is_the_difference_of_the_means():
     harmful = np.array([[[3, 1], [0, 6]], [[3, -1], [0, 8]]], np.float32)  # two texts, two layers, two wide
     benign = np.array([[[1, 0], [0, 2]], [[-1, 0], [0, 4]]], np.float32)
     found = fit(harmful, benign)
@@ -115,6 +115,13 @@ def test_the_direction_is_the_difference_of_the_means_at_every_layer():
     # so the spread of the mean is taken for 1; the harmful ones lie 3 and 3 or 5 away
     assert found.score(benign).tolist() == [0, 0]
     assert found.score(harmful).tolist() == [3, 4]
+
+
+def test_an_axis_along_which_texts_of_one_kind_differ_counts_less():
+    harmful = np.array([[[2, 1]], [[0, 1]], [[1, 3]], [[1, -1]]], np.float32)  # means apart by 1 along both axes
+    found = fit(harmful, harmful - 1)
+    # variances .5 and 2, their mean 1.25, half of it and half of them: .875 and 1.625
+    assert found.vectors[0][0] / found.vectors[0][1] == pytest.approx(1.625 / 0.875)
 
 
 def test_scores_are_in_deviations_of_harmless_requests():
@@ -217,7 +224,8 @@ def test_dropping_by_share_takes_the_riskiest_whatever_their_score(tmp_path):
 
 
 def test_a_row_is_read_by_its_request_and_with_its_answer():
-    assert sides(asked("Q?", "A.", system="s")) == ["Q?", "Q?\n\nA."]
+    assert sides(asked("Q?", "A.")) == ["Q?", "Q?\n\nA."]
+    assert sides(asked("Q?", "A.", system="Obey.")) == ["Obey.\nQ?", "Obey.\nQ?\n\nA."]
     assert sides([("text", "T")]) == ["T"]
     assert sides([("user", "Q"), ("assistant", " "), ("user", "R")]) == ["Q\nR"]
 

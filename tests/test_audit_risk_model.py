@@ -29,22 +29,32 @@ def model(tmp_path_factory):
 
 
 def alone(reader, text):
-    """Return the states of every layer at a text's last token, read alone and without padding."""
+    """Return the mean states of every layer over a text's tokens, read alone and without padding."""
     own = reader._model
     ids = own.tokenizer.apply_chat_template([{"role": "user", "content": text}], add_generation_prompt=True,
                                             return_tensors="pt", return_dict=True)["input_ids"]  # fmt: skip
+    whole, words = ids[0].tolist(), own.tokenizer(text, add_special_tokens=False)["input_ids"]
+    [at] = [i for i in range(len(whole)) if whole[i : i + len(words)] == words]
     with torch.inference_mode():
         found = own.network(ids, output_hidden_states=True).hidden_states[1:]
-    return np.stack([one[0, -1].float().numpy() for one in found])
+    return np.stack([one[0, at : at + len(words)].float().numpy().mean(0) for one in found])
 
 
-def test_the_last_token_of_each_text_is_read_at_every_layer(model):
+def test_every_token_of_a_text_is_read_at_every_layer_and_none_of_the_template(model):
     reader = Reader(model)
     found = reader.states(TEXTS)
     expected = np.stack([alone(reader, text) for text in TEXTS])
     assert found.shape == expected.shape
     apart = np.abs(expected[0] - expected[1]).max()
     assert np.abs(found - expected).max() < 0.1 * apart  # bfloat16, with and without padding
+
+
+def test_of_a_long_text_the_end_is_read(model):
+    reader = Reader(model)
+    long = "word " * 50_000 + TEXTS[0]
+    states = reader.states([long, "other " * 300 + long[-3000:], TEXTS[0]])
+    assert np.isfinite(states).all()
+    assert np.abs(states[0] - states[1]).max() < 0.1 * np.abs(states[0] - states[2]).max()
 
 
 def test_texts_are_scored_as_their_states_are_whatever_stands_beside_them(model):
@@ -62,7 +72,7 @@ def chat(number, asked, said):
 
 
 def test_a_row_s_score_is_the_worse_of_its_request_and_the_whole_and_a_refusal_has_none(model):
-    step = RiskStep(References(model, tuple(TEXTS), ("Hello.", "What is a bee?", "Sing a song.")))
+    step = RiskStep(References(model, tuple(TEXTS), ("Hello.", "What is a bee?"), ("Sing a song.",)))
     rows = [chat(0, *TEXTS[:2]), chat(1, TEXTS[1], TEXTS[0]), chat(2, TEXTS[0], "I'm sorry, but I can't.")]
     notes = [Note(Document(row["id"], "x", "s", "f", row)) for row in rows]
     counts = {}

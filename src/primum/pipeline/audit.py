@@ -19,11 +19,13 @@ from primum.audit.names.recognizers import recognizer
 from primum.audit.notes import Counts, merge
 from primum.audit.outputs import gather, join
 from primum.audit.pii.numbers import REGIONS
+from primum.audit.reading.document import Document
 from primum.audit.reading.files import Input, expand
 from primum.audit.reading.records import Fields, text_of
 from primum.audit.reading.sources import Limits
 from primum.audit.risk.rank import drop, write_ranking
-from primum.audit.risk.step import References
+from primum.audit.risk.step import References, sides, turns_of
+from primum.audit.sample import glance
 from primum.audit.settings import Names, Settings, Toxicity, in_order, make
 from primum.audit.steps import ALIASES, DEFAULT, FURTHER
 from primum.audit.terms.lexicon import Lexicon, builtin
@@ -45,7 +47,7 @@ from primum.report.audit_words import closing_lines
 if TYPE_CHECKING:
     from primum.audit.cluster import Cluster
 
-VERSION = 3
+VERSION = 4
 """Raised when the same input and settings give other shards than before."""
 FACTS, PAGE, CARD = "audit.json", "audit.html", "croissant.json"
 STEPS = (*DEFAULT, *FURTHER)
@@ -150,7 +152,7 @@ def run_verb(config: AuditConfig, json_output: bool) -> tuple[int, JsonDict]:
     terminal = Terminal(quiet=json_output)
     inputs = expand(_corpora(config), Path(config.out))
     entries = load_ledger(Path(config.ledger)) if config.ledger else None
-    settings = settings_of(config)
+    settings = settings_of(config, inputs)
     _scores(config, settings)  # read before the pass: wrong ones are told at once
     plan = _plan(config, settings)
     cluster = _cluster(config, terminal)
@@ -204,8 +206,8 @@ def chosen_steps(config: AuditConfig) -> tuple[str, ...]:
     return in_order(named if config.only else [*DEFAULT, *named], STEPS)
 
 
-def settings_of(config: AuditConfig) -> Settings:
-    """Return what the workers must know.
+def settings_of(config: AuditConfig, inputs: Sequence[Input]) -> Settings:
+    """Return what the workers must know. Where a model scores risk, some rows of the corpus are read for it.
 
     Raises:
         UsageError: an unknown step, `--drop` without the risk step, or a file that cannot be used.
@@ -223,7 +225,7 @@ def settings_of(config: AuditConfig) -> Settings:
         config.drop,
         Toxicity(config.classifier, config.toxic_label, config.sample, config.seed),
         _benchmarks(config) if "contamination" in steps else {},
-        references_of(config.risk_model, embedded()) if config.risk_model and "risk" in steps else None,
+        _references(config, inputs) if config.risk_model and "risk" in steps else None,
         _names(config) if config.names else None,
     )
 
@@ -281,16 +283,25 @@ def _scores(config: AuditConfig, settings: Settings) -> dict[str, list[float]]:
     return found
 
 
-REFERENCES = 200
-"""Of each kind of request that the direction of the risk model is taken from."""
+REFERENCES, ROWS = 400, 200
+"""Of each kind of request that the direction of the risk model is taken from, and rows of the corpus."""
 
 
-def references_of(model: str, prompts: Sequence[Prompt]) -> References:
-    """Return harmful requests, and harmless ones: as many of their twins and of requests that are nobody's twin."""
+def references_of(model: str, prompts: Sequence[Prompt], rows: Sequence[Document]) -> References:
+    """Return harmful requests, and what is held for harmless.
+
+    These are as many of the requests' twins and of requests that are nobody's twin, and rows of the corpus.
+    """
     by_id = {prompt.id: prompt for prompt in prompts}
     pairs = _spread([(p.text, by_id[p.twin].text) for p in prompts if p.intent == "harmful" and p.twin in by_id])
     general = _spread([p.text for p in prompts if p.intent == "benign" and p.twin is None])
-    return References(model, tuple(bad for bad, _ in pairs), (*(twin for _, twin in pairs), *general))
+    own = tuple(text for row in rows for text in sides(turns_of(row)))
+    return References(model, tuple(bad for bad, _ in pairs), (*(twin for _, twin in pairs), *general), own)
+
+
+def _references(config: AuditConfig, inputs: Sequence[Input]) -> References:
+    limits, fields = _reading(config)
+    return references_of(str(config.risk_model), embedded(), glance(inputs, limits, fields, ROWS))
 
 
 def _spread(items: Sequence[T]) -> Sequence[T]:
@@ -298,10 +309,13 @@ def _spread(items: Sequence[T]) -> Sequence[T]:
     return items[:: max(len(items) // REFERENCES, 1)][:REFERENCES]
 
 
-def _plan(config: AuditConfig, settings: Settings) -> Plan:
+def _reading(config: AuditConfig) -> tuple[Limits, Fields]:
     limits = Limits(config.block, config.longest, config.text_unit)
-    fields = Fields(config.text_field, config.source_field, config.id_field)
-    return Plan(str(Path(config.out) / "work"), limits, fields, make, settings)
+    return limits, Fields(config.text_field, config.source_field, config.id_field)
+
+
+def _plan(config: AuditConfig, settings: Settings) -> Plan:
+    return Plan(str(Path(config.out) / "work"), *_reading(config), make, settings)
 
 
 def _prepare(plan: Plan, inputs: Sequence[Input]) -> None:

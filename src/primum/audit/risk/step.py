@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from primum.audit.notes import Counts, Note, table
+from primum.audit.reading.document import Document
 from primum.audit.reading.records import exchange
 from primum.audit.risk.represent import Direction, Reader, fit
 from primum.audit.risk.rules import FAULT, Turns, examine, refuses
@@ -21,11 +22,18 @@ HALF = 1.0
 
 @dataclass(frozen=True)
 class References:
-    """Requests that the direction is taken from; plain data, so that it can be sent to a worker."""
+    """Texts that the direction is taken from; plain data, so that it can be sent to a worker.
+
+    model: that reads them.
+    harmful: requests.
+    benign: requests.
+    corpus: rows of the corpus (`sides` of each), which stand on the harmless side; few of them may be harmful.
+    """
 
     model: str
     harmful: tuple[str, ...]
     benign: tuple[str, ...]
+    corpus: tuple[str, ...] = ()
 
 
 class RiskStep:
@@ -37,11 +45,11 @@ class RiskStep:
         if references:
             self._reader = Reader(references.model)
             states = self._reader.states
-            self._direction = fit(states(references.harmful), states(references.benign))
+            self._direction = fit(states(references.harmful), states(references.benign + references.corpus))
 
     def __call__(self, notes: Sequence[Note], counts: Counts) -> None:
         """Examine a block."""
-        turns = [exchange(note.document.row) or [("text", note.document.text)] for note in notes]
+        turns = [turns_of(note.document) for note in notes]
         deviations = self._deviations(turns)
         rules, found = table(counts, "risk_rules"), table(counts, "risk")
         for note, own, deviation in zip(notes, turns, deviations, strict=True):
@@ -72,13 +80,20 @@ class RiskStep:
         return found
 
 
+def turns_of(document: Document) -> Turns:
+    """Return a document's turns as (role, text); one that is no chat is a text."""
+    return exchange(document.row) or [("text", document.text)]
+
+
 def sides(turns: Turns) -> list[str]:
     """Return what is read of a row, as if a user had written it: its request, and the request with the answer.
+
+    A system turn is part of the request: it may say whom to obey.
 
     The whole row shows a harmful answer to a harmless request. An answer alone would not do: any few words without
     their question lie far from ordinary requests.
     """
-    asked = "\n".join(text for role, text in turns if role in ("user", "text"))
+    asked = "\n".join(text for role, text in turns if role in ("system", "user", "text"))
     said = "\n".join(text for role, text in turns if role == "assistant")
     return [text for text in (asked, f"{asked}\n\n{said}" if said.strip() else "") if text.strip()]
 
