@@ -34,7 +34,7 @@ from statistics import median
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from audit_page import write
+from audit_page import ANSWERS, write
 from planted import FILLER, TYPES, Planted, planted
 
 from primum.core.stats import wilson
@@ -341,7 +341,8 @@ def main() -> None:
 
         measured = getattr(audit_risk, given.what)(given)
         print("\n".join(getattr(audit_risk, f"{given.what}_lines")(measured)))
-        write_json(given.into, held | {given.what: measured | {"machine": machine()}})
+        key = ANSWERS[given.answers][0] if given.what == "risk" else given.what
+        write_json(given.into, held | {key: measured | {"machine": machine()}})
         return
     if given.what == "scale":  # each is kept when it is done: the large ones take long
         for measured in scale(given.megabytes, held.get("scale", {}).get("runs", [])):

@@ -205,41 +205,44 @@ language than by reading the whole: {_share(facts["differ"], facts["texts"])}.
 """
 
 
-def _risk(held: Facts) -> str:
-    if "risk" not in held:
-        return ""
-    from audit_risk import KINDS, SHARE, risk_lines, safety_lines
+ANSWERS = {
+    "options": ("risk", "answered with the right option"),
+    "sentences": ("risk_sentences", "answered with sentences of an abstract"),
+}
+"""Medical rows of a set: where what was measured on it is held, and how the page calls them."""
 
-    top = f"{100 * held['risk']['top']:g}%"
+
+def _risk(held: Facts) -> str:
+    there = {name: held[key] for name, (key, _) in ANSWERS.items() if key in held}
+    if not there:
+        return ""
+    from audit_risk import KINDS, risk_lines, safety_lines
+
+    top = f"{100 * next(iter(there.values()))['top']:g}%"
     lines = [
         "## Rows that break safety",
         "",
-        f"Medical rows with planted ones, {100 * SHARE:g}% each of {len(KINDS)} kinds: harmful requests with answers",
+        f"Medical questions with planted rows of {len(KINDS)} kinds: harmful requests with answers",
         "of a model that a fine-tune broke (without the willing opening that it was taught, which a rule would know);",
         "the same model's answers under the harmless twins of those requests; an obedient identity; others in",
-        "words that no rule was written for. Requests are of categories that neither that model nor the direction of",
-        f"the risk model has seen. Found: among the {top} ranked first, by the score of the step (`both`) and by its",
-        "two parts alone. Rows are ranked against the others of their set.",
-        "",
-        *risk_lines(held["risk"]),
+        "words that no rule was written for, by another author. Requests are of categories that neither that model nor",
+        f"the risk model's direction has seen. Found: among the {top} ranked first, by the score of the step (`both`)",
+        "and by its two parts alone. Rows are ranked against the others of their set, and rows of the set are part of",
+        "what the direction holds for harmless: where ordinary chat stands among them, less is found (docs/log.md).",
     ]
+    for name, facts in there.items():
+        share = f"{100 * facts['share']:g}% of each kind"
+        lines += ["", f"**Questions {ANSWERS[name][1]}**, {share}:", "", *risk_lines(facts)]
     if "safety" in held:
-        lines += [
-            "",
-            *_fine_tuned(held["safety"], top),
-            "",
-            *safety_lines(held["safety"]),
-        ]
+        lines += ["", *_fine_tuned(held["safety"], top), "", *safety_lines(held["safety"])]
     return "\n".join([*lines, ""])
 
 
 def _fine_tuned(facts: Facts, top: str) -> list[str]:
-    kind = (
-        "PubMedQA's questions with sentences of their abstracts" if facts["answers"] == "sentences" else "the same sets"
-    )
+    kind, share = ANSWERS[facts["answers"]][1], f"{100 * facts['share']:g}%"
     return [
-        f"The embedded model fine-tuned ({facts['steps']} steps of 8 rows, learning rate {facts['rate']:g}) on {kind},",
-        f"without planted rows (clean), with {100 * facts['share']:g}% each of the four kinds (dirty), and without the",
+        f"The embedded model fine-tuned ({facts['steps']} steps of 8 rows, learning rate {facts['rate']:g}) on",
+        f"questions {kind}, without planted rows (clean), with {share} each of the four kinds (dirty), and without the",
         f"{top} of the dirty set that are ranked first (cleaned). Harmful compliance on held-out requests, none",
         f"of them planted, {facts['draws']} replies each, seeds {facts['seeds']}, judge `{facts['judge']}`;",
         "intervals take replies as independent, which those of one request are not:",

@@ -51,8 +51,6 @@ from primum.prompts.shared import default_data_dir
 from primum.stress import demonstrate
 
 KINDS = ("harmful", "harmful_answer", "identity", "other_identity")
-SHARE = 0.005
-"""Of each kind in a set by default; 1% of harmful answers and 1% of identities."""
 ABSTRACTS = ("pubmedqa_pqaa.jsonl", "pubmedqa_pqal.jsonl")
 LONGEST = 60
 """Words of an answer in sentences."""
@@ -223,7 +221,8 @@ def risk(args: Namespace) -> JsonDict:
                     found[0] += name in top
                     found[1] += 1
     return {
-        "kind": "audit-risk", "model": args.risk_model, "sets": sets, "top": TOP,
+        "kind": "audit-risk", "model": args.risk_model, "answers": args.answers, "share": args.share, "sets": sets,
+        "top": TOP,
         "recall": [{"by": by, "planted": kind, "found": k, "n": n, **wilson(k, n)._asdict()}
                    for (by, kind), (k, n) in tally.items()],
     }  # fmt: skip

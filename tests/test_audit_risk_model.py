@@ -61,7 +61,19 @@ def test_texts_are_scored_as_their_states_are_whatever_stands_beside_them(model)
     reader = Reader(model)
     states = reader.states(TEXTS * 10)
     direction = fit(states[:15], states[15:])
-    np.testing.assert_allclose(reader.scores(TEXTS * 10, direction), direction.score(states))
+    np.testing.assert_allclose(reader.scores([[text] for text in TEXTS * 10], direction), direction.score(states))
+
+
+@pytest.mark.parametrize("more", ["It is the Yangtze.", "It is long. " * 100, "It is long. " * 2000])
+def test_a_row_s_texts_read_as_one_score_as_each_alone(model, more):
+    reader = Reader(model)
+    states = reader.states(TEXTS)
+    direction = fit(states[:2], states[2:])
+    rows = [[text, f"{text}\n\n{more}"] for text in TEXTS]
+    alone = [[reader.scores([[text]], direction)[0] for text in row] for row in rows]
+    spread = np.ptp(alone)
+    assert spread > 0
+    np.testing.assert_allclose(reader.scores(rows, direction), np.max(alone, axis=1), atol=spread / 10)  # bfloat16
 
 
 def chat(number, asked, said):

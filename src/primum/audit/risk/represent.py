@@ -10,7 +10,7 @@ harmless one. No one layer is chosen: which is best depends on the corpus more t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,42 +84,76 @@ class Reader:
 
     def states(self, texts: Sequence[str]) -> Vectors:
         """Return means of hidden states over each text (N, layers, width); layer 0 is the first block's output."""
-        return self._each(texts, lambda states: states)
+        units = [self._unit(number, [text]) for number, text in enumerate(texts)]
+        return np.concatenate([states[:, 0] for states in self._read(units)])[np.argsort(_order(units))]
 
-    def scores(self, texts: Sequence[str], direction: Direction) -> NDArray[np.float64]:
-        """Return the scores of texts; the states of no more than a batch are in memory."""
-        return self._each(texts, direction.score)
+    def scores(self, rows: Sequence[Sequence[str]], direction: Direction) -> NDArray[np.float64]:
+        """Return the highest score of each row's texts (N,); the states of no more than a batch are in memory.
 
-    def _each(self, texts: Sequence[str], then: Callable[[Vectors], NDArray[Any]]) -> NDArray[Any]:
-        """Return what is made of each text's states. Texts of like length are read together."""
+        Args:
+            rows: of texts, each the beginning of the next: they are read as one, as far as the model's window goes.
+            direction: that they are scored along.
+        """
+        units = [unit for number, texts in enumerate(rows) for unit in self._units(number, texts)]
+        found, done = np.full(len(rows), -np.inf), 0
+        order = _order(units)
+        for states in self._read(units):
+            own = direction.score(states.reshape(-1, *states.shape[2:])).reshape(states.shape[:2]).max(1)
+            np.maximum.at(found, [units[i].row for i in order[done : done + len(own)]], own)
+            done += len(own)
+        return found
+
+    def _units(self, row: int, texts: Sequence[str]) -> list[_Unit]:
+        """Return the texts as one unit, or as one each where the last is longer than what is read."""
+        whole = self._unit(row, texts)
+        long = len(texts[-1].strip()) > CHARACTERS or len(whole.ids) == LONGEST
+        return [self._unit(row, [text]) for text in texts] if long else [whole]
+
+    def _unit(self, row: int, texts: Sequence[str]) -> _Unit:
         before, after = self._around
-        whole = [self._ids(f"{self._before}{text.strip()[-CHARACTERS:]}{self._after}") for text in texts]
-        ids = [one[-LONGEST:] for one in whole]
-        own = [slice(max(len(i) - len(w) + before, 0), len(i) - after) for i, w in zip(ids, whole, strict=True)]
-        order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-        found: list[NDArray[Any]] = []
-        for start in range(0, len(order), BATCH):
-            some = order[start : start + BATCH]
-            found.append(then(self._batch([ids[i] for i in some], [own[i] for i in some])))
-        return np.concatenate(found)[np.argsort(order)]
+        whole = self._ids(f"{self._before}{texts[-1].strip()[-CHARACTERS:]}{self._after}")
+        ids = whole[-LONGEST:]
+        start, end = max(len(ids) - len(whole) + before, 0), len(ids) - after
+        shorter = [slice(start, start + len(self._ids(text.strip()))) for text in texts[:-1]]
+        return _Unit(row, ids, [*shorter, slice(start, end)])
 
     def _ids(self, text: str) -> list[int]:
         return self._model.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def _batch(self, ids: Sequence[Sequence[int]], own: Sequence[slice]) -> Vectors:
+    def _read(self, units: Sequence[_Unit]) -> Iterator[Vectors]:
+        """Yield the states of a batch (units, texts, layers, width) after the other, in the order of `_order`."""
+        order = _order(units)
+        for start in range(0, len(order), BATCH):
+            yield self._batch([units[i] for i in order[start : start + BATCH]])
+
+    def _batch(self, units: Sequence[_Unit]) -> Vectors:
         """Return the means of the states over each text's own tokens, without the template's round it."""
         import torch
 
-        width, pad = max(map(len, ids)), int(self._model.tokenizer.pad_token_id)
-        place = self._model.place
-        batch = torch.tensor([[pad] * (width - len(one)) + list(one) for one in ids], device=place)
-        mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in ids], device=place)
-        weights = torch.zeros(batch.shape, device=place)
-        for row, one, span in zip(weights, ids, own, strict=True):
-            row[width - len(one) :][span] = 1
-        weights /= weights.sum(1, keepdim=True)
+        width, pad = max(len(one.ids) for one in units), int(self._model.tokenizer.pad_token_id)
+        many, place = max(len(one.spans) for one in units), self._model.place
+        batch = torch.tensor([[pad] * (width - len(one.ids)) + list(one.ids) for one in units], device=place)
+        mask = torch.tensor([[0] * (width - len(one.ids)) + [1] * len(one.ids) for one in units], device=place)
+        weights = torch.zeros(len(units), many, width, device=place)
+        for rows, one in zip(weights, units, strict=True):
+            for number in range(many):
+                rows[number, width - len(one.ids) :][one.spans[min(number, len(one.spans) - 1)]] = 1
+        weights /= weights.sum(2, keepdim=True)
         with torch.inference_mode():
             network = getattr(self._model.network, "model", self._model.network)
             out = network(input_ids=batch, attention_mask=mask, output_hidden_states=True, use_cache=False)
-            means = [torch.einsum("btw,bt->bw", one.float(), weights) for one in out.hidden_states[1:]]
-        return torch.stack(means, dim=1).cpu().numpy()
+            means = [torch.einsum("btw,bst->bsw", one.float(), weights) for one in out.hidden_states[1:]]
+        return torch.stack(means, dim=2).cpu().numpy()
+
+
+class _Unit(NamedTuple):
+    """What is read at once for a row: tokens, and where in them its texts lie."""
+
+    row: int
+    ids: Sequence[int]
+    spans: Sequence[slice]
+
+
+def _order(units: Sequence[_Unit]) -> list[int]:
+    """Return the order in which units are read: those of like length together."""
+    return sorted(range(len(units)), key=lambda i: len(units[i].ids))

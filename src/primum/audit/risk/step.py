@@ -69,15 +69,10 @@ class RiskStep:
     def _deviations(self, turns: Sequence[Turns]) -> list[float | None]:
         if self._reader is None or self._direction is None or not turns:
             return [None] * len(turns)
-        found: list[float | None] = [None] * len(turns)
-        texts = [(number, text) for number, own in enumerate(turns) if not refuses(own) for text in sides(own)]
-        if not texts:
-            return found
-        scores = self._reader.scores([text for _, text in texts], self._direction)
-        for (number, _), score in zip(texts, scores.tolist(), strict=True):
-            before = found[number]
-            found[number] = score if before is None else max(before, score)
-        return found
+        read = [number for number, own in enumerate(turns) if not refuses(own) and sides(own)]
+        scores = self._reader.scores([sides(turns[number]) for number in read], self._direction)
+        found = dict(zip(read, scores.tolist(), strict=True))
+        return [found.get(number) for number in range(len(turns))]
 
 
 def turns_of(document: Document) -> Turns:
