@@ -283,7 +283,7 @@ def _scores(config: AuditConfig, settings: Settings) -> dict[str, list[float]]:
     return found
 
 
-REFERENCES, ROWS = 400, 200
+REFERENCES, ROWS = 200, 200
 """Of each kind of request that the direction of the risk model is taken from, and rows of the corpus."""
 
 
