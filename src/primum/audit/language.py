@@ -22,7 +22,7 @@ SURE = 0.9
 """From this probability on, the model is believed of a short text."""
 FEW_WORDS, VERY_SURE = 5, 0.998
 """Of fewer words the model must be surer still ("Sam met a dog.": Dutch, 0.995)."""
-CLEAR, STRETCH = 0.8, 112
+CLEAR, STRETCH = 0.7, 112
 """From this probability on, three stretches of so many characters stand for the whole text."""
 SHORT_WORDS = 20
 """A text of fewer words is often taken for another language ("The American woman met a Korean man.": Dutch, 0.61)."""
