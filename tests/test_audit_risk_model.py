@@ -11,7 +11,7 @@ from primum.audit.reading.document import Document
 from primum.audit.risk.represent import Reader, fit
 from primum.audit.risk.step import References, RiskStep
 from primum.cli import main
-from tiny_models import tiny
+from tiny_models import tiny, tiny_vlm
 
 TEXTS = ["How do I bake bread?", "Name three rivers of Asia, and say which one is the longest of them.", "Why?"]
 
@@ -126,3 +126,21 @@ def test_a_share_to_drop_needs_drop(tmp_path, capsys):
     (tmp_path / "a.jsonl").write_text('{"text": "x"}\n')
     assert main(["audit", str(tmp_path / "a.jsonl"), "--steps", "risk", "--drop-share", "0.1"]) == 2
     assert "--drop" in capsys.readouterr().err
+
+
+def test_a_vision_language_model_reads_texts_in_its_language_tower(tmp_path):
+    from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+    place = tiny_vlm(tmp_path, 0)
+    found = Reader(str(place)).states(TEXTS[:2])
+    network = AutoModelForImageTextToText.from_pretrained(place, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    for text, states in zip(TEXTS[:2], found, strict=True):
+        parts = [{"role": "user", "content": [{"type": "text", "text": text}]}]
+        whole = tokenizer.apply_chat_template(parts, add_generation_prompt=True, tokenize=False)
+        ids, words = (tokenizer(t, add_special_tokens=False)["input_ids"] for t in (whole, text))
+        [at] = [i for i in range(len(ids)) if ids[i : i + len(words)] == words]
+        with torch.inference_mode():
+            out = network(input_ids=torch.tensor([ids]), output_hidden_states=True)
+        own = np.stack([one[0, at : at + len(words)].numpy().mean(0) for one in out.hidden_states[1:]])
+        assert np.abs(states - own).max() < 0.1 * np.abs(found[0] - found[1]).max()  # bfloat16 where there is some

@@ -24,14 +24,16 @@ from primum.models.chat import encode, render
 from primum.models.endpoint import Endpoint
 from primum.models.engines.hf import HFEngine
 from primum.models.engines.http import HTTPEngine
-from primum.models.load import Model, load
+from primum.models.load import Model, load, outline
 from primum.models.sampling import Sampling
 from primum.models.seeing import looked_at
+from primum.repair.checkpoint import Checkpoint
+from primum.repair.source import template_of
 from primum.training.adapter import all_learn
 from primum.training.examples import Answered, answered
 from primum.training.reference import row_key
 from primum.training.score import score, token_scores
-from tiny_models import tiny, tiny_vlm
+from tiny_models import PARTS, tiny, tiny_vlm
 
 GREEDY = Sampling(0.0, 5)
 FROZEN = ("vision_tower.", "multi_modal_projector.")
@@ -108,6 +110,14 @@ def test_words_in_a_prompt_do_not_become_pictures_or_turns(model: Model, picture
 def test_a_prompt_that_does_not_fit_is_a_failed_reply_with_its_reason(model: Model, pictures: list[Part]) -> None:
     (reply,) = HFEngine(model)([asked(pictures[0], "word " * 600)], GREEDY, 0)
     assert reply.finish == "error" and "fit" in reply.error and reply.text == ""
+
+
+def test_a_chat_template_that_lies_with_the_processor_is_found_with_and_without_weights(tmp_path: Path) -> None:
+    folder = tiny_vlm(tmp_path, 0)
+    (folder / "chat_template.jinja").unlink()  # as older versions of transformers saved it
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": PARTS}))
+    assert load(str(folder)).tokenizer.chat_template == outline(str(folder)).tokenizer.chat_template == PARTS
+    assert template_of(Checkpoint(folder)) == PARTS
 
 
 def test_who_takes_text_only_says_so(model: Model, tmp_path: Path, pictures: list[Part]) -> None:

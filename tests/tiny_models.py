@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -63,4 +64,16 @@ def tiny_vlm(folder: Path, seed: int) -> Path:
         pictures, tokenizer, patch_size=14, vision_feature_select_strategy="default", num_additional_image_tokens=1,
         chat_template=PARTS,
     ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def near_vlm(folder: Path, near: Path, seed: int) -> Path:
+    """Save a vision-language model near another one: every weight of it is a little changed, seeing and speaking."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(near, folder)
+    torch.manual_seed(seed)
+    weights = load_file(near / "model.safetensors")
+    changed = {name: weight + 0.01 * torch.randn_like(weight) for name, weight in weights.items()}
+    save_file(changed, folder / "model.safetensors", {"format": "pt"})
     return folder

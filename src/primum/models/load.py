@@ -131,11 +131,11 @@ def outline(name: str) -> Outline:
             place, more = _files(base)
             config = AutoConfig.from_pretrained(place, trust_remote_code=False, **more)
             with torch.device("meta"):
-                network = _reader(config).from_config(config, trust_remote_code=False)
+                network = reader_of(config).from_config(config, trust_remote_code=False)
             own = Path(name) if (Path(name) / "tokenizer_config.json").is_file() else None
-            tokenizer = AutoTokenizer.from_pretrained(own or place, trust_remote_code=False, **({} if own else more))
+            tokenizer = _tokenizer(str(own or place), config, **({} if own else more))
     except (OSError, ValueError, KeyError) as error:
-        raise _unreadable(name, error) from error
+        raise unreadable(name, error) from error
     _ready(tokenizer, name, chat=True)
     return Outline(*_names(name), tokenizer, sum(p.numel() for p in network.parameters()))
 
@@ -161,25 +161,32 @@ def _ready(tokenizer: Any, name: str, chat: bool) -> None:
         tokenizer.pad_token = tokenizer.eos_token
 
 
-def _unreadable(name: str, error: Exception) -> UsageError:
+def unreadable(name: str, error: Exception) -> UsageError:
+    """Return the error of a model that cannot be loaded, with the first line of the reason."""
     cure = "name a hub id you can reach, a model folder, an adapter folder or a .gguf file"
     return UsageError(f"cannot load model '{name}': {str(error).strip().splitlines()[0]}", cure=cure)
 
 
-def _reader(config: Any) -> Any:
+def reader_of(config: Any) -> Any:
+    """Return the class of transformers that reads a model of this configuration."""
     return AutoModelForImageTextToText if sees(config) else AutoModelForCausalLM
 
 
 def _plain(name: str, dtype: torch.dtype, how: dict[str, Any]) -> tuple[Any, Any]:
     try:
-        reader = _reader(AutoConfig.from_pretrained(name, trust_remote_code=False))
+        reader = reader_of(AutoConfig.from_pretrained(name, trust_remote_code=False))
         network = reader.from_pretrained(name, dtype=dtype, use_safetensors=True, trust_remote_code=False, **how)
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        if sees(network.config) and not tokenizer.chat_template:
-            tokenizer.chat_template = _processors_template(name)
-        return network, tokenizer
+        return network, _tokenizer(name, network.config)
     except (OSError, ValueError) as error:
-        raise _unreadable(name, error) from error
+        raise unreadable(name, error) from error
+
+
+def _tokenizer(name: str, config: Any, **more: str) -> Any:
+    """Return a model's tokenizer, with the chat template of its processor where it has none of its own."""
+    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **more)
+    if sees(config) and not tokenizer.chat_template:
+        tokenizer.chat_template = _processors_template(name)
+    return tokenizer
 
 
 def _processors_template(name: str) -> str | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from primum.core.errors import Exit, StepFailedError
+from primum.core.errors import Exit, StepFailedError, UsageError
 from primum.core.records import JsonDict, digest, to_json, user
 from primum.evaluation.domain import DomainRow
 from primum.evaluation.gate import Decision, JudgeResult, NllResult, decide
@@ -186,7 +186,9 @@ def _write(journey: Journey, models: Models, one: Candidate | None) -> Taken:
 
 
 def _distilled(journey: Journey, config: RepairConfig, models: Models, sets: Sets) -> Path | None:
-    """Let the parent and the fine-tuned model teach it; None without a domain, on which the latter would teach.
+    """Let the parent and the fine-tuned model teach it; None where they cannot.
+
+    Without a domain the fine-tuned model has nothing to teach on, and with another tokenizer the parent cannot.
 
     The domain's dev rows lend their prompts, never their answers; its test rows stay unseen.
     """
@@ -206,7 +208,11 @@ def _distilled(journey: Journey, config: RepairConfig, models: Models, sets: Set
     def seat() -> Classroom:
         return seated(config.model, config.parent, config.lora_rank, config.seed)
 
-    teach(journey, out, key, seat, (sets.train, domain), two_teacher.Config(**given), config.seed)
+    try:
+        teach(journey, out, key, seat, (sets.train, domain), two_teacher.Config(**given), config.seed)
+    except UsageError as error:  # two teachers need one tokenizer; what was measured so far is still worth a report
+        journey.tell(DISTILLED, f"not distilled: {error.problem}")
+        return None
     return out / "checkpoint"
 
 

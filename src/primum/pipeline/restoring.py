@@ -205,10 +205,13 @@ def _once(load: Callable[[], Model]) -> Callable[[], Model]:
 
 
 def check_templates(models: Models) -> str | None:
-    """Return a note where the fine-tuned model and the parent speak through different chat templates."""
-    pair = [models.checkpoints.get(role) for role in (TUNED, PARENT)]
-    texts = [template_of(one) if one else None for one in pair]
-    if None in texts or texts[0] == texts[1]:
+    """Return a note where the fine-tuned model and the parent speak through different chat templates.
+
+    A parent of text has no use for the marks of pictures: of its template nothing is said.
+    """
+    pair = [one for role in (TUNED, PARENT) if (one := models.checkpoints.get(role))]
+    texts = {template_of(one) for one in pair}
+    if len(texts) < 2 or None in texts or len({one.sees for one in pair}) > 1:
         return None
     return (
         "the fine-tuned model has another chat template than its parent: try the parent's first, safety often comes "

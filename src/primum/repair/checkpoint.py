@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,8 @@ _TORCH = {
 }  # fmt: skip
 FLOATS = ("F64", "F32", "F16", "BF16")
 """Formats that methods change. Packed ones (int4, fp8) hold no plain weights."""
+HEAD, EMBEDDING = "lm_head.weight", "embed_tokens.weight"
+"""What the output matrix and the embedding are called."""
 CURE = "name a folder with model.safetensors, or with model.safetensors.index.json and its shards"
 
 
@@ -78,7 +80,40 @@ class Checkpoint:
     @property
     def ties(self) -> bool:
         """Whether the output matrix is the embedding."""
-        return bool(self.settings.get("tie_word_embeddings"))
+        text = self.settings.get("text_config") or {}
+        return bool(self.settings.get("tie_word_embeddings", text.get("tie_word_embeddings")))
+
+    @cached_property
+    def sees(self) -> bool:
+        """Whether it is a vision-language model's: methods change its language tower and leave the rest.
+
+        Raises:
+            UsageError: its settings cannot be read.
+        """
+        parts = (key for key in self.settings if key.endswith("_config") and key != "quantization_config")
+        if not any(parts):  # a model of text: transformers need not be loaded to know that
+            return False
+        from primum.models.language import folder_sees
+
+        return folder_sees(self.folder)
+
+    @cached_property
+    def language(self) -> Mapping[str, str]:
+        """Own name -> name inside the language model, of each of its tensors; empty without settings.
+
+        Raises:
+            UsageError: the settings cannot be read, or no tensor is its embedding.
+        """
+        if not self.settings:
+            return {}
+        from primum.models.language import language_names, skeleton
+
+        return language_names(skeleton(self.folder), self.entries, str(self.folder))
+
+    @cached_property
+    def held_as(self) -> Mapping[str, str]:
+        """Name inside the language model -> own name: `language` the other way round."""
+        return {inside: own for own, inside in self.language.items()}
 
     @property
     def largest_file(self) -> int:
@@ -106,9 +141,27 @@ class Checkpoint:
         """Return the name under which this model holds a tensor; a tied output matrix is the embedding; else None."""
         if name in self.entries:
             return name
-        if self.ties and name.endswith("lm_head.weight"):
-            return next((own for own in self.entries if own.endswith("embed_tokens.weight")), None)
+        if self.ties and name.endswith(HEAD):
+            return next((own for own in self.entries if own.endswith(EMBEDDING)), None)
         return None
+
+
+def changeable(model: Checkpoint) -> Iterable[str]:
+    """Return the tensors that methods may change: all, of a vision-language model those of its language tower."""
+    return model.language if model.sees else model.entries
+
+
+def counterpart(model: Checkpoint, other: Checkpoint, name: str) -> str | None:
+    """Return the name under which another model holds a tensor of this one, or None.
+
+    Where one of them sees, the same tensor of their language models is looked for: a vision-language model may be
+    paired with the model of text that it was made from, or with one in another version's layout.
+    """
+    own = other.resolve(name)
+    if own is not None or not (model.sees or other.sees):
+        return own
+    inside = model.language.get(name, "")
+    return other.held_as.get(inside) or (other.held_as.get(EMBEDDING) if other.ties and inside == HEAD else None)
 
 
 def _inside(name: str, index: Path) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from primum.core.errors import UsageError
 from primum.core.progress import Advance, silent
@@ -12,6 +13,9 @@ from primum.core.records import Prompt
 from primum.core.store import read_json, write_json
 from primum.pairing.completions import compose, rng_for
 from primum.repair.checkpoint import SINGLE, Checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EXAMPLES = 32
 """Harmful prompts whose safe completions are scored."""
@@ -45,16 +49,24 @@ def gradient(model: str, prompts: Sequence[Prompt], seed: int, folder: Path, adv
 
 def _write(model: str, rows: Sequence[tuple[Prompt, str]], folder: Path, advance: Advance) -> None:
     from primum.models.load import load
-    from primum.training.adapter import write_tensors
+    from primum.training.adapter import all_learn, write_tensors
     from primum.training.examples import Answered, answered
     from primum.training.score import score
 
     loaded = load(model)
-    network = loaded.network.requires_grad_(True)
+    network = all_learn(loaded.network)
     examples = answered([Answered(p.messages, answer) for p, answer in rows], loaded.tokenizer)
     total = sum(len(e.answer) for e in examples)
     for one in examples:
         (-score(network, [one]).logps.sum() / total).backward()
         advance(1)
     grads = {name: p.grad.contiguous() for name, p in network.named_parameters() if p.grad is not None}
-    write_tensors(grads, folder / SINGLE)
+    write_tensors(_as_on_disk(grads, network, Checkpoint(Path(model))) if loaded.sees else grads, folder / SINGLE)
+
+
+def _as_on_disk(grads: Mapping[str, Tensor], network: Any, own: Checkpoint) -> dict[str, Tensor]:
+    """Return gradients under the names of the checkpoint: a vision-language model in memory has other ones."""
+    from primum.models.language import language_names
+
+    inside = language_names(network, grads, str(own.folder))
+    return {own.held_as[inside[name]]: grad for name, grad in grads.items() if inside[name] in own.held_as}

@@ -49,16 +49,15 @@ def _written(name: str, folder: Path) -> Checkpoint:
     mark, key = folder / MARK, _key(name)
     if mark.is_file() and read_json(mark) == key and (folder / SINGLE).is_file() | (folder / INDEX).is_file():
         return Checkpoint(folder)
-    from primum.models.load import load, quiet
+    from primum.models.load import load
+    from primum.training.adapter import save_merged
 
     model = load(name)
     partial = folder.with_name(folder.name + ".partial")
     for old in (partial, folder):
         shutil.rmtree(old, ignore_errors=True)
     partial.mkdir(parents=True)
-    with quiet():
-        model.network.save_pretrained(str(partial), safe_serialization=True)
-        model.tokenizer.save_pretrained(str(partial))
+    save_merged(model.network, model.tokenizer, partial)
     write_json(partial / MARK, key)
     partial.rename(folder)
     return Checkpoint(folder)
@@ -77,10 +76,12 @@ def _key(name: str) -> dict[str, str]:
 
 
 def template_of(checkpoint: Checkpoint) -> str | None:
-    """Return the chat template as text, from its own file or the tokenizer's settings; None where there is none."""
+    """Return the chat template as text: from its own file, the tokenizer or the processor; None where there is none."""
     own = checkpoint.folder / "chat_template.jinja"
     if own.is_file():
         return own.read_text(encoding="utf-8")
-    settings = checkpoint.folder / "tokenizer_config.json"
-    found = json.loads(settings.read_text(encoding="utf-8")).get("chat_template") if settings.is_file() else None
-    return found if isinstance(found, str) else None
+    for settings in (checkpoint.folder / name for name in ("tokenizer_config.json", "chat_template.json")):
+        found = json.loads(settings.read_text(encoding="utf-8")).get("chat_template") if settings.is_file() else None
+        if isinstance(found, str):
+            return found
+    return None

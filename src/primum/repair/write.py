@@ -17,7 +17,15 @@ from primum.core.errors import UsageError
 from primum.core.progress import Advance, silent
 from primum.core.records import JsonDict
 from primum.core.store import file_sha256, write_json
-from primum.repair.checkpoint import FLOATS, Checkpoint, other_files, to_bytes, write_like
+from primum.repair.checkpoint import (
+    FLOATS,
+    Checkpoint,
+    changeable,
+    counterpart,
+    other_files,
+    to_bytes,
+    write_like,
+)
 from primum.repair.given import Given, Method, Part, Setting
 
 if TYPE_CHECKING:
@@ -103,16 +111,17 @@ def _check(name: str, method: Method, models: Mapping[str, Checkpoint], out: Pat
 
 
 def _belongs(tuned: Checkpoint, other: Checkpoint, role: str) -> None:
-    shared = [name for name in tuned.entries if _fits(tuned, other, name) is None]
-    if len(shared) < len(tuned.entries) / 2:
+    own = list(changeable(tuned))
+    shared = [name for name in own if _fits(tuned, other, name) is None]
+    if len(shared) < len(own) / 2:
         cure = f"is --{role} really of the same architecture and size?"
-        problem = f"only {len(shared)} of {len(tuned.entries)} tensors have the same name and shape in the {role} model"
+        problem = f"only {len(shared)} of {len(own)} tensors have the same name and shape in the {role} model"
         raise UsageError(problem, where=str(other.folder), cure=cure)
 
 
 def _fits(tuned: Checkpoint, other: Checkpoint, name: str) -> str | None:
     """Return why a tensor cannot be paired with the other model's, or None. Fewer or more rows are no hindrance."""
-    own = other.resolve(name)
+    own = counterpart(tuned, other, name)
     if own is None:
         return "not in the other model"
     mine, theirs = tuned.entries[name], other.entries[own]
@@ -153,15 +162,17 @@ def _changed(
 ) -> bytes | None:
     tuned = models["tuned"]
     entry = tuned.entries[name]
-    why = None if entry.dtype in FLOATS else f"of format {entry.dtype}"
+    why = None if name in changeable(tuned) else "not of the language tower"
+    why = why or (None if entry.dtype in FLOATS else f"of format {entry.dtype}")
     others = [role for role in models if role != "tuned"]
     why = why or next((w for role in others if (w := _fits(tuned, models[role], name))), None)
     if why:
         tally.kept[why] += 1
         return None
     whole = tuned.tensor(name)
-    rows = min([_rows(tuned, name), *(_rows(models[role], name) for role in others)])
-    part = Part(name, entry.shape, {role: _reader(models[role], name, rows) for role in models})
+    names = {role: counterpart(tuned, models[role], name) or name for role in models}
+    rows = min(_rows(models[role], own) for role, own in names.items())
+    part = Part(name, entry.shape, {role: _reader(models[role], own, rows) for role, own in names.items()})
     given = method.restored(part, setting)
     if given is None:
         tally.kept["left by the method"] += 1
@@ -172,13 +183,13 @@ def _changed(
 
 
 def _rows(model: Checkpoint, name: str) -> int:
-    shape = model.entries[model.resolve(name) or name].shape
+    shape = model.entries[name].shape
     return shape[0] if shape else 1
 
 
 def _reader(model: Checkpoint, name: str, rows: int) -> Callable[[], Tensor]:
     def read() -> Tensor:
-        found = model.tensor(model.resolve(name) or name).float()
+        found = model.tensor(name).float()
         return found[:rows] if found.dim() else found
 
     return read

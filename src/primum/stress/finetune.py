@@ -46,7 +46,7 @@ def curve(setup: Setup, examples: Sequence[Example], level: str, aids: Aids) -> 
     LoRA is measured unmerged: merged into bf16 weights a small change would be rounded away, and step 0 would not be
     the untouched model.
     """
-    from primum.training.adapter import add_lora
+    from primum.training.adapter import add_lora, all_learn
     from primum.training.score import causal
     from primum.training.short import Recipe, fine_tune
 
@@ -55,7 +55,7 @@ def curve(setup: Setup, examples: Sequence[Example], level: str, aids: Aids) -> 
     if one.way == "lora":
         network = add_lora(setup.model, RANK, 2 * RANK, one.seed)
     else:
-        network.requires_grad_(True)
+        all_learn(network)
     changed = replace(setup, model=replace(setup.model, network=causal(network)))
     losses: list[float] = []
     tokens = 0

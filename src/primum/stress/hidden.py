@@ -82,8 +82,10 @@ def _rows(setup: Setup, prompts: Sequence[Prompt]) -> list[list[int]]:
 def _read(setup: Setup, ids: list[int], states: bool = False) -> Any:
     import torch
 
-    network, place = setup.model.network, setup.model.place
-    trunk = getattr(network, network.base_model_prefix, network)  # no logits are needed
+    from primum.models.load import tower
+
+    inner, place = tower(setup.model.network), setup.model.place
+    trunk = getattr(inner, inner.base_model_prefix, inner)  # no logits are needed
     with torch.no_grad():
         return trunk(input_ids=torch.tensor([ids], device=place), output_hidden_states=states, use_cache=False)
 

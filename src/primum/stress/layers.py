@@ -23,13 +23,17 @@ class Layer(NamedTuple):
 def linear_layers(network: Any) -> list[Layer]:
     """Return the linear layers of the network's blocks; the output matrix is none of them.
 
+    Of a vision-language model those of its language tower, by their names inside of it.
+
     Raises:
         SkippedError: there are none (GPT-2 keeps its matrices in another kind of layer).
     """
     import torch
 
+    from primum.models.load import tower
+
     head = network.get_output_embeddings()
-    found = [Layer(n, m) for n, m in network.named_modules() if isinstance(m, torch.nn.Linear) and m is not head]
+    found = [Layer(n, m) for n, m in tower(network).named_modules() if isinstance(m, torch.nn.Linear) and m is not head]
     if not found:
         raise SkippedError("the network has no linear layers of the usual kind")
     return found

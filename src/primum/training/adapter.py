@@ -6,7 +6,7 @@ import errno
 import functools
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -40,9 +40,10 @@ def add_lora(model: Model, rank: int, alpha: int, seed: int, start: float = 0.0)
     torch.manual_seed(seed)
     depth = model.network.config.get_text_config().num_hidden_layers
     blocks = list(range(round(start * depth), depth)) if start else None
+    names = targets(model.network, blocks)
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets(model.network),
-        layers_to_transform=blocks, task_type="CAUSAL_LM",
+        r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=names,
+        layers_to_transform=None if isinstance(names, str) else blocks, task_type="CAUSAL_LM",
     )  # fmt: skip
     with quiet():
         network = get_peft_model(model.network, config)
@@ -50,13 +51,19 @@ def add_lora(model: Model, rank: int, alpha: int, seed: int, start: float = 0.0)
     return network
 
 
-def targets(network: Any) -> list[str] | str:
-    """Return what PEFT shall adapt: names of layers; of a vision-language model a pattern for its language tower's."""
+def targets(network: Any, blocks: Sequence[int] | None = None) -> list[str] | str:
+    """Return what PEFT shall adapt: names of layers; of a vision-language model a pattern for its language tower's.
+
+    Args:
+        network: a transformers network.
+        blocks: only these; the pattern holds them (PEFT takes no list of blocks beside a pattern), names do not.
+    """
     inner = tower(network)
     if inner is network:
         return linear_names(network)
     prefix = next(name for name, module in network.named_modules() if module is inner)
-    return rf"{re.escape(prefix)}\..*\.({'|'.join(linear_names(inner))})"
+    block = rf"\D*\.({'|'.join(map(str, blocks))})\." if blocks else ""  # "layers.7.": the first number is the block's
+    return rf"{re.escape(prefix)}\.{block}(.*\.)?({'|'.join(linear_names(inner))})"
 
 
 def all_learn(network: Any) -> Any:

@@ -73,12 +73,13 @@ class Reader:
     """
 
     def __init__(self, name: str) -> None:
+        from primum.core.records import user
+        from primum.models.chat import render
         from primum.models.load import load
 
         self._model = load(name)
         mark = "x" * 24
-        turn = [{"role": "user", "content": mark}]
-        whole = str(self._model.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+        whole = render((user(mark),), self._model.tokenizer)
         self._before, _, self._after = whole.partition(mark)
         self._around = (len(self._ids(self._before)), len(self._ids(self._after)))
 
@@ -130,6 +131,8 @@ class Reader:
         """Return the means of the states over each text's own tokens, without the template's round it."""
         import torch
 
+        from primum.models.load import tower
+
         width, pad = max(len(one.ids) for one in units), int(self._model.tokenizer.pad_token_id)
         many, place = max(len(one.spans) for one in units), self._model.place
         batch = torch.tensor([[pad] * (width - len(one.ids)) + list(one.ids) for one in units], device=place)
@@ -140,7 +143,8 @@ class Reader:
                 rows[number, width - len(one.ids) :][one.spans[min(number, len(one.spans) - 1)]] = 1
         weights /= weights.sum(2, keepdim=True)
         with torch.inference_mode():
-            network = getattr(self._model.network, "model", self._model.network)
+            inner = tower(self._model.network)
+            network = getattr(inner, "model", inner)
             out = network(input_ids=batch, attention_mask=mask, output_hidden_states=True, use_cache=False)
             means = [torch.einsum("btw,bst->bsw", one.float(), weights) for one in out.hidden_states[1:]]
         return torch.stack(means, dim=2).cpu().numpy()

@@ -29,7 +29,8 @@ def tamper(setup: Setup, level: str, aids: Aids) -> Iterator[Point]:
         raise SkippedError("needs the model that it was trained from (--base)")
     rank, changed = int(level.split()[1]), 0
     for layer in linear_layers(setup.model.network):
-        own = aids.base.resolve(f"{layer.name}.weight")
+        name = f"{layer.name}.weight"
+        own = aids.base.held_as.get(name) if setup.model.sees else aids.base.resolve(name)
         if own is None or aids.base.entries[own].shape != tuple(layer.module.weight.shape):
             continue
         weight = layer.module.weight.detach().float().cpu()
