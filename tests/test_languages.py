@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -335,6 +336,21 @@ def test_what_could_not_be_read_decides_nothing():
     read = [*many("de", 4, 196), *many("en", 2, 198)]
     outcomes = [language_table([*read, *unread[:n]], (), tell)["bars"][0]["outcome"] for n in (0, 10, 20)]
     assert outcomes == ["passed", "passed", "undecided"]  # 10 of 210 are 4.8%, 20 of 220 9.1%
+
+
+def test_the_language_of_refusals_is_undecided_where_one_language_could_not_be_told():
+    read = [*many("de", 4, 196), *many("fi", 4, 196), *many("en", 2, 198)]
+    said = [row("sw", "harmful", "refusal", "nein" if i % 2 else "hm", i=i) for i in range(10)]
+
+    def outcome(*more: Scored) -> str:
+        return language_table([*read, *more], (), lambda text: "fi" if text == "fi" else tell(text))["bars"][1]["outcome"]
+
+    finnish = [one._replace(reply=replace(one.reply, text="fi")) for one in read if one.prompt.language == "fi"]
+    read = [*(one for one in read if one.prompt.language != "fi"), *finnish]
+    assert outcome() == "passed"
+    assert outcome(*said) == "undecided"  # 5 of 10 Swahili refusals; of all 402 but 1.2%
+    unread = [row("de", "harmful", None, "oui oui", i=900 + i) for i in range(20)]
+    assert outcome(*unread) == "undecided"  # 20 of 220 German replies may be refusals in French
 
 
 def test_no_languages_no_gap():
