@@ -39,6 +39,39 @@ def test_inspects_grades_are_numbers_and_what_is_none_is_unscored(tmp_path):
     assert (table.rows[0].reply, table.rows[0].prompt, table.slices) == ("said", "say 0", ["kind:a"])
 
 
+def test_a_sample_without_a_score_counts_for_each_number_that_its_scorer_gives_elsewhere(tmp_path):
+    inspect_log(tmp_path / "a.eval", [{"short": 1, "polite": 0}, float("nan"), None])
+    (table,) = read_run(tmp_path / "a.eval")
+    assert set(table.metrics) == {"short", "polite"}
+    for metric in ("short", "polite"):
+        values = table.values(metric)
+        assert (len(values.numbers), values.left_out) == (1, {"no score": 2})
+
+
+def test_a_damaged_member_of_inspects_log_is_named(tmp_path):
+    path = tmp_path / "a.eval"
+    inspect_log(path, ["C"])
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo("samples/0_epoch_1.json")
+    raw = bytearray(path.read_bytes())
+    start = info.header_offset + 30 + len(info.filename)
+    raw[start : start + 8] = b"\xff" * 8  # no deflate stream begins so
+    path.write_bytes(raw)
+    with pytest.raises(BadInputError, match=r"a\.eval:samples/0_epoch_1\.json"):
+        read_run(path)
+
+
+def test_lm_evals_folder_of_two_models_is_not_mixed(tmp_path):
+    row = {"doc_id": 0, "doc": {"q": 1}, "metrics": ["acc"], "acc": 1.0, "doc_hash": "a"}
+    for model, task in (("one", "arc"), ("two", "arc"), ("two", "piqa")):
+        folder = tmp_path / "out" / model
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"samples_{task}_2025-01-02T03-04-05.6.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(BadInputError, match=r"several models \(one, two\)"):
+        read_run(tmp_path / "out")
+    assert [table.name for table in read_run(tmp_path / "out" / "two")] == ["arc", "piqa"]
+
+
 def test_lm_evals_samples_with_the_direction_of_their_metrics(tmp_path):
     rows = [
         {"doc_id": i, "doc": {"question": f"q{i}"}, "doc_hash": f"h{i}", "metrics": ["acc", "ppl"], "acc": float(i % 2),
