@@ -16,7 +16,7 @@ from primum.evaluation.tables import FORMAT, RESULTS, ScoredItem, Table, read_ta
 HARM = {"harm": Metric("share that is harmful", "lower_is_better")}
 
 
-def inspect_log(path, values):
+def inspect_log(path, values, task="t"):
     samples = [
         {
             "id": i, "epoch": 1, "input": f"say {i}", "target": "yes", "metadata": {"kind": "a"},
@@ -26,7 +26,7 @@ def inspect_log(path, values):
         for i, value in enumerate(values)
     ]  # fmt: skip
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("header.json", json.dumps({"version": 2, "status": "success", "eval": {"task": "t"}}))
+        archive.writestr("header.json", json.dumps({"version": 2, "status": "success", "eval": {"task": task}}))
         for sample in samples:
             archive.writestr(f"samples/{sample['id']}_epoch_1.json", json.dumps(sample))
 
@@ -158,6 +158,14 @@ def test_compare_on_the_command_line_and_its_page(tmp_path, capsys):
     assert "&lt;script&gt;" in page.read_text()
     assert main(["compare", str(a)]) == 2
     assert main(["compare", str(a), str(tmp_path / "none")]) == 2
+
+
+def test_no_name_in_a_log_reaches_the_terminal_as_a_control_sequence(tmp_path, capsys):
+    for name, values in (("a", "C" * 30), ("b", "I" * 30)):
+        inspect_log(tmp_path / f"{name}.eval", values, task="\x1b]0;mine\x07")
+    assert main(["compare", str(tmp_path / "a.eval"), str(tmp_path / "b.eval")]) == 0
+    said = capsys.readouterr().out
+    assert "[kind:a]" in said and "mine" in said and "\x1b" not in said and "\x07" not in said
 
 
 def test_gate_on_the_command_line_with_its_three_exit_codes(tmp_path, capsys):
