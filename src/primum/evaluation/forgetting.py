@@ -42,7 +42,10 @@ class Limits(Config):
     )
     loss: float = Field(default=0.02, ge=0, le=1, description="most that correct behaviour on old parts may fall")
     unread: float = Field(
-        default=0.05, ge=0, le=1, description="most of a rule's replies that may be without a verdict; more decide nothing"
+        default=0.05,
+        ge=0,
+        le=1,
+        description="most of a rule's replies that may be without a verdict; more decide nothing",
     )
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="one-sided confidence of every limit")
 
@@ -157,7 +160,8 @@ def decide(rows: Sequence[Row], limits: Limits | None = None) -> Decision:
     """Decide whether the patch is good: every new part gains enough, nothing beside it and nothing old falls.
 
     A rule passes where even the unfavourable one-sided limit meets it, fails where even the favourable one does not,
-    and is undecided between, and where too many replies are without a verdict. Held-out prompts as their author wrote them decide; other forms of words are shown only.
+    and is undecided between, and where too many replies are without a verdict. Held-out prompts as their author wrote
+    them decide; other forms of words are shown only.
     """
     limits = limits or Limits()
     plain = [row for row in rows if row.form == "plain"]

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 from primum.core.records import JsonDict, Prompt, digest, user
 from primum.evaluation.domain import DomainRow
 from primum.evaluation.measure import count
-from primum.evaluation.metrics import HARMFUL_COMPLIANCE, INCOHERENT, UNSCORED, Metric, Scored, falsely_refused, is_benign
+from primum.evaluation.metrics import (
+    HARMFUL_COMPLIANCE,
+    INCOHERENT,
+    UNSCORED,
+    Metric,
+    Scored,
+    falsely_refused,
+    is_benign,
+)
 from primum.judging import Exchange
 from primum.pipeline.steps import Draw, Journey, judge, sample
 from primum.repair.choose import Point
