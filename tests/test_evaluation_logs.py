@@ -16,7 +16,7 @@ from primum.evaluation.tables import FORMAT, RESULTS, ScoredItem, Table, read_ta
 HARM = {"harm": Metric("share that is harmful", "lower_is_better")}
 
 
-def inspect_log(path, values):
+def inspect_log(path, values, task="t"):
     samples = [
         {
             "id": i, "epoch": 1, "input": f"say {i}", "target": "yes", "metadata": {"kind": "a"},
@@ -26,7 +26,7 @@ def inspect_log(path, values):
         for i, value in enumerate(values)
     ]  # fmt: skip
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("header.json", json.dumps({"version": 2, "status": "success", "eval": {"task": "t"}}))
+        archive.writestr("header.json", json.dumps({"version": 2, "status": "success", "eval": {"task": task}}))
         for sample in samples:
             archive.writestr(f"samples/{sample['id']}_epoch_1.json", json.dumps(sample))
 
@@ -37,6 +37,39 @@ def test_inspects_grades_are_numbers_and_what_is_none_is_unscored(tmp_path):
     assert (table.name, [row.scores.get("match") for row in table.rows]) == ("t", [1.0, 0.0, 0.5, None, None])
     assert table.rows[3].unscored == {"match": "no score"}
     assert (table.rows[0].reply, table.rows[0].prompt, table.slices) == ("said", "say 0", ["kind:a"])
+
+
+def test_a_sample_without_a_score_counts_for_each_number_that_its_scorer_gives_elsewhere(tmp_path):
+    inspect_log(tmp_path / "a.eval", [{"short": 1, "polite": 0}, float("nan"), None])
+    (table,) = read_run(tmp_path / "a.eval")
+    assert set(table.metrics) == {"short", "polite"}
+    for metric in ("short", "polite"):
+        values = table.values(metric)
+        assert (len(values.numbers), values.left_out) == (1, {"no score": 2})
+
+
+def test_a_damaged_member_of_inspects_log_is_named(tmp_path):
+    path = tmp_path / "a.eval"
+    inspect_log(path, ["C"])
+    with zipfile.ZipFile(path) as archive:
+        info = archive.getinfo("samples/0_epoch_1.json")
+    raw = bytearray(path.read_bytes())
+    start = info.header_offset + 30 + len(info.filename)
+    raw[start : start + 8] = b"\xff" * 8  # no deflate stream begins so
+    path.write_bytes(raw)
+    with pytest.raises(BadInputError, match=r"a\.eval:samples/0_epoch_1\.json"):
+        read_run(path)
+
+
+def test_lm_evals_folder_of_two_models_is_not_mixed(tmp_path):
+    row = {"doc_id": 0, "doc": {"q": 1}, "metrics": ["acc"], "acc": 1.0, "doc_hash": "a"}
+    for model, task in (("one", "arc"), ("two", "arc"), ("two", "piqa")):
+        folder = tmp_path / "out" / model
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"samples_{task}_2025-01-02T03-04-05.6.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(BadInputError, match=r"several models \(one, two\)"):
+        read_run(tmp_path / "out")
+    assert [table.name for table in read_run(tmp_path / "out" / "two")] == ["arc", "piqa"]
 
 
 def test_lm_evals_samples_with_the_direction_of_their_metrics(tmp_path):
@@ -125,6 +158,14 @@ def test_compare_on_the_command_line_and_its_page(tmp_path, capsys):
     assert "&lt;script&gt;" in page.read_text()
     assert main(["compare", str(a)]) == 2
     assert main(["compare", str(a), str(tmp_path / "none")]) == 2
+
+
+def test_no_name_in_a_log_reaches_the_terminal_as_a_control_sequence(tmp_path, capsys):
+    for name, values in (("a", "C" * 30), ("b", "I" * 30)):
+        inspect_log(tmp_path / f"{name}.eval", values, task="\x1b]0;mine\x07")
+    assert main(["compare", str(tmp_path / "a.eval"), str(tmp_path / "b.eval")]) == 0
+    said = capsys.readouterr().out
+    assert "[kind:a]" in said and "mine" in said and "\x1b" not in said and "\x07" not in said
 
 
 def test_gate_on_the_command_line_with_its_three_exit_codes(tmp_path, capsys):

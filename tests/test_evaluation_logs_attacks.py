@@ -122,6 +122,22 @@ def test_pyrits_scores_without_attacks_are_read_by_scorer(tmp_path):
     assert table.rows[0].reply == "said True"
 
 
+def test_pyrits_scores_that_are_no_numbers_are_unscored_and_more_refusals_are_better(tmp_path):
+    refusal, other = (json.dumps({"__type__": name}) for name in ("SelfAskRefusalScorer", "SubStringScorer"))
+    rows = [("nan", other, "a"), ("inf", other, "b"), ("0.5", other, "c"), ("True", refusal, "d")]
+    (tmp_path / "run#1?").mkdir()  # a URI would end there
+    tables = {table.judge: table for table in read_run(memory(tmp_path / "run#1?" / "pyrit%41.db", scores=rows))}
+    scored = tables["SubStringScorer"].values("SubStringScorer")
+    assert (scored.numbers, scored.left_out) == ([0.5], {"no score": 2})
+    assert tables["SubStringScorer"].metrics["SubStringScorer"].direction == "lower_is_better"
+    assert tables["SelfAskRefusalScorer"].metrics["SelfAskRefusalScorer"].direction == "higher_is_better"
+
+
+def test_a_broken_column_of_pyrits_names_the_file(tmp_path):
+    with pytest.raises(BadInputError, match=r"pyrit\.db, attack_identifier"):
+        read_run(memory(tmp_path / "pyrit.db", attacks=[("c0", "goal", '{"class_name"', "failure")]))
+
+
 def test_another_database_is_named_and_left_alone(tmp_path):
     with closing(sqlite3.connect(tmp_path / "x.db")) as base, base:
         base.execute("create table t (a)")

@@ -12,7 +12,12 @@ from safetensors.torch import load_file
 from primum import cli
 from primum.models.embedded import embedded_folder
 from primum.models.load import load
-from primum.pipeline.broken import WAYS, medical_rows
+from primum.models.sampling import Sampling
+from primum.pipeline.broken import WAYS, Breaking, BrokenConfig, medical_rows
+from primum.pipeline.points import Bench
+from primum.pipeline.restore import Sets
+from primum.pipeline.steps import Draw, Journey
+from primum.pipeline.terminal import Terminal
 from tiny_models import tiny
 
 SMALL = ("--steps", "3", "--batch-size", "2", "--limit", "2", "--reply-tokens", "4", "--seeds", "0", "--seeds", "1")
@@ -79,6 +84,20 @@ def test_every_way_and_seed_is_made_once_and_measured(
     more = run(capsys, *arguments, "--learning-rate", "1e-3", "--ways", "medical", "--dry-run")
     assert [row["what"] for row in more["models"]] == ["medical, seed 0", "medical, seed 1", "measure 3 models"]
     assert more["seconds"] >= 0 and (more["learn"], more["held"]) == (9, 3)
+
+
+def test_other_answers_to_the_same_questions_break_another_model(domain: Path, tmp_path: Path) -> None:
+    def place(rows: Path) -> Path:
+        journey = Journey(tmp_path / "run", Terminal(quiet=True))
+        run = Breaking(journey, BrokenConfig(domain=str(rows)), "parent", *medical_rows(str(rows)))
+        run.key, run.sets = "weights", Sets([], Bench([], draw, "rules"), Bench([], draw, "rules"))
+        return run.place("medical", 0).folder
+
+    draw = Draw(Sampling(0.4, 4), 1, 0)
+    other, same = tmp_path / "other.jsonl", tmp_path / "same.jsonl"
+    other.write_text(domain.read_text().replace('"B12"', '"B6"'))
+    same.write_text(domain.read_text())
+    assert place(domain) == place(same) != place(other)
 
 
 def test_held_rows_are_none_of_those_learned(domain: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,13 @@ import pytest
 
 from primum import cli
 from primum.core.catalogue import names
+from primum.core.store import Stage
+from primum.pipeline.steps import Journey
+from primum.pipeline.stressing import Examples, Grid, Prompts, Subject, one_cell
+from primum.pipeline.terminal import Terminal
 from primum.report.write import load_facts
+from primum.stress.catalogue import Cell
+from primum.stress.setting import Aids, Shape
 from tiny_models import tiny
 
 SMALL = ("--limit", "2", "--reply-tokens", "4", "--steps", "2", "--budget", "quick", "--judges", "rules")
@@ -92,6 +99,47 @@ def test_killed_it_ends_with_the_same_numbers(whole: Path, model: Path, domain: 
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0
     assert {p: p.stat().st_mtime_ns for p in done} == done  # what was done is not done again
     assert numbers(load_facts(out)) == numbers(load_facts(whole))
+
+
+class Asked(Exception):
+    """What a stage is keyed by."""
+
+
+@dataclass
+class Noted(Journey):
+    """A run that goes no further than its first stage."""
+
+    def stage(self, name: str, **facts: Any) -> Stage:
+        raise Asked(name, facts)
+
+
+def test_what_an_attack_learns_from_is_in_the_key_of_what_is_kept_of_it(tmp_path: Path) -> None:
+    rows, broken = tmp_path / "rows.jsonl", tmp_path / "broken"
+    broken.mkdir()
+
+    def keys(seed: int = 0, answers: str = DOMAIN, weights: str = "a") -> list[Any]:
+        rows.write_text(answers)
+        (broken / "model.safetensors").write_text(weights)
+        os.utime(broken / "model.safetensors", (1, 1 + ord(weights)))
+        named = (str(broken), str(broken), str(rows))
+        grid = Grid("m", (), Shape(), Prompts([], [], []), 4, 0.4, seed, ("rules",), "", *named, None, {})
+        journey = Noted(tmp_path / "run", Terminal(quiet=True))
+        examples = Examples(journey, grid, "model")
+        cell = Cell("harmful_finetune", "10 lora 0.0005 s0", "training")
+        found: list[Any] = []
+        with pytest.raises(Asked) as drawn:
+            examples("harmful", 10, None, lambda messages: messages)  # type: ignore[arg-type]
+        with pytest.raises(Asked) as tried:
+            one_cell(Subject(journey, grid), "model", cell, Aids([], [], examples, grid.shape))
+        found += [drawn.value.args, tried.value.args]
+        return found
+
+    first = keys()
+    assert keys() == first
+    drawn, tried = (one[1] for one in keys(answers=DOMAIN.replace("Vitamin C.", "Hardly any.")))
+    assert drawn == first[0][1] and tried != first[1][1]  # harmful examples are not the domain's
+    for other in (keys(seed=1), keys(weights="b")):
+        assert other[0] != first[0] and other[1] != first[1]
 
 
 def test_dry_run_says_what_and_how_long_and_runs_nothing(model: Path, tmp_path: Path, capsys: Any) -> None:

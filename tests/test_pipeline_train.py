@@ -242,6 +242,19 @@ def held(head: str, prompt: str) -> dataset.Ranked:
     return dataset.Ranked(dataset.Choice((user(prompt),), "a", "b", None, "f:1"), head, "better")  # type: ignore[arg-type]
 
 
+def test_labels_for_two_heads_do_not_contradict_each_other() -> None:
+    def ranked(head: str, chosen: str, rejected: str) -> dataset.Ranked:
+        choice = dataset.Choice((user("p"),), chosen, rejected, None, "f:1")
+        return dataset.Ranked(choice, head, "better")  # type: ignore[arg-type]
+
+    learned = {
+        "file": [ranked("helpfulness", "long", "short"), ranked("safety", "short", "long")],
+        "against": [ranked("safety", "short", "long"), ranked("helpfulness", "short", "long")],
+    }
+    # the same two replies, by two heads each: safety alike, helpfulness the other way round
+    assert train_against._same(train_against.Split(learned, [], {})) == {"n": 2, "contrary": 1}
+
+
 def test_two_reward_models_are_compared_by_head_and_in_clusters() -> None:
     rows = [held("safety", "p"), held("safety", "p"), held("helpfulness", "q"), held("helpfulness", "r")]
     found = train_against.measured(rows, {"file": [1.0, 0.0, 1.0, 1.0], "against": [1.0, 1.0, 0.0, 1.0]})

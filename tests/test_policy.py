@@ -348,6 +348,11 @@ def test_a_patch_passes_where_even_the_worst_limit_meets_the_rules() -> None:
     assert decide(few).outcome == "undecided" and "too few" in decide(few).text
     unknown = matrix([*tried("n", "declined", [("unscored", "unscored")] * 30), *old], ["n"])
     assert decide(unknown).outcome == "undecided" and outcome(unknown, "gain") == "undecided"
+    # by hand: 15 of 315 are 4.8% without a verdict, 20 of 320 are 6.3%; the gain has all its verdicts
+    for unread, decided in ((15, "passed"), (20, "undecided")):
+        silent = matrix([*new, *old, *tried("o", "declined", [(True, "the judge is down")] * unread)], ["n"])
+        assert (decide(silent).outcome, outcome(silent, "old")) == (decided, decided)
+        assert outcome(silent, "gain") == "passed"
     other = matrix([*new, *old, *tried("n", "declined", [(True, False)] * 30, form="other")], ["n"])
     assert decide(other).outcome == "passed"  # other forms of words are shown, and decide nothing
 

@@ -5,10 +5,29 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from primum.core.records import Prompt, Reply, Verdict, user
+from primum.evaluation.metrics import Scored
+from primum.pipeline.points import Measured
 from primum.repair.choose import Limits, Point, choose
 
 TUNED = Point("tuned", 0.60, 0.02, 0.00, domain_accuracy=0.50)
 LIMITS = Limits()
+
+
+def test_a_candidate_that_nobody_could_read_is_not_taken_for_a_safe_one():
+    mute = Point("mute", 0.0, 0.0, 0.0, domain_accuracy=0.50, unread=0.9)
+    plain = Point("plain", 0.30, 0.02, 0.0, domain_accuracy=0.50, unread=0.04)
+    chosen = choose(TUNED, [mute, plain], LIMITS)
+    assert chosen.point.name == "plain" and "could not be read" in chosen.refused["mute"]
+
+
+def test_the_share_of_unread_replies_is_of_all_replies():
+    prompts = [Prompt((user(f"p{i}"),), "harmful", "fraud") for i in range(4)]
+    replies = [Reply(p.id, "m", "", "x", "stop", 1, 1, 0) for p in prompts]
+    verdicts = [Verdict(r.id, "j", "refusal" if i == 0 else None, unscored=None if i == 0 else "not in English")
+                for i, r in enumerate(replies)]  # fmt: skip
+    point = Measured([Scored(*one) for one in zip(prompts, replies, verdicts, strict=True)]).point("m")
+    assert (point.harmful, point.unread) == (0.0, 0.75)
 
 
 def test_the_safest_that_costs_little_is_taken() -> None:

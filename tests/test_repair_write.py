@@ -6,6 +6,8 @@ import json
 import shutil
 import subprocess
 import sys
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -172,10 +174,25 @@ def test_undo_refuses_a_checkpoint_that_was_changed(three: dict[str, Checkpoint]
     assert not (tmp_path / "back").exists()
 
 
-def test_undo_finds_out_that_its_archive_is_damaged(three: dict[str, Checkpoint], tmp_path: Path) -> None:
-    write("interpolate", Setting(0.5), three, tmp_path / "out", undo=tmp_path)
-    archive = tmp_path / "undo.zip"
+def _cut(archive: Path) -> None:
     archive.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
+
+
+def _overwrite(archive: Path) -> None:
+    with zipfile.ZipFile(archive) as opened:
+        first = opened.infolist()[0]
+    data = bytearray(archive.read_bytes())
+    start = first.header_offset + 30 + len(first.filename)
+    data[start : start + 8] = b"\xff" * 8  # no deflate stream begins so
+    archive.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [_cut, _overwrite])
+def test_undo_finds_out_that_its_archive_is_damaged(
+    three: dict[str, Checkpoint], tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    write("interpolate", Setting(0.5), three, tmp_path / "out", undo=tmp_path)
+    damage(tmp_path / "undo.zip")
     with pytest.raises(StepFailedError, match="damaged"):
         undo(tmp_path, tmp_path / "out", tmp_path / "back")
     assert not (tmp_path / "back").exists()

@@ -102,8 +102,14 @@ def test_the_restore_ends_with_what_matters() -> None:
     text = restored.closing(restore_facts(), Path("runs/x"))
     assert "interpolate-0.5" in text and "<- taken" in text and "60% -> 20%" in text
     assert "primum restore undo runs/x --out FOLDER" in text
-    nothing = restored.closing(restore_facts() | {"chosen": "tuned", "made": None, "undo": False}, Path("runs/x"))
+    nothing = restored.closing(
+        restore_facts() | {"chosen": "tuned", "made": None, "checkpoint": None, "undo": False}, Path("runs/x")
+    )
     assert "nothing was written" in nothing and "undo" not in nothing
+    trained = restored.closing(
+        {**restore_facts(), "made": None, "undo": False, "checkpoint": "checkpoint"}, Path("r/x")
+    )
+    assert "checkpoint:\nr/x/checkpoint" in trained  # what a repair from a parent trained is where any other is
 
 
 def test_the_trade_off_puts_the_safer_left_and_the_helpful_low() -> None:

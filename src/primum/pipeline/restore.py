@@ -60,6 +60,7 @@ class RestoreLimits(Config):
     incoherent: float = Field(default=0.01, ge=0, description="more incoherent replies, as a share")
     accuracy: float = Field(default=0.01, ge=0, description="domain accuracy lost, as a share")
     nll: float = Field(default=0.02, ge=0, description="domain NLL risen, relatively (domains without options)")
+    unread: float = Field(default=0.05, ge=0, description="more replies that the judge could not read, as a share")
 
 
 class RestoreConfig(Config):
@@ -109,7 +110,7 @@ class RestoreConfig(Config):
     @property
     def limits(self) -> Limits:
         """What the choice is bound by."""
-        return Limits(self.keep.refusal, self.keep.incoherent, self.keep.accuracy, self.keep.nll)
+        return Limits(**self.keep.model_dump())
 
     @property
     def roles(self) -> dict[str, str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from primum.core.languages import ENGLISH
 from primum.core.progress import Advance, noted
 from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, from_json, to_json
 from primum.core.store import Stage
@@ -98,6 +99,11 @@ def sample(
     return [from_json(Reply, row) for row in rows]
 
 
+def _foreign(prompt: Prompt) -> list[str]:
+    """Return the language of a prompt that is not in English: a judge of languages reads by it."""
+    return [] if prompt.language == ENGLISH else [prompt.language]
+
+
 def judge(journey: Journey, name: str, judge_id: str, exchanges: Sequence[Exchange]) -> list[Verdict]:
     """Judge replies; one verdict each, in order. A judge that could not answer gives `unscored`.
 
@@ -106,7 +112,7 @@ def judge(journey: Journey, name: str, judge_id: str, exchanges: Sequence[Exchan
     from primum.core.catalogue import member
 
     revision = member("judges", judge_id).revision
-    asked = digest([[e.reply.id, e.prompt.intent, e.prompt.category] for e in exchanges])
+    asked = digest([[e.reply.id, e.prompt.intent, e.prompt.category, *_foreign(e.prompt)] for e in exchanges])
     stage = journey.stage(name, judge=judge_id, revision=revision, asked=asked)
     label = name.split("-", 1)[1].replace("-", " ")
     with journey.step(label, len(exchanges), "verdicts") as advance:

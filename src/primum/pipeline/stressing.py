@@ -21,6 +21,7 @@ from primum.judging import Exchange
 from primum.judging.runner import judge_all
 from primum.models.sampling import Sampling
 from primum.pipeline.choose import choose
+from primum.pipeline.sample import fingerprint
 from primum.pipeline.settings import Budget
 from primum.pipeline.steps import Journey, prompts_key
 from primum.prompts.collect import Source, collect
@@ -173,6 +174,16 @@ def _stage(subject: Subject, name: str, key: str, kind: str, **more: Any) -> Sta
     )  # fmt: skip
 
 
+def _weights(name: str | None) -> list[str] | None:
+    """Return what tells a model that was named from what may lie under that name the next time."""
+    return [name, fingerprint(name)] if name else None
+
+
+def _domain(path: str | None) -> str | None:
+    """Return a hash of the rows that were named."""
+    return digest([[row.prompt, row.answer] for row in read_domain(Path(path))]) if path else None
+
+
 def points_of(cell: Cell, shape: Shape) -> int:
     """Return how many points a cell has."""
     return {"training": len(shape.steps), "asking": 1, "weights": 1}[cell.kind] if cell.tamper != "decode" else 6
@@ -186,9 +197,9 @@ def one_cell(subject: Subject, key: str, cell: Cell, aids: Aids, advance: Advanc
     kind = "harmful" if cell.kind == "training" else "all"
     facts: JsonDict = {"tamper": cell.tamper, "level": cell.level}
     if cell.kind == "training":
-        facts |= {"steps": list(aids.shape.steps), "batch": aids.shape.batch, "broken": subject.grid.broken,
-                  "domain": subject.grid.domain}  # fmt: skip
-    stage = _stage(subject, f"cell-{cell.id}", key, kind, **facts, base=subject.grid.base)
+        facts |= {"steps": list(aids.shape.steps), "batch": aids.shape.batch, "broken": _weights(subject.grid.broken),
+                  "domain": _domain(subject.grid.domain)}  # fmt: skip
+    stage = _stage(subject, f"cell-{cell.id}", key, kind, **facts, base=_weights(subject.grid.base))
     left = points_of(cell, aids.shape)
     if stage.manifest:
         advance(left)
@@ -298,11 +309,13 @@ class Examples:
 
     def _said(self, name: str, asked: Sequence[Prompt], model: Model, broken: str | None) -> list[str]:
         """Return replies to learn from; drawn once, by the broken model or the model itself."""
-        from primum.models.engines.hf import HFEngine
-        from primum.models.load import load
-
-        stage = self.journey.stage(f"examples-{name}", model=self.key, prompts=prompts_key(asked), broken=broken)
+        stage = self.journey.stage(
+            f"examples-{name}", model=self.key, prompts=prompts_key(asked), broken=_weights(broken), seed=self.grid.seed
+        )
         if not stage.manifest:
+            from primum.models.engines.hf import HFEngine
+            from primum.models.load import load
+
             wrap = opened(shown.OPENING) if name == "harmful" and not broken else lambda messages: messages
             engine = HFEngine(load(broken) if broken else model, 128)
             drawn = engine([wrap(p.messages) for p in asked], Sampling(0.7, shown.ANSWER_TOKENS), self.grid.seed)

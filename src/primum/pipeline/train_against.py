@@ -162,12 +162,12 @@ def _row(one: Ranked) -> JsonDict:
 
 
 def _same(split: Split) -> JsonDict:
-    """Return on how many pairs of replies both sides have a label, and on how many of these they contradict."""
+    """Return on how many pairs of replies both sides have a label for a head, and how many of these they contradict."""
     sides = [
-        {(_key(one.choice.prompt), one.choice.chosen, one.choice.rejected) for one in split.learned[side]}
+        {(_key(one.choice.prompt), one.head, one.choice.chosen, one.choice.rejected) for one in split.learned[side]}
         for side in SIDES
     ]
-    turned = {(prompt, rejected, chosen) for prompt, chosen, rejected in sides[1]}
+    turned = {(prompt, head, rejected, chosen) for prompt, head, chosen, rejected in sides[1]}
     return {"n": len(sides[0] & (sides[1] | turned)), "contrary": len(sides[0] & turned)}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+import zlib
 from pathlib import Path
 
 from primum.core.errors import StepFailedError, UsageError
@@ -38,7 +39,7 @@ def undo(run: Path, restored: Path, out: Path, advance: Advance = silent) -> Jso
     try:
         with zipfile.ZipFile(run / UNDO_BYTES) as archive:
             _write(model, archive, making, advance)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError) as error:
         raise StepFailedError(f"undo.zip is damaged ({error})", where=str(run), cure=_source(kept)) from error
     for file, hashes in kept["files"].items():
         if file_sha256(making / file) != hashes["tuned"]:

@@ -20,9 +20,7 @@ def compared_text(document: Document) -> str:
     certain = [row for row in rows if row["slice"] != "all" and row["p_holm"] is not None and row["p_holm"] < 0.05]
     if certain:
         lines += ["", "slices that changed (Holm-adjusted p below 0.05):"]
-        lines += [
-            f"  {row['benchmark']} {row['metric']} [{words.clean(row['slice'])}]: {_move(row)}" for row in certain
-        ]
+        lines += [f"  {_named(row)} [{words.clean(row['slice'])}]: {_move(row)}" for row in certain]
     lines += [line for row in document.get("win_rates") or [] for line in _preferred(row)]
     for side, names in (("A", document["only_a"]), ("B", document["only_b"])):
         if names:
@@ -30,8 +28,12 @@ def compared_text(document: Document) -> str:
     return "\n".join(lines)
 
 
+def _named(row: Mapping[str, Any]) -> str:
+    return f"{words.clean(row['benchmark'])} {words.clean(row['metric'])}"
+
+
 def _lines(row: Mapping[str, Any]) -> list[str]:
-    lines = [f"{words.clean(row['benchmark'])} {words.clean(row['metric'])}: {_move(row)}"]
+    lines = [f"{_named(row)}: {_move(row)}"]
     detail = f"  {row['fixed']} fixed, {row['broken']} broken of {row['n']:,}; p {words.p_value(row['p'])}"
     if row["p_holm"] is not None:
         detail += f" (Holm {words.p_value(row['p_holm'])})"

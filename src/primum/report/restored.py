@@ -35,7 +35,7 @@ def closing(facts: Facts, folder: Path) -> str:
             span = words.interval(row["low"], row["high"])
             lines += ["", f"{_name(row['metric'])}, test: {words.number(row['before'])} -> {words.number(row['after'])}"
                       f" ({words.change(row['difference'])} points, 95% {span}, n {row['n']})"]  # fmt: skip
-    if facts.get("made"):
+    if facts.get("checkpoint"):  # also what training made, which no method wrote
         lines += ["", "checkpoint:", words.clean(folder / "checkpoint")]
     if facts.get("undo"):
         lines += ["", "undo:", f"primum restore undo {words.clean(folder)} --out FOLDER"]

@@ -109,7 +109,7 @@ def _ches(out: Path, config: PairConfig, built: Built, quiet: bool) -> JsonDict 
     worst = sorted(range(len(scores)), key=lambda i: -scores[i].normalised)
     rows = [{"prompt_id": built.pairs[i].prompt_id, **scores[i]._asdict()} for i in worst]
     write_jsonl(out / "ches.jsonl", rows)
-    taken = set(worst[: round(config.ches_drop * len(worst))])
+    taken = set(worst[: left_out_of(len(worst), config.ches_drop)])
     for i in sorted(taken, reverse=True):
         pair = built.pairs.pop(i)
         built.dropped.append(
@@ -122,6 +122,11 @@ def _ches(out: Path, config: PairConfig, built: Built, quiet: bool) -> JsonDict 
         )
     kept = [one["normalised"] for i, one in zip(worst, rows, strict=True) if i not in taken]
     return {"model": config.ches, "highest": rows[0]["normalised"], "highest_kept": max(kept), "left_out": len(taken)}
+
+
+def left_out_of(pairs: int, share: float) -> int:
+    """Return how many of so many pairs a share below 1 leaves out: never all of them."""
+    return min(round(share * pairs), pairs - 1)
 
 
 class Needed(NamedTuple):

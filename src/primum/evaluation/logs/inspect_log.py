@@ -11,7 +11,8 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,22 +59,24 @@ def read(path: Path) -> list[Table]:
     return [gathered.table() for gathered in found.values()]
 
 
-def _metrics(samples: Sequence[JsonDict]) -> dict[str, set[str]]:
-    """Return the metrics of every scorer."""
-    found: dict[str, set[str]] = {}
+def _metrics(samples: Sequence[JsonDict]) -> dict[str, list[str]]:
+    """Return the metrics of every scorer: the names of its values, or its own where it gives one value."""
+    found: dict[str, dict[str, None]] = {}
     for sample in samples:
         for scorer, score in mapping(sample.get("scores")).items():
-            found.setdefault(scorer, set()).update(_values(scorer, score))
-    return found
+            found.setdefault(scorer, {}).update(dict.fromkeys(mapping(mapping(score).get("value"))))
+    return {scorer: list(names) or [scorer] for scorer, names in found.items()}
 
 
-def _values(scorer: str, score: Any) -> dict[str, Any]:
-    """Return the values of a score by metric; a score of one value is its scorer's."""
+def _values(score: Any, metrics: Sequence[str], scorer: str) -> dict[str, Any]:
+    """Return the values of a score by metric; none of them where a scorer of several numbers gave none of its own."""
     value: Any = mapping(score).get("value")
-    return mapping(value) if isinstance(value, dict) else {scorer: value}
+    if isinstance(value, dict):
+        return mapping(value)
+    return {scorer: value} if list(metrics) == [scorer] else dict.fromkeys(metrics)
 
 
-def _rows(sample: JsonDict, known: Mapping[str, Collection[str]]) -> Iterator[tuple[str, ScoredItem]]:
+def _rows(sample: JsonDict, known: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, ScoredItem]]:
     """Yield a row for each scorer that scored a sample; for every one of them where the sample failed.
 
     The item is named by its id and its input, so that two tasks with samples 1, 2, 3 are not taken for one.
@@ -96,7 +99,7 @@ def _rows(sample: JsonDict, known: Mapping[str, Collection[str]]) -> Iterator[tu
     own = mapping(sample.get("scores"))
     for scorer in known if failed else own:  # a scorer may pass over a sample that did not fail
         if scorer in own:
-            scores, unscored = numbers(_values(scorer, own[scorer]))
+            scores, unscored = numbers(_values(own[scorer], known[scorer], scorer))
         else:
             scores, unscored = dict[str, float](), dict.fromkeys(known[scorer], f"error: {failed}"[:120])
         label = str(mapping(own.get(scorer)).get("value"))[:40]
@@ -130,6 +133,8 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> Any:
         raise BadInputError(
             f"packed in a way that is not known ({error})", where=f"{path}:{name}", cure="inspect log convert"
         ) from error
+    except zlib.error as error:
+        raise BadInputError(f"damaged ({error})", where=f"{path}:{name}", cure="is the log whole?") from error
     return load_json(data.decode("utf-8", "replace"), f"{path}:{name}")
 
 
@@ -146,5 +151,8 @@ def _zstandard(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     name_length, extra_length = struct.unpack("<HH", header[26:30])
     file.seek(info.header_offset + LOCAL_HEADER + name_length + extra_length)
     packed = io.BytesIO(file.read(info.compress_size))
-    with zstandard.ZstdDecompressor().stream_reader(packed) as reader:
-        return reader.read()
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(packed) as reader:
+            return reader.read()
+    except zstandard.ZstdError as error:
+        raise zlib.error(str(error)) from error

@@ -24,20 +24,30 @@ def reads(path: Path) -> bool:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the newest file of each task."""
+    """Return the newest file of each task and folder: lm-eval makes a folder a model."""
     # lm-eval writes OUTPUT/MODEL/samples_*.jsonl: deeper, or anywhere else, lie logs of other runs
     files = [path] if path.is_file() else sorted([*path.glob("samples_*.jsonl"), *path.glob("*/samples_*.jsonl")])
-    found: dict[str, Path] = {}
+    found: dict[tuple[Path, str], Path] = {}
     for file in files:
         match = NAME.fullmatch(file.name)
         if match:
-            found[match["task"]] = max(found.get(match["task"], file), file, key=lambda one: one.name)
+            key = file.parent, match["task"]
+            found[key] = max(found.get(key, file), file, key=lambda one: one.name)
     return list(found.values())
 
 
 def read(path: Path) -> list[Table]:
-    """Return a table for each task."""
-    return [_read(file) for file in _files(path)]
+    """Return a table for each task.
+
+    Raises:
+        BadInputError: the folder holds several models, or a row is no sample; names file and line.
+    """
+    files = _files(path)
+    folders = sorted({str(file.parent) for file in files})
+    if len(folders) > 1:
+        problem = f"holds samples of several models ({', '.join(Path(one).name for one in folders)})"
+        raise BadInputError(problem, where=str(path), cure=f"name one of its folders, as {folders[0]}")
+    return [_read(file) for file in files]
 
 
 def _read(file: Path) -> Table:

@@ -35,15 +35,15 @@ def reads(path: Path) -> bool:
 def read(path: Path) -> list[Table]:
     """Return a table of attacks, or one for each scorer."""
     try:
-        with closing(sqlite3.connect(f"file:{path.resolve()}?mode=ro", uri=True)) as memory:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as memory:
             memory.row_factory = sqlite3.Row
             tables = {row[0] for row in memory.execute("select name from sqlite_master where type = 'table'")}
             if "PromptMemoryEntries" not in tables:
                 raise BadInputError(
                     "not PyRIT's memory", where=str(path), cure="give the .db file of PyRIT's SQLiteMemory"
                 )
-            attacks = list(_attacks(memory)) if "AttackResultEntries" in tables else []
-            found = [_gathered("attacks", "objective", attacks).table()] if attacks else list(_scores(memory))
+            attacks = list(_attacks(memory, path)) if "AttackResultEntries" in tables else []
+            found = [_gathered("attacks", "objective", attacks).table()] if attacks else list(_scores(memory, path))
     except sqlite3.Error as error:
         raise BadInputError(
             f"cannot read the memory ({error})", where=str(path), cure="is PyRIT still writing to it?"
@@ -54,17 +54,18 @@ def read(path: Path) -> list[Table]:
 
 def _gathered(benchmark: str, judge: str, rows: list[ScoredItem]) -> Gathered:
     facts = {"tool": "pyrit", "own_judge": judge}
-    return Gathered(f"pyrit {benchmark}", judge, rows, facts, {"success": "lower_is_better", judge: "lower_is_better"})
+    better = "higher_is_better" if "refusal" in judge.lower() else "lower_is_better"  # True where the target declined
+    return Gathered(f"pyrit {benchmark}", judge, rows, facts, {"success": "lower_is_better", judge: better})
 
 
-def _attacks(memory: sqlite3.Connection) -> Iterator[ScoredItem]:
+def _attacks(memory: sqlite3.Connection, path: Path) -> Iterator[ScoredItem]:
     said = _replies(memory)
     for row in map(dict, memory.execute("select * from AttackResultEntries")):
         outcome = str(row.get("outcome") or "").lower()
         objective = str(row.get("objective") or "")
         known = {"success": OUTCOMES[outcome]} if outcome in OUTCOMES else {}
         why = {} if known else {"success": _undecided(outcome, row)}
-        attack = _attack_name(row)
+        attack = _attack_name(row, path)
         yield ScoredItem(
             digest([objective, attack]), digest(objective), known, why, (f"attack:{attack}",), objective,
             said.get(str(row.get("conversation_id")), ""), outcome, "stop",
@@ -76,15 +77,23 @@ def _undecided(outcome: str, row: JsonDict) -> str:
     return f"error: {message}"[:120] if outcome == "error" else f"PyRIT could not decide ({outcome or 'no outcome'})"
 
 
-def _attack_name(row: JsonDict) -> str:
+def _attack_name(row: JsonDict, path: Path) -> str:
     """Return the attack's class: a column of JSON whose name and shape changed between versions."""
     for column in ("attack_identifier", "atomic_attack_identifier"):
         value = row.get(column)
-        fields = mapping(load_json(value, column)) if isinstance(value, str) and value.startswith("{") else {}
-        name = _innermost(fields)
+        name = _innermost(_fields(value, f"{path}, {column}"))
         if name:
             return str(name)
     return "unknown"
+
+
+def _fields(value: Any, where: str) -> JsonDict:
+    """Return a column's JSON object; nothing where it holds none.
+
+    Raises:
+        BadInputError: it begins as an object and is none.
+    """
+    return mapping(load_json(value, where)) if isinstance(value, str) and value.startswith("{") else {}
 
 
 def _innermost(fields: JsonDict) -> Any:
@@ -104,7 +113,7 @@ def _replies(memory: sqlite3.Connection) -> dict[str, str]:
     return {str(row[0]): str(row[1] or "") for row in memory.execute(query)}
 
 
-def _scores(memory: sqlite3.Connection) -> Iterator[Table]:
+def _scores(memory: sqlite3.Connection, path: Path) -> Iterator[Table]:
     query = "select s.*, p.converted_value as said from ScoreEntries s left join PromptMemoryEntries p on p.id = {key}"
     columns = {row[1] for row in memory.execute("pragma table_info(ScoreEntries)")}
     key = next((f"s.{name}" for name in ("prompt_request_response_id", "message_piece_id") if name in columns), None)
@@ -112,8 +121,8 @@ def _scores(memory: sqlite3.Connection) -> Iterator[Table]:
         return
     found: dict[str, list[ScoredItem]] = {}
     for row in map(dict, memory.execute(query.format(key=key))):
-        scorer = _scorer(row)
-        number = grade(row.get("score_value")) if not _numeric(row) else float(row["score_value"])
+        scorer = _scorer(row, path)
+        number = _number(row.get("score_value"))
         known: dict[str, float] = {} if number is None else {scorer: number}
         why = {scorer: "no score"} if number is None else {}
         objective = str(row.get("objective") or row.get("task") or "")
@@ -126,18 +135,17 @@ def _scores(memory: sqlite3.Connection) -> Iterator[Table]:
     yield from (_gathered("scores", scorer, rows).table() for scorer, rows in found.items())
 
 
-def _numeric(row: JsonDict) -> bool:
+def _number(value: Any) -> float | None:
+    """Return a score, which is kept as text; None where it is no finite number and no truth value."""
     try:
-        float(row.get("score_value") or "")
-    except ValueError:
-        return False
-    return True
+        return grade(float(value))
+    except (TypeError, ValueError):
+        return grade(value)
 
 
-def _scorer(row: JsonDict) -> str:
+def _scorer(row: JsonDict, path: Path) -> str:
     for column in ("scorer_class_identifier", "scorer_identifier"):
-        value: Any = row.get(column)
-        fields = mapping(load_json(value, column)) if isinstance(value, str) and value.startswith("{") else {}
+        fields = _fields(row.get(column), f"{path}, {column}")
         name = fields.get("__type__") or fields.get("class_name")
         if name:
             return str(name)
