@@ -78,7 +78,7 @@ names the repeats."""]  # fmt: skip
             cpu = row["cpu"]
             lines.append(f"| {what} | {cpu['mb']:.1f} [{cpu['low']:.1f}, {cpu['high']:.1f}] | {cpu['documents']:,.0f} "
                          f"| {row['wall']['mb']:.1f} |")  # fmt: skip
-    lines += ["", _bars(facts["texts"])]
+    lines += ["", _bars(facts["texts"]), "", "The same on another machine: docs/log.md."]
     return "\n".join(lines) + "\n"
 
 

@@ -157,6 +157,9 @@ def run_verb(config: AuditConfig, json_output: bool) -> tuple[int, JsonDict]:
     plan = _plan(config, settings)
     cluster = _cluster(config, terminal)
     _prepare(plan, inputs)
+    if one := settings.references:
+        first = len(one.harmful) + len(one.benign) + len(one.corpus)
+        terminal.note(f"  {one.model} reads {first:,} texts first, to compare the rows with")
     stems = _pass(config, inputs, plan, terminal, cluster)
     counts = merge(counts_of(Path(plan.work), stems))
     facts = findings(config, inputs, settings, counts, entries, _scores(config, settings))
