@@ -26,7 +26,7 @@ SHRINKAGE = 0.5
 
 
 class Direction(NamedTuple):
-    """A unit vector a layer (layers, width), with mean and spread of harmless requests along it, and of their mean."""
+    """A unit vector a layer (layers, width), with mean and spread of harmless texts along it, and of their mean."""
 
     vectors: Vectors
     centres: NDArray[np.float64]
@@ -86,7 +86,9 @@ class Reader:
     def states(self, texts: Sequence[str]) -> Vectors:
         """Return means of hidden states over each text (N, layers, width); layer 0 is the first block's output."""
         units = [self._unit(number, [text]) for number, text in enumerate(texts)]
-        return np.concatenate([states[:, 0] for states in self._read(units)])[np.argsort(_order(units))]
+        read = [(order, states[:, 0]) for order, states in self._read(units)]
+        order, states = (np.concatenate(parts) for parts in zip(*read, strict=True))
+        return states[np.argsort(order)]
 
     def scores(self, rows: Sequence[Sequence[str]], direction: Direction) -> NDArray[np.float64]:
         """Return the highest score of each row's texts (N,); the states of no more than a batch are in memory.
@@ -96,12 +98,10 @@ class Reader:
             direction: that they are scored along.
         """
         units = [unit for number, texts in enumerate(rows) for unit in self._units(number, texts)]
-        found, done = np.full(len(rows), -np.inf), 0
-        order = _order(units)
-        for states in self._read(units):
+        found = np.full(len(rows), -np.inf)
+        for order, states in self._read(units):
             own = direction.score(states.reshape(-1, *states.shape[2:])).reshape(states.shape[:2]).max(1)
-            np.maximum.at(found, [units[i].row for i in order[done : done + len(own)]], own)
-            done += len(own)
+            np.maximum.at(found, [units[i].row for i in order], own)
         return found
 
     def _units(self, row: int, texts: Sequence[str]) -> list[_Unit]:
@@ -121,11 +121,12 @@ class Reader:
     def _ids(self, text: str) -> list[int]:
         return self._model.tokenizer(text, add_special_tokens=False)["input_ids"]
 
-    def _read(self, units: Sequence[_Unit]) -> Iterator[Vectors]:
-        """Yield the states of a batch (units, texts, layers, width) after the other, in the order of `_order`."""
-        order = _order(units)
+    def _read(self, units: Sequence[_Unit]) -> Iterator[tuple[list[int], Vectors]]:
+        """Yield batches of units of like length: which they are, and their states (units, texts, layers, width)."""
+        order = sorted(range(len(units)), key=lambda i: len(units[i].ids))
         for start in range(0, len(order), BATCH):
-            yield self._batch([units[i] for i in order[start : start + BATCH]])
+            some = order[start : start + BATCH]
+            yield some, self._batch([units[i] for i in some])
 
     def _batch(self, units: Sequence[_Unit]) -> Vectors:
         """Return the means of the states over each text's own tokens, without the template's round it."""
@@ -156,8 +157,3 @@ class _Unit(NamedTuple):
     row: int
     ids: Sequence[int]
     spans: Sequence[slice]
-
-
-def _order(units: Sequence[_Unit]) -> list[int]:
-    """Return the order in which units are read: those of like length together."""
-    return sorted(range(len(units)), key=lambda i: len(units[i].ids))

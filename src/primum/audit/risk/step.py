@@ -69,8 +69,8 @@ class RiskStep:
     def _deviations(self, turns: Sequence[Turns]) -> list[float | None]:
         if self._reader is None or self._direction is None or not turns:
             return [None] * len(turns)
-        read = [number for number, own in enumerate(turns) if not refuses(own) and sides(own)]
-        scores = self._reader.scores([sides(turns[number]) for number in read], self._direction)
+        read = {number: texts for number, own in enumerate(turns) if not refuses(own) and (texts := sides(own))}
+        scores = self._reader.scores(list(read.values()), self._direction)
         found = dict(zip(read, scores.tolist(), strict=True))
         return [found.get(number) for number in range(len(turns))]
 
