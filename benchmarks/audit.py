@@ -3,7 +3,7 @@
     python benchmarks/audit.py accuracy [--documents N]     planted items and look-alikes, beside Presidio's patterns
     python benchmarks/audit.py speed [--repeats N]          one core, 1 kB documents: each step, the three, duplicates
     python benchmarks/audit.py scale [--megabytes N ...]    whole runs: seconds and the largest memory, by size
-    python benchmarks/audit.py language [--documents N]     three stretches of a text against the whole text
+    python benchmarks/audit.py language [--documents N]     stretches of a text against the whole text
     python benchmarks/audit.py misses [--documents N]       what was missed and wrongly found
     python benchmarks/audit.py risk [--seeds 0 1 2]         planted rows in a medical set: how many in the top 5%
     python benchmarks/audit.py safety [--seeds 0 1 2]       fine-tuned on the clean, dirty and cleaned set
@@ -276,16 +276,17 @@ def scale(sizes: Iterable[int], found: list[Facts]) -> Iterable[Facts]:
 
 
 def language(n: int) -> Facts:
-    """Return how often three stretches of a text give another language than the whole text does."""
+    """Return how often stretches of a text give another language than the whole text does."""
     from primum.audit import language as lid
 
-    long = [text for text in (*filler(n), *medical(n)) if len(text) > 3 * lid.STRETCH + 64]
+    long = [text for text in (*filler(n), *medical(n)) if len(text) >= 2 * lid.STRETCHES * lid.SIZES[0]]
     fast = [lid.identify(text).code for text in long]
-    slow = [lid._predict(text) for text in long]
+    slow = [lid._predict(text)[0] for text in long]
     whole = [one.code if one.probability >= lid.THRESHOLD else lid.UNKNOWN for one in slow]
     differ = sum(a != b for a, b in zip(fast, whole, strict=True))
     print(f"{differ} of {len(long):,} texts get another language than by reading the whole")
-    return {"texts": len(long), "differ": differ, "stretch": lid.STRETCH, "clear": lid.CLEAR}
+    rule = {"stretches": lid.STRETCHES, "sizes": lid.SIZES, "clear": lid.CLEAR, "rival": lid.RIVAL}
+    return {"texts": len(long), "differ": differ, **rule}
 
 
 def machine() -> Facts:

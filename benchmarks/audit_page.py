@@ -199,9 +199,10 @@ def _language(facts: Facts | None) -> str:
         return ""
     return f"""## Language
 
-A long text is judged by three stretches of {facts["stretch"]} characters, and by the whole where these leave a doubt
-(a probability below {facts["clear"]}). {facts["differ"]} of {facts["texts"]:,} texts (the same two kinds) get another
-language than by reading the whole: {_share(facts["differ"], facts["texts"])}.
+A long text is judged by {facts["stretches"]} stretches of {facts["sizes"][0]} characters, then of {facts["sizes"][1]},
+and by the whole where these leave a doubt (a probability below {facts["clear"]}, or another language above
+{facts["rival"]}). {facts["differ"]} of {facts["texts"]:,} texts (the same two kinds) get another language than by
+reading the whole: {_share(facts["differ"], facts["texts"])}.
 """
 
 

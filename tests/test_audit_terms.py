@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from primum.audit.language import Language, identify, is_of
+from primum.audit.language import Language, identify, is_of, model
 from primum.audit.notes import Note
 from primum.audit.reading.document import Document
 from primum.audit.steps import LanguageStep, TermStep
@@ -163,6 +163,22 @@ def test_languages_are_identified_and_doubt_is_unknown():
     assert identify("x = 12; y = 77 {} ## zzz").code == "unknown"
     long = "The committee met in the morning and read the report aloud. " * 40
     assert identify(long).code == "en"
+
+
+def test_a_text_in_two_languages_is_read_whole():
+    english = "The committee met in the morning and read the report aloud to everybody who had come. "
+    french = "Le comité s'est réuni le matin et a lu le rapport à voix haute devant tous les présents. "
+    assert identify(english * 3 + french * 9).code == "fr"
+    assert identify(english * 9 + french * 3).code == "en"
+    text = english * 6 + french * 7
+    # stretches from its begin to its end fall on both languages: the doubt is settled by every character
+    assert identify(text) == Language(*language(text))
+
+
+def language(text: str) -> tuple[str, float]:
+    """The model's own answer for a whole text, without primum."""
+    labels, probabilities = model().predict(text, k=1, threshold=0.0)
+    return labels[0].removeprefix("__label__"), min(float(probabilities[0]), 1.0)
 
 
 def test_holisticbias_has_the_published_sizes_and_no_overlap(public_data):

@@ -79,8 +79,9 @@ def _between_letters(match: re.Match[str]) -> bool:
 
 def _long_strings(text: str) -> Iterator[tuple[int, int]]:
     at = 0
+    plain = "AIza" not in text  # the one prefix of letters alone
     for word in [word for word in text.split() if len(word) >= LONG]:
-        if _DIGIT_OR_PREFIX.search(word):
+        if not (plain and word.isalpha()) and _DIGIT_OR_PREFIX.search(word):
             at = text.find(word, at)
             yield at, at + len(word)
             at += len(word)
