@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from children import Child
 
 ARGUMENTS = (
     "repair", "--limit", "4", "--reply-tokens", "8", "--force", "--judges", "rules", "--budget", "quick",
@@ -31,33 +28,20 @@ DOMAIN = (
 )
 
 
-def start(out: Path) -> subprocess.Popen[str]:
+def start(out: Path) -> Child:
     rows = out.with_name("domain.jsonl")
     rows.write_text(DOMAIN, encoding="utf-8")
-    command = [sys.executable, "-m", "primum", *ARGUMENTS, "--domain", str(rows), "--out", str(out)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    return Child([*ARGUMENTS, "--domain", rows, "--out", out], out.with_name("log.txt"))
 
 
 def finish(out: Path) -> dict[str, Any]:
-    process = start(out)
-    _, said = process.communicate()
-    assert process.returncode in (0, 1, 3), said
+    assert start(out).wait() in (0, 1, 3), out.with_name("log.txt").read_text(encoding="utf-8")
     return json.loads((out / "report.json").read_text(encoding="utf-8"))
 
 
 def kill_in(out: Path, step: str) -> bool:
     """Start a run and kill it as soon as a step's folder is there; False where the run ended first."""
-    process = start(out)
-    try:
-        while process.poll() is None:
-            if (out / "steps" / step / "key.json").exists():
-                os.kill(process.pid, signal.SIGKILL)
-                process.wait()
-                return True
-            time.sleep(0.002)
-        return False
-    finally:
-        process.communicate()
+    return start(out).kill_when((out / "steps" / step / "key.json").exists)
 
 
 @pytest.fixture(scope="module")

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from children import Child
 from primum import cli
 from primum.core.catalogue import names
 from primum.core.store import Stage
@@ -87,16 +84,12 @@ def numbers(facts: dict[str, Any]) -> Any:
 @pytest.mark.timeout(600)
 def test_killed_it_ends_with_the_same_numbers(whole: Path, model: Path, domain: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "primum", "stress", str(model), *SMALL, "--domain", str(domain), "--out", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=dict(os.environ))
+    command = ["stress", model, *SMALL, "--domain", domain, "--out", out]
     inside = out / "steps" / "cell-harmful_finetune-10-lora-0.0005-s0" / "shard-00000.jsonl"
-    while process.poll() is None and not inside.exists():
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)  # in the middle of a training
-    process.wait()
-    assert inside.exists() and not (out / "report.json").exists()
+    assert Child(command, tmp_path / "log.txt").kill_when(inside.exists)  # in the middle of a training
+    assert not (out / "report.json").exists()
     done = {p: p.stat().st_mtime_ns for p in out.rglob("shard-*.jsonl")}
-    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    assert Child(command, tmp_path / "log.txt").wait() == 0
     assert {p: p.stat().st_mtime_ns for p in done} == done  # what was done is not done again
     assert numbers(load_facts(out)) == numbers(load_facts(whole))
 

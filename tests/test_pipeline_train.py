@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from children import Child
 from primum.cli import main
 from primum.core.errors import BadInputError
 from primum.core.records import Prompt, Reply, user
@@ -401,12 +397,6 @@ def test_rows_that_cannot_be_read_are_named(folder: Path, tmp_path: Path, capsys
     assert "more passes" in capsys.readouterr().out
 
 
-def train_in_child(arguments: list[str], cache: Path) -> subprocess.Popen[bytes]:
-    """Train in a process of its own: a fork of one that has computed on several threads may hang or die."""
-    command = [sys.executable, "-m", "primum", *arguments]
-    return subprocess.Popen(command, env=os.environ | {"PRIMUM_CACHE": str(cache)}, stdout=subprocess.DEVNULL)
-
-
 @pytest.mark.parametrize("method", ["dpo", "reward"])
 def test_a_run_killed_at_a_step_ends_with_the_bits_of_one_that_was_not(
     method: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -418,11 +408,9 @@ def test_a_run_killed_at_a_step_ends_with_the_bits_of_one_that_was_not(
     command = ["train", method, rows, *flags(folder, killed, *more)]
     log = killed / "steps" / "train" / "log.jsonl"
     for steps in (2, 7):
-        child = train_in_child(command, tmp_path / "other")  # another cache: the reference pass is not spared
-        while child.poll() is None and (not log.exists() or len(log.read_text().splitlines()) < steps):
-            time.sleep(0.002)
-        child.kill()
-        assert child.wait() == -signal.SIGKILL
+        other = str(tmp_path / "other")  # another cache: the reference pass is not spared
+        child = Child(command, tmp_path / "log.txt", PRIMUM_CACHE=other)
+        assert child.kill_when(lambda: log.exists() and len(log.read_text().splitlines()) >= steps)  # noqa: B023
     result(capsys, *command)
     assert (killed / "log.jsonl").read_text() == (tmp_path / "whole" / "log.jsonl").read_text()
     beside = "adapter/adapter_model.safetensors" if method == "dpo" else "checkpoint/heads.safetensors"
