@@ -59,9 +59,9 @@ def tiny(tmp_path, monkeypatch):
 
     from primum.models.embedded import embedded_folder
 
-    monkeypatch.setenv("PRIMUM_CACHE", str(tmp_path / "cache"))
-    torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
+    monkeypatch.setenv("PRIMUM_CACHE", str(tmp_path / "cache"))  # not before: the embedded model would be made again
+    torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
         num_key_value_heads=1, max_position_embeddings=256, tie_word_embeddings=True,
