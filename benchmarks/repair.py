@@ -13,10 +13,14 @@ import argparse
 import json
 import math
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parent))
+from sections import write_section
 
 from primum.core.records import JsonDict, to_json
 from primum.evaluation.measure import measure
@@ -49,16 +53,7 @@ def repair(recipe: str, seed: int, args: argparse.Namespace) -> JsonDict:
     folder = Path(args.out) / f"{recipe}-{seed}"
     first = Path(args.out) / f"primum-{seed}"
     if recipe != "primum":
-        for step in (first / "steps").iterdir():
-            if (
-                step.name.startswith(SHARED)
-                and not step.name.endswith("after")
-                and not (folder / "steps" / step.name).exists()
-            ):
-                partial = folder / "steps" / f".{step.name}.partial"
-                shutil.rmtree(partial, ignore_errors=True)
-                shutil.copytree(step, partial)
-                partial.rename(folder / "steps" / step.name)
+        copy_shared(first, folder)
     config = RepairConfig(model=args.model, budget=args.budget, seed=seed, out=str(folder), **RECIPES[recipe])
     facts = run_verb(config, json_output=args.json)[1]
     kept = folder / "seconds.json"  # of every step, also of those that an earlier start of this run has done
@@ -67,6 +62,18 @@ def repair(recipe: str, seed: int, args: argparse.Namespace) -> JsonDict:
     seconds = {**facts["seconds"], **{k: max(v, facts["seconds"].get(k, 0)) for k, v in seconds.items()}}
     kept.write_text(json.dumps(seconds))
     return {**facts, "took": sum(seconds.values())}
+
+
+def copy_shared(first: Path, folder: Path) -> None:
+    """Give a run the steps of another, of the same model and seed, up to its pairs: nothing is drawn twice."""
+    for step in (first / "steps").iterdir():
+        there = folder / "steps" / step.name
+        if not step.name.startswith(SHARED) or step.name.endswith("after") or there.exists():
+            continue
+        partial = there.with_name(f".{step.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(step, partial)
+        partial.rename(there)
 
 
 def took(folder: Path, names: Sequence[str]) -> dict[str, float]:
@@ -229,8 +236,7 @@ def main() -> None:
     acceptance = {name: xstest(name.replace(" ", "-"), model, args) for name, model in models.items()}
     command = f"python benchmarks/repair.py --seeds {' '.join(map(str, args.seeds))} --budget {args.budget}"
     if args.write:
-        Path(args.write).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.write).write_text(page(results, acceptance, command), encoding="utf-8")
+        write_section(Path(args.write), "repair", page(results, acceptance, command))
     if args.json:
         print(json.dumps({"results": {k: v["measurements"] for k, v in results.items()}, "xstest": acceptance}))
 

@@ -141,12 +141,17 @@ def test_dry_run_says_what_and_how_long_and_runs_nothing(model: Path, tmp_path: 
     plan = json.loads(capsys.readouterr().out)
     assert {row["cell"].split("-")[0] for row in plan["cells"]} == set(names("tampers")) and plan["seconds"] > 0
     assert not out.exists()
+    some = ("--cells", "quantize-int4", "--cells", "prefill-?0-*")
+    assert cli.main(["stress", str(model), *some, "--dry-run", "--out", str(out), "--json"]) == 0
+    named = [row["cell"] for row in json.loads(capsys.readouterr().out)["cells"]]
+    assert named == ["prefill-10-tokens", "prefill-20-tokens", "prefill-40-tokens", "quantize-int4"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
         (("--tampers", "quantise"), "did you mean 'quantize'"),
+        (("--cells", "quantize-int5"), "did you mean 'quantize-int4'"),
         (("--judges", "ruls"), "did you mean 'rules'"),
         (("--domain", "no.jsonl"), "no.jsonl"),
         (("--limit", "0"), "greater than or equal to 1"),

@@ -176,6 +176,7 @@ VERBS = {
             "primum stress ./my-model --out runs/stress",
             "primum stress ./my-model --dry-run",
             "primum stress ./my-model --tampers quantize --tampers prefill --limit 40",
+            "primum stress ./my-model --cells quantize-int4 --cells 'prefill-*'",
         ),
     ),
     "audit": Verb(

@@ -41,6 +41,9 @@ class StressConfig(Config):
         json_schema_extra={"positional": True},
     )
     tampers: tuple[str, ...] = Field(default=(), description="only this tamper (primum list tampers; default: all)")
+    cells: tuple[str, ...] = Field(
+        default=(), description="only this cell of the matrix, by its name in --dry-run, or a pattern ('prefill-*')"
+    )
     base: str | None = Field(default=None, description="the model that it was trained from: a folder of safetensors")
     broken: str | None = Field(
         default=None, description="a model that answers harmful requests, for attacks by training (default: this one, "
@@ -102,9 +105,9 @@ def check(config: StressConfig) -> list[Cell]:
     """Find what is wrong with names and files before the first minute is spent; return the cells.
 
     Raises:
-        UsageError: a tamper, judge or file that does not exist, or the model lies in the run folder.
+        UsageError: a tamper, cell, judge or file that does not exist, or the model lies in the run folder.
     """
-    wanted = cells(config.tampers, config.shape)
+    wanted = cells(config.tampers, config.shape, config.cells)
     if not config.judges:
         raise UsageError("no judge is named", cure="give --judges rules")
     for name in config.judges:
