@@ -162,9 +162,9 @@ def page(rows: Sequence[JsonDict], wanted: Sequence[str], args: argparse.Namespa
         f"{args.limit} held-out harmful prompts, each with its twin, and as many general ones; accuracy on questions "
         f"of `{Path(args.domain).name}` that chose nothing. Intervals (95%, Wilson) are of the n of one seed: seeds "
         "share their prompts. Harmful compliance under each tamper is of the same prompts. The harmful fine-tune "
-        "learns 100 answers of the broken model (LoRA, 5e-4). The Meditron recipe: one fixed refusal as chosen; it and plain DPO: "
-        f"{MEDITRON_TRAINING}. A repair that found nothing better within its limits leaves the broken model, and says "
-        "so. Minutes: of the repair alone, on this machine, with what else ran.", "",
+        "learns 100 answers of the broken model (LoRA, 5e-4). The Meditron recipe: one fixed refusal as chosen; "
+        f"it and plain DPO: {MEDITRON_TRAINING}. A repair that found nothing better within its limits leaves the "
+        "broken model, and says so. Minutes: of the repair alone, on this machine, with what else ran.", "",
         f"| repair | {' | '.join(COLUMNS)} | minutes |", "|---" * (len(COLUMNS) + 2) + "|",
     ]  # fmt: skip
     for name in wanted:
