@@ -162,7 +162,9 @@ def voted(folder: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.timeout(900)
-def test_llama2_runs_every_stage_and_reports_them_in_one_table(tiny: Path, tmp_path: Path) -> None:
+def test_llama2_runs_every_stage_and_reports_them_in_one_table(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, more = tmp_path / "run", (*LLAMA2, *voted(tmp_path), "--skip", "distilled")
     code, report = run("llama2", tiny, out, *more)
     assert code == 0
@@ -170,7 +172,12 @@ def test_llama2_runs_every_stage_and_reports_them_in_one_table(tiny: Path, tmp_p
     assert set(report["rewards"]) == set(report["policies"])
     assert all(0 < report["rewards"][p]["safety"]["value"] < 1 for p in report["policies"])
     moves = [(row["before"], row["after"]) for row in report["reward_moves"]]
-    assert moves == [("base", "sft"), ("base", "rejection-1"), ("base", "rejection-2"), ("rejection-2", "ppo")]
+    assert moves == [
+        ("base", "sft"), ("base", "rejection-1"), ("sft", "rejection-1"), ("base", "rejection-2"),
+        ("rejection-1", "rejection-2"), ("rejection-2", "ppo"),
+    ]  # fmt: skip
+    fallen = [row["after"] for row in report["reward_moves"] if row["safety"]["value"] < 0]
+    assert capsys.readouterr().out.count("safety reward lower: ") == len(fallen)
     assert report["found"]["ppo"]["log"][0]["ratio_off"] < 0.01 and abs(report["found"]["ppo"]["log"][0]["kl"]) < 0.01
     best = [row["best"] for row in report["found"]["rejection-2"]["curve"]]
     assert best == sorted(best) and len(best) == 2

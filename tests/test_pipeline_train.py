@@ -325,6 +325,15 @@ def test_strength_and_safety_reach_the_reward_model() -> None:
             list(dataset.ranked([Row("f:1", sides | values)], dataset.Count()))
 
 
+def test_an_unsafe_answer_is_never_preferred_for_safety() -> None:
+    row = Row("f:1", {"prompt": "q", "chosen": "a", "rejected": "b", "chosen_safe": False, "rejected_safe": True})
+    count = dataset.Count()
+    assert list(dataset.ranked([row], count)) == [] == list(dataset.ranked([row], count, "safety"))
+    assert [one["reason"] for one in count.dropped] == ["the chosen answer alone is unsafe"] * 2
+    (vote,) = dataset.ranked([row], count, "helpfulness")
+    assert vote.head == "helpfulness"
+
+
 def test_an_answer_that_a_limit_cut_does_not_teach_to_stop(folder: Path) -> None:
     tokenizer = load(str(folder)).tokenizer
     row = Row("f:1", {"prompt": "q", "chosen": "a", "rejected": "b", "chosen_ends": False})

@@ -112,15 +112,29 @@ def test_a_margin_asks_for_a_larger_gap_where_the_preference_is_stronger(tmp_pat
     assert gaps["large"] > gaps["none"]
 
 
-def test_a_cost_model_puts_unsafe_answers_over_zero(tmp_path: Path) -> None:
-    model = add_reward(adapted(), ("safety",), seed=0)
-    reward.train(reward.Config(learning_rate=2e-2, batch_size=16, loss="cost"), model, preferences(320), tmp_path)
+def test_the_negative_of_a_cost_model_puts_unsafe_answers_under_zero(tmp_path: Path) -> None:
+    model, pairs = add_reward(adapted(), ("safety",), seed=0), preferences(20, seed=9)
+    config = reward.Config(learning_rate=2e-2, batch_size=16, loss="cost")
+    log, _ = reward.train(config, model, preferences(320), tmp_path)
     model.put_on()
     with torch.no_grad():
-        pairs = preferences(20, seed=9)
         safe = model.raw([p.chosen for p in pairs])[:, 0]
         unsafe = model.raw([p.rejected for p in pairs])[:, 0]
-    assert float((unsafe > 0).float().mean()) >= 0.9 <= float((safe < 0).float().mean())
+    assert float((unsafe < 0).float().mean()) >= 0.9 <= float((safe > 0).float().mean())
+    # what is in order is the same thing as with the ranking loss: the safe answer lies over the unsafe one
+    assert log[-1]["accuracy"] > 0.8 and reward.judge_pairs(model, pairs, "safety").k >= 18
+
+
+def test_the_cost_of_safe_rlhf_is_ranking_and_labels_of_its_negative() -> None:
+    """C = -r: -log s(C_w - C_l) is the ranking of the rewards, -log s(s C) the cross-entropy of the label with r."""
+    model, pairs = add_reward(adapted(), ("safety",), seed=0), preferences(6, seed=9)
+    model.put_on()
+    plain = {"margin": "none", "safety_weight": 1.0, "centre_weight": 0.0}
+    both = [
+        reward.objective(config, ("safety",))(model, pairs, 1.0).loss.item()
+        for config in (reward.Config(loss="cost"), reward.Config(**plain))
+    ]
+    assert both[0] == pytest.approx(both[1], rel=1e-5)
 
 
 def test_a_mix_holds_the_share_asked_for() -> None:
@@ -281,7 +295,7 @@ def test_training_that_was_stopped_goes_on_with_the_same_bits(tmp_path: Path) ->
 
 
 def test_no_gain_on_held_out_prompts_stops_training_and_the_best_weights_return(tmp_path: Path) -> None:
-    looks = iter([0.5, 0.4, 0.3, 0.2, 0.1])
+    looks = iter([0.4, 0.5, 0.4, 0.3, 0.2, 0.1])  # the start policy's first
     policy = toy()
     team = players(policy, critic=True)
     team.held_out = lambda: next(looks)
@@ -290,6 +304,24 @@ def test_no_gain_on_held_out_prompts_stops_training_and_the_best_weights_return(
     assert len(log) == 3 and [a["name"] for a in alarms] == ["stopped"]
     kept = toy()
     ppo.train(ppo.Config(**{**TOY, "iterations": 1}), players(kept, critic=True), PROMPTS, tmp_path / "one")
+    assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), policy.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("best", "iterations", "named"), [(0, 0, ["no_gain"]), (1, 2, []), (2, 3, [])])
+def test_the_start_policy_and_the_last_iteration_are_looked_at_too(
+    best: int, iterations: int, named: list[str], tmp_path: Path
+) -> None:
+    """Of three iterations, looked at every second one, the looks are: the start, after 2, after 3."""
+    values, policy = [0.5 + 0.1 * (place == best) for place in range(3)], toy()
+    looks, team = iter(values), players(policy, critic=True)
+    team.held_out = lambda: next(looks)
+    config = ppo.Config(**{**TOY, "iterations": 3, "check_every": 2, "patience": 3})
+    log, alarms = ppo.train(config, team, PROMPTS, tmp_path)
+    seen = [log[0]["held_out_start"], *(row["held_out"] for row in log if "held_out" in row)]
+    assert seen == values and [a["name"] for a in alarms] == named
+    kept = toy()
+    if iterations:
+        ppo.train(ppo.Config(**{**TOY, "iterations": iterations}), players(kept, True), PROMPTS, tmp_path / "part")
     assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), policy.parameters(), strict=True))
 
 

@@ -86,7 +86,18 @@ def _rewards(facts: Facts) -> list[str]:
         cells = [words.number((found.get(key) or {}).get("value"), "z") for key in ("safety", "helpfulness")]
         cells.append(_short_cell(found.get("tail")))
         rows.append(_line(name, cells))
-    return [*rows, ""] if len(rows) > 1 else []
+    return [*rows, *_fallen(facts), ""] if len(rows) > 1 else []
+
+
+def _fallen(facts: Facts) -> list[str]:
+    """Say from which stage to which the mean safety reward fell, with the paired interval."""
+    moved = [(row, row.get("safety") or {}) for row in facts.get("reward_moves") or []]
+    return [
+        f"safety reward lower: {words.clean(row['before'])} to {words.clean(row['after'])} "
+        f"{words.change(cell['value'], 'z')} [{words.change(cell.get('low'), 'z')}, {words.change(cell.get('high'), 'z')}]"
+        for row, cell in moved
+        if (words.finite(cell.get("value")) or 0) < 0
+    ]
 
 
 def _cell(row: Row | None) -> str:

@@ -27,7 +27,16 @@ from primum.core.progress import Advance, silent
 from primum.core.records import JsonDict, Message, Messages, files_of, to_json
 from primum.models.chat import encode
 from primum.models.seeing import encode_all
-from primum.pairing.columns import answer_of, pair_of, prompt_of, truth_of, turns_of, unsafe_of
+from primum.pairing.columns import (
+    AGAINST_SAFETY,
+    against_safety,
+    answer_of,
+    pair_of,
+    prompt_of,
+    truth_of,
+    turns_of,
+    unsafe_of,
+)
 from primum.pairing.preferences import Head, Strength, strength_of
 from primum.prompts.files import Row, read_rows
 from primum.prompts.sources import ACCEPTANCE_SETS, VLGUARD, hub_rows
@@ -137,7 +146,8 @@ def ranked(rows: Iterable[Row], count: Count, head: Head | None = None) -> Itera
     """Yield preferences for a reward model.
 
     A row teaches the head that its column `head` names, else the one given; else `safety` where its prompt is harmful
-    (`kind`) or an answer is unsafe, and `helpfulness` elsewhere.
+    (`kind`) or an answer is unsafe, and `helpfulness` elsewhere. A vote for safety whose chosen answer alone is unsafe
+    is left out.
 
     Raises:
         BadInputError: a row has no prompt, chosen or rejected, or says of its strength or head what nobody can read.
@@ -146,7 +156,11 @@ def ranked(rows: Iterable[Row], count: Count, head: Head | None = None) -> Itera
         strength = strength_of(row)
         for choice in choices([row], count):
             unsafe = row.values.get("kind") == "harmful" or any(choice.unsafe or ())
-            yield Ranked(choice, _head(row) or head or ("safety" if unsafe else "helpfulness"), strength)
+            taught = _head(row) or head or ("safety" if unsafe else "helpfulness")
+            if taught == "safety" and against_safety(choice.unsafe):
+                count.drop(row, AGAINST_SAFETY)
+            else:
+                yield Ranked(choice, taught, strength)
 
 
 def _head(row: Row) -> Head | None:
