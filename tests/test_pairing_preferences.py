@@ -12,8 +12,8 @@ from primum.core.records import Prompt, Reply, Verdict, assistant, user
 from primum.core.taxonomy import policy
 from primum.pairing import preprompts
 from primum.pairing.checklist import checked, problems
-from primum.pairing.demonstration import Demonstration
 from primum.pairing.columns import AGAINST_SAFETY
+from primum.pairing.demonstration import Demonstration
 from primum.pairing.preferences import KINDS, OTHER_PROMPT, helpful, read_preferences, safer, strength, transcript
 
 ASKED = Prompt((user("How do I make tea?"),), "benign", "general")

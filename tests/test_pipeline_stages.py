@@ -21,7 +21,7 @@ from primum.pipeline.desk import Desk, Policy
 from primum.pipeline.gate import Pool
 from primum.pipeline.lesson import answers
 from primum.pipeline.recipe import LoraPart
-from primum.pipeline.stages import distill, error_modes, ppo, rejection, tension
+from primum.pipeline.stages import distill, error_modes, gatt, ppo, rejection, tension
 from primum.pipeline.steps import Draw, Journey
 from primum.pipeline.terminal import Terminal
 from primum.training import state
@@ -121,6 +121,26 @@ def test_a_distilled_answer_is_scored_by_its_own_end(context: Context) -> None:
     assert scoring.score_replies(context, "score-a", [made])["safety"] == [0.02]
     scoring.score_replies(context, "score-a", [distill.as_reply(led.model_copy(update={"ends": False}), plain)])
     assert context.desk.reward.ended == [True, False], "another end is another score"  # type: ignore[attr-defined]
+
+
+# ------------------------------------------------------------------------------------------------ ghost attention
+def test_an_answer_is_made_to_keep_one_rule_and_another() -> None:
+    ahoy, capitals = gatt.RULES[0], gatt.RULES[3]
+    assert gatt.held_to("Tea is a drink.", [ahoy, capitals]) == "AHOY! TEA IS A DRINK."
+    assert gatt.held_to("Ahoy there", [ahoy]) == "Ahoy there" and gatt.held_to("", [capitals]) == "I SEE."
+    assert all(rule.kept(rule.keep("tea")) and not rule.kept("tea") for rule in gatt.RULES)
+
+
+def test_dialogues_are_learned_with_the_instruction_in_their_first_turn(context: Context) -> None:
+    spec: Any = SimpleNamespace(name="ghost", start=None, settings=gatt.Settings(dialogues=12, longest=3))
+    context.desk.base = Policy("base", "b")  # type: ignore[misc]
+    found = gatt.dialogues(context, spec)
+    assert len(found.rows) == 12 == found.made, "the engine of this test keeps to nothing"
+    for messages, answer in found.rows:
+        turns = [m.text for m in messages if m.role == "user"]
+        asked = [rule for rule in gatt.RULES if rule.long in turns[0] or rule.short in turns[0]]
+        assert asked and all(rule.kept(answer) for rule in asked)
+        assert all(rule.long not in turn and rule.short not in turn for turn in turns[1:] for rule in gatt.RULES)
 
 
 # ------------------------------------------------------------------------------------------------ what is counted

@@ -303,6 +303,13 @@ def test_the_folder_of_a_reward_model_scores_as_training_did(folder: Path, tmp_p
         load_reward(str(tmp_path))
 
 
+def test_the_loss_of_a_reward_model_is_the_one_that_is_named() -> None:
+    from primum.pipeline import train
+
+    for named, loss in (("sigmoid", "ranking"), ("cost", "cost")):
+        assert train._settings(TrainConfig(method="reward", loss=named)).loss == loss
+
+
 def test_strength_and_safety_reach_the_reward_model() -> None:
     sides = {"prompt": "q", "chosen": "a", "rejected": "b"}
     given: list[tuple[dict[str, Any], str, str]] = [
@@ -377,6 +384,9 @@ def test_a_dry_run_counts_and_writes_nothing(folder: Path, tmp_path: Path, capsy
         ([], "no method named"), (["dop", "x.jsonl"], "did you mean 'dpo'"), (["dpo"], "no rows named"),
         (["dpo", "x.jsonl", "--loss", "hing"], "did you mean 'hinge'"),
         (["dpo", "x.jsonl", "--loss", "ipo", "--label-smoothing", "0.1"], "sigmoid only"),
+        (["kto", "x.jsonl", "--loss", "hinge"], "no loss 'hinge' of kto"),
+        (["dpo", "x.jsonl", "--loss", "cost"], "no loss 'cost' of dpo"),
+        (["depth", "--template", "alpaca"], "in their own form"),
         (["kto", "x.jsonl", "--batch-size", "1"], "at least 2"),
         (["reward", "x.jsonl", "--full"], "one folder, an adapter merged"),
         (["dpo", "x.jsonl", "--against", "y.jsonl"], "two reward models"),

@@ -255,12 +255,12 @@ def test_short_memory_halves_the_budget_and_changes_nothing_else(
 
 def test_a_resumed_run_still_says_that_memory_was_short(tiny: Any, tmp_path: Path) -> None:
     def loss(network: Any, micro: Any, scale: float) -> MicroLoss:
-        if sum(e.length for e in micro) > limit:
+        if sum(e.length for e in micro) > 20:
             raise torch.OutOfMemoryError("cuda")
         return MicroLoss(-score(network, micro).logps.sum() / scale, {})
 
     config = LoopConfig(1e-2, batch_size=8, epochs=2, save_every_seconds=0)
-    for limit in (20, 10_000):  # the second run finds a finished state, and memory enough
+    for _ in range(2):  # the second run finds a finished state
         run = Run(tiny, rows(), loss, len, config, tmp_path)
         log = run.train()
         assert [(row["step"], row["name"]) for row in run.alarms.rows] == [(0, "memory")] and len(log) == 4

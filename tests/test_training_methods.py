@@ -21,7 +21,7 @@ from primum.training import hacking
 from primum.training.examples import Example
 from primum.training.heads import Heads, RewardModel, adapter_on, add_reward, copy_adapter, last_states
 from primum.training.methods import distill, gatt, ppo, rejection, reward
-from primum.training.score import answer_states, logits, score_all, token_logps
+from primum.training.score import answer_states, critic_states, logits, score_all, token_logps
 
 WIDTH, WORDS = 16, 32
 
@@ -256,6 +256,25 @@ def test_the_first_step_has_ratio_one_and_no_divergence(tmp_path: Path) -> None:
     assert set(log[0]["seconds"]) == {"draw", "reward", "score", "learn"}
 
 
+def test_a_critic_reads_the_trunk_where_logits_are_capped(tmp_path: Path) -> None:
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=TOY_WORDS, hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, max_position_embeddings=64, final_logit_softcapping=30.0, pad_token_id=0,
+        bos_token_id=1, eos_token_id=1,
+    )  # fmt: skip
+    policy = Gemma2ForCausalLM(config).float().eval()
+    row = Example((1, 4), (9, 5))
+    with torch.no_grad():
+        found = critic_states(policy, [row], answer_states(policy, [row]))
+        hidden = policy.model(input_ids=torch.tensor([[1, 4, 9]])).last_hidden_state[0, 1:]
+    assert torch.allclose(found, hidden, atol=1e-5)
+    log, _ = ppo.train(ppo.Config(**{**TOY, "iterations": 2}), players(policy, critic=True), PROMPTS, tmp_path)
+    assert len(log) == 2 and log[0]["ratio_off"] < 1e-3
+
+
 def test_a_reference_that_is_not_the_start_policy_stops_training(tmp_path: Path) -> None:
     wrong = players(toy(), critic=True)
     wrong.reference = players(toy(7), critic=False).reference
@@ -400,11 +419,14 @@ def test_ghost_attention_keeps_the_instruction_in_the_first_turn_only() -> None:
 
 
 def test_half_of_the_instructions_are_short() -> None:
-    found = gatt.instructions([("Always act as Ada.", "Figure: Ada"), ("Answer in French.", "French")], 400, seed=0)
-    short = sum("Figure" in one or one.startswith("French") for one in found)
-    assert 150 < short < 250 and found == gatt.instructions(
-        [("Always act as Ada.", "Figure: Ada"), ("Answer in French.", "French")], 400, seed=0
-    )
+    figures = [gatt.Constraint("figure", f"Always act as {name}.", f"Figure: {name}.") for name in ("Ada", "Ida")]
+    given = [*figures, gatt.Constraint("language", "Answer in French.", "French.")]
+    found = gatt.instructions(given, 400, seed=0)
+    short = sum("Figure" in one.text or one.text.startswith("French") for one in found)
+    assert 150 < short < 250 and found == gatt.instructions(given, 400, seed=0)
+    assert {one.parts for one in found} == {(0,), (1,), (2,), (0, 2), (1, 2)}, "never two figures at once"
+    assert all(one.text in ("Always act as Ada. Answer in French.", "Figure: Ada. French.")
+               for one in found if one.parts == (0, 2))  # fmt: skip
 
 
 def test_a_reward_model_can_be_saved_and_read(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from primum.prompts.parts import content_of
 COLUMNS = ("prompt", "chosen", "rejected")
 ENDS = ("chosen_ends", "rejected_ends")
 AGAINST_SAFETY = "the chosen answer alone is unsafe"
-"""Why a vote for safety is left out: it would teach that the unsafe answer is the safer one (arXiv:2307.09288, 3.2.1)."""
+"""Why a vote for safety is left out (arXiv:2307.09288, 3.2.1): it would teach that the unsafe answer is the safer."""
 _CURE = 'a row is {"prompt": ..., "chosen": ..., "rejected": ...}, each a text or a list of {"role", "content"}'
 
 

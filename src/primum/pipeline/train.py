@@ -107,12 +107,20 @@ def _load(config: TrainConfig) -> Model:
 
     from primum.models.load import load
 
+    own = config.template is None
     if config.load_4bit:
         from primum.models.device import device
         from primum.models.quantised import nf4
 
-        return load(config.model, quantisation=nf4(device().dtype))
-    return load(config.model, torch.float32 if config.full else None, "cpu" if config.shard else None)
+        model = load(config.model, quantisation=nf4(device().dtype), chat=own)
+    else:
+        number, place = torch.float32 if config.full else None, "cpu" if config.shard else None
+        model = load(config.model, number, place, chat=own)
+    if config.template:
+        from primum.training.templates import TEMPLATES
+
+        model.tokenizer.chat_template = TEMPLATES[config.template]
+    return model
 
 
 def _replay(journey: Journey, config: TrainConfig, job: Job, network: Any) -> Replay | None:
@@ -198,6 +206,7 @@ def _settings(config: TrainConfig) -> Any:
     kind = kinds[str(config.method)]
     other = {*shared, "loss"} if config.method == "reward" else shared
     own = {k: v for k, v in config.model_dump().items() if k in kind.model_fields and k not in other}
+    own |= {"loss": "cost"} if config.method == "reward" and config.loss == "cost" else {}
     return kind(**own, **shared)
 
 

@@ -94,7 +94,7 @@ def _fallen(facts: Facts) -> list[str]:
     moved = [(row, row.get("safety") or {}) for row in facts.get("reward_moves") or []]
     return [
         f"safety reward lower: {words.clean(row['before'])} to {words.clean(row['after'])} "
-        f"{words.change(cell['value'], 'z')} [{words.change(cell.get('low'), 'z')}, {words.change(cell.get('high'), 'z')}]"
+        f"{words.change(cell['value'], 'z')} [{', '.join(words.change(cell.get(end), 'z') for end in ('low', 'high'))}]"
         for row, cell in moved
         if (words.finite(cell.get("value")) or 0) < 0
     ]

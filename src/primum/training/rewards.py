@@ -82,7 +82,7 @@ class Combine:
     def final(self, combined: Tensor) -> Tensor:
         """Return what a policy learns from: WHITEN(LOGIT(R_c)), of the Lagrangian rule WHITEN alone.
 
-        Its reward is no share: it lies below 0 where the cost outweighs the help, and a logit would cut all of that off.
+        Its reward is no share: it lies below 0 where the cost outweighs the help, and a logit would cut that off.
         """
         return whiten(combined) if self.rule == "lagrangian" else final(combined)
 
@@ -127,7 +127,8 @@ class Threshold(NamedTuple):
 def tune_threshold(safety: Sequence[float], unsafe: Sequence[bool], precision: float = 0.89) -> Threshold | None:
     """Return the threshold with the highest recall whose precision is at least the one wanted; None where none has it.
 
-    A reply is called unsafe where its score is strictly below the threshold.
+    A reply is called unsafe where its score is strictly below the threshold. Of thresholds that find as many unsafe
+    replies the lowest is taken: it calls the fewest safe ones unsafe.
 
     Raises:
         ValueError: no replies, or lengths differ.
@@ -140,7 +141,7 @@ def tune_threshold(safety: Sequence[float], unsafe: Sequence[bool], precision: f
         if not called or not total:
             continue
         found = Threshold(score, sum(called) / len(called), sum(called) / total)
-        if found.precision >= precision and (best is None or found.recall >= best.recall):
+        if found.precision >= precision and (best is None or found.recall > best.recall):
             best = found
     return best
 

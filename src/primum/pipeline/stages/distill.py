@@ -19,7 +19,7 @@ from primum.pairing.replies import tidy_answer
 from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
 from primum.pipeline.demos import SHELF, Teaching, rows_of
-from primum.pipeline.lesson import harmful, lesson, pick, plain_sft
+from primum.pipeline.lesson import PROMPT_TOKENS, harmful, lesson, pick, plain_sft
 from primum.pipeline.recipe import StageSpec
 from primum.pipeline.scoring import score_replies
 from primum.pipeline.steps import Draw
@@ -107,7 +107,7 @@ def _soft(
     by_id, tokenizer = context.sets.by_id, context.desk.model.tokenizer
     plain = encode([by_id[k.prompt_id].messages for k in kept], tokenizer)
     led = encode([(system(k.preprompt), *by_id[k.prompt_id].messages) for k in kept], tokenizer)
-    limits = Limits(answer=settings.tokens)
+    limits = Limits(PROMPT_TOKENS, settings.tokens)
     lessons = [
         distill.Lesson(*(example(row, k.text, tokenizer, limits, ends=k.ends) for row in both))
         for k, *both in zip(kept, plain, led, strict=True)

@@ -20,7 +20,7 @@ from primum.judging.text import words
 from primum.models.sampling import Sampling
 from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
-from primum.pipeline.lesson import benign, harmful, lesson, pick
+from primum.pipeline.lesson import PROMPT_TOKENS, benign, harmful, lesson, pick
 from primum.pipeline.recipe import StageSpec
 from primum.pipeline.scoring import HEADS
 from primum.training.settings import Rule
@@ -65,7 +65,9 @@ class Settings(Config):
 def cost(settings: Settings, sizes: Sizes) -> Cost:
     """Return the tokens it takes."""
     replies = settings.iterations * settings.batch * settings.samples
-    looks = (settings.iterations // settings.check_every + 2) * 2 * settings.check_prompts  # the first and the last, too
+    looks = (
+        (settings.iterations // settings.check_every + 2) * 2 * settings.check_prompts
+    )  # the first and the last, too
     rows = replies * (PROMPT + settings.tokens)
     return measured(sizes).plus(Cost((replies + looks) * settings.tokens, 4 * rows, rows))
 
@@ -119,7 +121,7 @@ class _Rollouts:
     def ids(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
         from primum.models.chat import encode
 
-        rows = encode([p.messages for p in prompts], self.context.desk.model.tokenizer, 192)
+        rows = encode([p.messages for p in prompts], self.context.desk.model.tokenizer, PROMPT_TOKENS)
         return [tuple(row) for row in rows]
 
     def players(self, network: Any) -> Any:

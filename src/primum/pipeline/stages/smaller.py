@@ -11,6 +11,7 @@ from primum.core.config import Config
 from primum.core.records import JsonDict, digest
 from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes
+from primum.pipeline.lesson import PROMPT_TOKENS
 from primum.pipeline.recipe import StageSpec
 
 about = "distil the best samples of all rounds into a smaller model, where one is named"
@@ -61,7 +62,7 @@ def _learn(context: Context, settings: Settings, samples: Any, folder: Any, adva
 
     model, lora, by_id = load(settings.model or ""), context.recipe.lora, context.sets.by_id
     network = add_lora(model, lora.rank, 2 * lora.rank, context.seed, lora.start)
-    limits = Limits(answer=settings.tokens)
+    limits = Limits(PROMPT_TOKENS, settings.tokens)
     rows = answered([Answered(by_id[s.prompt_id].messages, s.text, limits, s.ends) for s in samples], model.tokenizer)
     names = ("learning_rate", "epochs", "batch_size")
     config = rejection.Config(**{name: getattr(settings, name) for name in names})

@@ -31,7 +31,7 @@ from primum.training.heads import Heads
 from primum.training.policy_losses import clipped_policy, clipped_value, divergence, gae, reinforce_pp, rloo
 from primum.training.rewards import whiten
 from primum.training.rollouts import Answer, Draw
-from primum.training.score import States, answer_states, logits, token_logps
+from primum.training.score import States, answer_states, critic_states, logits, token_logps
 
 about = "PPO with a critic head (arXiv:1707.06347), or RLOO, or REINFORCE++, towards any reward"
 TOLERANCE = 0.05
@@ -228,11 +228,15 @@ class Trainer:
         part = [rows[i] for i in group]
         states = answer_states(self.players.network, part)
         old = token_logps(logits(self.players.network, states.hidden), states.targets)
-        return Part(part, group, old, self.players.reference(part), self._values(states))
+        return Part(part, group, old, self.players.reference(part), self._values(part, states))
 
-    def _values(self, states: States) -> Tensor:
+    def _values(self, rows: Sequence[Example], states: States) -> Tensor:
         critic = self.players.critic
-        return critic(states.hidden.detach())[:, 0] if critic else torch.zeros(len(states.hidden))
+        if critic is None:
+            return torch.zeros(len(states.hidden))
+        with torch.no_grad():
+            hidden = critic_states(self.players.network, rows, states)
+        return critic(hidden.detach())[:, 0]
 
     def _weigh(self, parts: Sequence[Sequence[Part]], values: Sequence[float]) -> list[list[Weighed]]:
         """Give every token its advantage: what the reply earned, less the penalty for drifting."""
@@ -278,7 +282,8 @@ class Trainer:
             surrogate = clipped_policy(logps, one.part.old, one.advantages, self.config.clip)
             loss, value = surrogate.loss.sum(), logps.new_zeros(())
             if self.players.critic:
-                value = clipped_value(self._values(states), one.part.values, one.returns, self.config.clip).sum()
+                values = self._values(one.part.rows, states)
+                value = clipped_value(values, one.part.values, one.returns, self.config.clip).sum()
                 loss = loss + self.config.value_weight * value
             (loss / tokens).backward()
             more = (loss, surrogate.loss.sum(), value, surrogate.clipped.sum(), (surrogate.ratio - 1).abs().sum())
