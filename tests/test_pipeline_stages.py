@@ -136,7 +136,8 @@ def test_dialogues_are_learned_with_the_instruction_in_their_first_turn(context:
     context.desk.base = Policy("base", "b")  # type: ignore[misc]
     found = gatt.dialogues(context, spec)
     assert len(found.rows) == 12 == found.made, "the engine of this test keeps to nothing"
-    for messages, answer in found.rows:
+    assert {ends for _, _, ends in found.rows} == {True, False}, "as the engine said"
+    for messages, answer, _ in found.rows:
         turns = [m.text for m in messages if m.role == "user"]
         asked = [rule for rule in gatt.RULES if rule.long in turns[0] or rule.short in turns[0]]
         assert asked and all(rule.kept(answer) for rule in asked)

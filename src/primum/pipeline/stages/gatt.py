@@ -76,14 +76,14 @@ def run(context: Context, spec: StageSpec) -> None:
     def teach(network: Any, stage: Stage, advance: Advance) -> JsonDict:
         from primum.training.methods import gatt
 
-        kept = answers(context, [(messages, text, False) for messages, text in rows], settings.tokens)
+        kept = answers(context, rows, settings.tokens)
         config = gatt.Config(
             learning_rate=settings.learning_rate, epochs=settings.epochs, batch_size=settings.batch_size
         )
         log, alarms = gatt.train(config, network, [k.example for k in kept], stage.folder, context.seed, advance)
         return {"log": log, "alarms": alarms.rows, "dialogues": len(rows), "answers_made_to_keep": made}
 
-    data = digest([[m.identity for m in messages] + [[text]] for messages, text in rows])
+    data = digest([[[m.identity for m in messages], text, ends] for messages, text, ends in rows])
     before = _held(context, spec, context.start(spec), "before")
     policy = lesson(context, spec, round(len(rows) * settings.epochs), "dialogues", teach, data=data)
     after = _held(context, spec, policy, "after")
@@ -100,9 +100,12 @@ def _questions(prompts: Sequence[Prompt], number: int, count: int) -> list[str]:
 
 
 class Dialogues(NamedTuple):
-    """Dialogues, each with the last answer to learn, and how many of those answers had to be made to keep the rules."""
+    """Dialogues, each with the last answer to learn and whether it came to its end.
 
-    rows: list[tuple[Messages, str]]
+    made: how many of those answers had to be made to keep the rules.
+    """
+
+    rows: list[tuple[Messages, str, bool]]
     made: int
 
 
@@ -120,15 +123,19 @@ def dialogues(context: Context, spec: StageSpec) -> Dialogues:
     asked = [_questions(prompts, i, n) for i, n in enumerate(lengths)]
     given = instructions([Constraint(*rule[:3]) for rule in RULES], len(asked), context.seed)
     said: list[list[str]] = [[] for _ in asked]
-    made = 0
+    last: dict[int, Reply] = {}
     for turn in range(settings.longest):
         live = [i for i, n in enumerate(lengths) if turn < n]
         talks = [everywhere(given[i].text, asked[i][: turn + 1], said[i]) for i in live]
         drawn = _answer(context, f"draw-{spec.name}-turn-{turn}", context.start(spec), talks, settings)
-        for i, text in zip(live, drawn, strict=True):
-            said[i].append(held_to(text, [RULES[part] for part in given[i].parts]))
-            made += turn == lengths[i] - 1 and said[i][-1] != text
-    rows = [(first_only(one.text, a, s[:-1]), s[-1]) for one, a, s in zip(given, asked, said, strict=True)]
+        last |= dict(zip(live, drawn, strict=True))
+        for i in live:
+            said[i].append(held_to(last[i].text, [RULES[part] for part in given[i].parts]))
+    made = sum(said[i][-1] != reply.text for i, reply in last.items())
+    rows = [
+        (first_only(one.text, asked[i], said[i][:-1]), said[i][-1], last[i].finish == "stop")
+        for i, one in enumerate(given)
+    ]
     return Dialogues(rows, made)
 
 
@@ -154,18 +161,18 @@ def _held(context: Context, spec: StageSpec, policy: Policy, when: str) -> JsonD
     for turn in range(1, max(settings.turns) + 1):
         talks = [(*talk, user(row[turn - 1])) for talk, row in zip(talks, asked, strict=True)]
         drawn = _answer(context, f"draw-{spec.name}-{when}-{turn:02d}", policy, talks, settings)
-        talks = [(*talk, assistant(text or "...")) for talk, text in zip(talks, drawn, strict=True)]
+        talks = [(*talk, assistant(reply.text or "...")) for talk, reply in zip(talks, drawn, strict=True)]
         if turn in settings.turns:
-            held = sum(_rule(i).kept(text) for i, text in enumerate(drawn))
+            held = sum(_rule(i).kept(reply.text) for i, reply in enumerate(drawn))
             value, low, high = wilson(held, len(drawn))
             found[str(turn)] = {"value": value, "low": low, "high": high, "n": len(drawn)}
     return found
 
 
-def _answer(context: Context, name: str, policy: Policy, talks: Sequence[Messages], settings: Settings) -> list[str]:
+def _answer(context: Context, name: str, policy: Policy, talks: Sequence[Messages], settings: Settings) -> list[Reply]:
     """Draw the next answer of every dialogue, in one batch; dialogues that are word for word alike get one answer."""
     prompts = [Prompt(talk, "benign", "general") for talk in talks]
     unique = list({p.id: p for p in prompts}.values())
     draw = Draw(Sampling(settings.temperature, settings.tokens), 1, context.seed + 61)
     found: dict[str, Reply] = {r.prompt_id: r for r in context.draw(name, policy, unique, draw)}
-    return [found[p.id].text for p in prompts]
+    return [found[p.id] for p in prompts]

@@ -65,11 +65,10 @@ class Settings(Config):
 def cost(settings: Settings, sizes: Sizes) -> Cost:
     """Return the tokens it takes."""
     replies = settings.iterations * settings.batch * settings.samples
-    looks = (
-        (settings.iterations // settings.check_every + 2) * 2 * settings.check_prompts
-    )  # the first and the last, too
+    looks = 2 + settings.iterations // settings.check_every  # the start and the end, too
+    looked = looks * 2 * settings.check_prompts
     rows = replies * (PROMPT + settings.tokens)
-    return measured(sizes).plus(Cost((replies + looks) * settings.tokens, 4 * rows, rows))
+    return measured(sizes).plus(Cost((replies + looked) * settings.tokens, 4 * rows, rows))
 
 
 def run(context: Context, spec: StageSpec) -> None:
