@@ -90,7 +90,8 @@ def _row(found: Pool, judged: dict[str, Verdict], rule: tuple[str, Any]) -> Json
         head: sum(scores[k.prompt][k.index] for k in kept) / len(kept) if kept else None
         for head, scores in (("safety", found.safety), ("helpfulness", found.helpfulness))
     }
-    return {"rule": name, **{m.name: share_of(m, winners) for m in METRICS}, **mean}
+    gate = {"threshold": combine.threshold, "tagging": combine.tagging} if combine.rule == "piecewise" else {}
+    return {"rule": name, **gate, **{m.name: share_of(m, winners) for m in METRICS}, **mean}
 
 
 def share_of(metric: Metric, judged: Sequence[tuple[Prompt, Verdict]]) -> JsonDict:
