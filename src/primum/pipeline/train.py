@@ -165,8 +165,17 @@ def estimate(config: TrainConfig, model: Model, job: Job) -> JsonDict:
         score_all(network, few)
         per_token = (time.perf_counter() - start) / sum(e.length for e in few)
         total += per_token * sum(lengths_of(job.references))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    return {"seconds": total, "steps": len(plan), "tokens_per_second": tokens / seconds, "memory_gb": peak}
+    found = {"seconds": total, "steps": len(plan), "tokens_per_second": tokens / seconds}
+    return {**found, "memory_gb": _peak(model.place.type)}
+
+
+def _peak(kind: str) -> float:
+    """Return the most memory taken so far, in GB: of a GPU where the model lies on one, else of the process."""
+    import torch
+
+    if kind == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def _network(config: TrainConfig, model: Model, job: Job) -> Any:
