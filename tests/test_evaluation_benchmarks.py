@@ -43,6 +43,13 @@ def test_a_missing_set_is_told_with_its_place_and_a_cure(name, tmp_path, monkeyp
     assert str(tmp_path) in str(caught.value)
 
 
+def test_without_a_file_likelihood_is_taken_of_the_embedded_answers(root):
+    file = root / "src" / "primum" / "prompts" / "sets" / "embedded" / "general.jsonl"
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    answers = ["\n\n" + row["answer"] for row in rows if row.get("answer")]
+    assert answers and [item.options[0] for item in member("benchmarks", "nll").items()] == answers
+
+
 COUNTS = {
     "truthfulqa": 817, "truthfulqa_generation": 817,
     "xstest": 450, "harmbench": 400, "bold": 23_679, "toxigen": 31_000, "i_cona": 178,

@@ -12,8 +12,9 @@ from primum.core.records import Prompt, Reply, Verdict, assistant, user
 from primum.core.taxonomy import policy
 from primum.pairing import preprompts
 from primum.pairing.checklist import checked, problems
+from primum.pairing.columns import AGAINST_SAFETY
 from primum.pairing.demonstration import Demonstration
-from primum.pairing.preferences import KINDS, helpful, read_preferences, safer, strength, transcript
+from primum.pairing.preferences import KINDS, OTHER_PROMPT, helpful, read_preferences, safer, strength, transcript
 
 ASKED = Prompt((user("How do I make tea?"),), "benign", "general")
 OTHER = Prompt((user("What is a leap year?"),), "benign", "science")
@@ -88,7 +89,8 @@ def test_people_s_files_are_told_by_their_fields(tmp_path: Path) -> None:
     }  # fmt: skip
     trl = {"prompt": [{"role": "user", "content": "Tea?"}], "chosen": [{"role": "assistant", "content": "Yes"}],
            "rejected": [{"role": "assistant", "content": "No"}]}  # fmt: skip
-    votes = read_preferences(write(tmp_path / "p.jsonl", hh, ultra, trl), "helpfulness")
+    votes, dropped = read_preferences(write(tmp_path / "p.jsonl", hh, ultra, trl), "helpfulness")
+    assert not dropped
     assert [(v.prompt, v.chosen, v.rejected) for v in votes] == [((user("Tea?"),), "Yes", "No")] * 3
     assert [v.strength for v in votes] == ["better", "significantly", "better"]
 
@@ -98,7 +100,6 @@ def test_people_s_files_are_told_by_their_fields(tmp_path: Path) -> None:
     [
         ({"chosen": "a"}, "chosen"),
         ({"chosen": "a", "rejected": "b"}, "prompt"),
-        ({"chosen": "\n\nHuman: A\n\nAssistant: x", "rejected": "\n\nHuman: B\n\nAssistant: y"}, "different prompts"),
         ({"prompt": "x", "chosen": 3, "rejected": "b"}, "neither text"),
         ({"chosen": "x\n\nAssistant: y", "rejected": "x\n\nAssistant: z"}, "transcript"),
     ],
@@ -112,9 +113,22 @@ def test_a_row_that_is_no_preference_names_its_line(row: object, told: str, tmp_
 def test_people_s_strength_and_safety_come_along(tmp_path):
     row = {"prompt": "q", "chosen": "a", "rejected": "b"}
     told = {"strength": 1 / 3, "safety_bin": "chosen_safe", "rejected_ends": False}
-    plain, vote = read_preferences(write(tmp_path / "p.jsonl", row, row | told), "safety")
+    plain, vote = read_preferences(write(tmp_path / "p.jsonl", row, row | told), "safety").votes
     assert (plain.strength, plain.safe, plain.rejected_ends) == ("better", None, True)
     assert (vote.strength, vote.safe, vote.rejected_ends) == ("slightly", (True, False), False)
+
+
+def test_what_people_s_files_hold_beside_preferences_is_left_out_and_counted(tmp_path: Path) -> None:
+    apart = {"chosen": "\n\nHuman: A\n\nAssistant: x", "rejected": "\n\nHuman: B\n\nAssistant: y"}
+    row = {"prompt": "q", "chosen": "Here is how.", "rejected": "I will not."}
+    wrong = row | {"chosen_safe": False, "rejected_safe": True}
+    file = write(tmp_path / "p.jsonl", apart, wrong, row)
+    found = read_preferences(file, "safety")
+    assert [v.chosen for v in found.votes] == ["Here is how."] and found.votes[0].safe is None
+    assert found.dropped == {OTHER_PROMPT: 1, AGAINST_SAFETY: 1}
+    assert len(read_preferences(file, "helpfulness").votes) == 2, "an unsafe answer may be the more helpful one"
+    with pytest.raises(BadInputError, match="1 left out: the chosen answer alone is unsafe"):
+        read_preferences(write(tmp_path / "q.jsonl", wrong), "safety")
 
 
 GOOD = "I won't help with that. Locks keep people safe. If you are locked out, a locksmith can help."

@@ -223,6 +223,13 @@ def test_meditron_has_one_refusal_for_every_flagged_reply_and_no_twins() -> None
     assert reasons(built) == ["not in the recipe", "not in the recipe"]
 
 
+def test_meditron_says_which_sides_a_limit_cut() -> None:
+    said = [(HARMFUL, [(BAD, "harmful_compliance")]), (GENERAL, [(GOOD, "compliance")])]
+    ends = [(pair.chosen_ends, pair.rejected_ends) for pair in build(meditron, said, finish="length").pairs]
+    assert ends == [(True, False), (False, True)]  # the fixed refusal is whole
+    assert all(pair.chosen_ends and pair.rejected_ends for pair in build(meditron, said).pairs)
+
+
 def test_meditron_drops_what_was_not_flagged_or_not_answered() -> None:
     assert reasons(build(meditron, [(HARMFUL, [("No.", "refusal")]), (GENERAL, [])])) == [
         "not flagged",

@@ -14,15 +14,24 @@ import pytest
 
 from primum.core.errors import UsageError
 from primum.pipeline import reward_server
-from primum.pipeline.reward_server import CombinedReward, answer, server
+from primum.pipeline.reward_server import CombinedReward, Said, answer, reply_of, server
 
 
-def rule(prompts: Sequence[str], replies: Sequence[str], tagged: Sequence[bool]) -> list[dict[str, float]]:
+class Rule:
     """A rule in place of a model: long replies help, and a tagged prompt takes the safety score."""
-    return [
-        {"reward": 0.9 if tag else min(1.0, len(r) / 10), "safety": 0.9, "helpfulness": min(1.0, len(r) / 10)}
-        for r, tag in zip(replies, tagged, strict=True)
-    ]
+
+    special = ("<|endoftext|>", "<|end|>", "<s>")
+
+    def __call__(
+        self, prompts: Sequence[str], replies: Sequence[Said], tagged: Sequence[bool]
+    ) -> list[dict[str, float]]:
+        helps = [min(1.0, len(reply.text) / 10) for reply in replies]
+        return [
+            {"reward": 0.9 if tag else h, "safety": 0.9, "helpfulness": h} for h, tag in zip(helps, tagged, strict=True)
+        ]
+
+
+rule = Rule()
 
 
 @pytest.fixture
@@ -62,6 +71,24 @@ def test_a_reward_comes_back_for_each_query(address: str) -> None:
 def test_what_is_no_request_is_refused_and_the_server_goes_on(address: str, body: bytes) -> None:
     assert post(address, body)[0] == 400
     assert post(address, b'{"query": ["a b"], "prompts": ["a "]}')[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("Hi? yes", ("yes", True)),  # decoded without special tokens: nobody knows
+        ("<s>Hi? yes<|end|><|endoftext|><|endoftext|>", ("yes", True)),  # the end, and pads
+        ("<s>Hi? yes and", ("yes and", False)),  # cut by a limit
+        ("Hi? <|end|>", ("", True)),
+    ],
+)
+def test_special_tokens_of_a_query_are_no_words_of_the_reply(query: str, said: tuple[str, bool]) -> None:
+    assert reply_of(query, "Hi? ", rule.special) == said
+
+
+def test_a_query_of_another_prompt_is_refused() -> None:
+    with pytest.raises(ValueError, match="begin with its prompt"):
+        answer(rule, {"query": ["Ho? yes"], "prompts": ["Hi? "]})
 
 
 def test_labels_must_fit() -> None:

@@ -162,7 +162,9 @@ def voted(folder: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.timeout(900)
-def test_llama2_runs_every_stage_and_reports_them_in_one_table(tiny: Path, tmp_path: Path) -> None:
+def test_llama2_runs_every_stage_and_reports_them_in_one_table(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, more = tmp_path / "run", (*LLAMA2, *voted(tmp_path), "--skip", "distilled")
     code, report = run("llama2", tiny, out, *more)
     assert code == 0
@@ -170,13 +172,19 @@ def test_llama2_runs_every_stage_and_reports_them_in_one_table(tiny: Path, tmp_p
     assert set(report["rewards"]) == set(report["policies"])
     assert all(0 < report["rewards"][p]["safety"]["value"] < 1 for p in report["policies"])
     moves = [(row["before"], row["after"]) for row in report["reward_moves"]]
-    assert moves == [("base", "sft"), ("base", "rejection-1"), ("base", "rejection-2"), ("rejection-2", "ppo")]
+    assert moves == [
+        ("base", "sft"), ("base", "rejection-1"), ("sft", "rejection-1"), ("base", "rejection-2"),
+        ("rejection-1", "rejection-2"), ("rejection-2", "ppo"),
+    ]  # fmt: skip
+    fallen = [row["after"] for row in report["reward_moves"] if row["safety"]["value"] < 0]
+    assert capsys.readouterr().out.count("safety fell, ") == len(fallen)
     assert report["found"]["ppo"]["log"][0]["ratio_off"] < 0.01 and abs(report["found"]["ppo"]["log"][0]["kl"]) < 0.01
     best = [row["best"] for row in report["found"]["rejection-2"]["curve"]]
     assert best == sorted(best) and len(best) == 2
     assert len(report["found"]["tension"]["rules"]) == 16
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page and "Stage by stage" in page and 'class="scatter"' in page
+    assert "gate 0.15, not tagged" in page and "tension: benign twins refused over threshold" in page
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
     again, _ = run("llama2", tiny, out, *more)
     assert again == 0 and before == {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}

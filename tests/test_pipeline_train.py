@@ -299,6 +299,13 @@ def test_the_folder_of_a_reward_model_scores_as_training_did(folder: Path, tmp_p
         load_reward(str(tmp_path))
 
 
+def test_the_loss_of_a_reward_model_is_the_one_that_is_named() -> None:
+    from primum.pipeline import train
+
+    for named, loss in (("sigmoid", "ranking"), ("cost", "cost")):
+        assert train._settings(TrainConfig(method="reward", loss=named)).loss == loss
+
+
 def test_strength_and_safety_reach_the_reward_model() -> None:
     sides = {"prompt": "q", "chosen": "a", "rejected": "b"}
     given: list[tuple[dict[str, Any], str, str]] = [
@@ -319,6 +326,15 @@ def test_strength_and_safety_reach_the_reward_model() -> None:
     for values, match in (({"strength": "very"}, "'strength' is 'very'"), ({"head": "fun"}, "no head 'fun'")):
         with pytest.raises(BadInputError, match=match):
             list(dataset.ranked([Row("f:1", sides | values)], dataset.Count()))
+
+
+def test_an_unsafe_answer_is_never_preferred_for_safety() -> None:
+    row = Row("f:1", {"prompt": "q", "chosen": "a", "rejected": "b", "chosen_safe": False, "rejected_safe": True})
+    count = dataset.Count()
+    assert list(dataset.ranked([row], count)) == [] == list(dataset.ranked([row], count, "safety"))
+    assert [one["reason"] for one in count.dropped] == ["the chosen answer alone is unsafe"] * 2
+    (vote,) = dataset.ranked([row], count, "helpfulness")
+    assert vote.head == "helpfulness"
 
 
 def test_an_answer_that_a_limit_cut_does_not_teach_to_stop(folder: Path) -> None:
@@ -364,6 +380,9 @@ def test_a_dry_run_counts_and_writes_nothing(folder: Path, tmp_path: Path, capsy
         ([], "no method named"), (["dop", "x.jsonl"], "did you mean 'dpo'"), (["dpo"], "no rows named"),
         (["dpo", "x.jsonl", "--loss", "hing"], "did you mean 'hinge'"),
         (["dpo", "x.jsonl", "--loss", "ipo", "--label-smoothing", "0.1"], "sigmoid only"),
+        (["kto", "x.jsonl", "--loss", "hinge"], "no loss 'hinge' of kto"),
+        (["dpo", "x.jsonl", "--loss", "cost"], "no loss 'cost' of dpo"),
+        (["depth", "--template", "alpaca"], "in their own form"),
         (["kto", "x.jsonl", "--batch-size", "1"], "at least 2"),
         (["reward", "x.jsonl", "--full"], "one folder, an adapter merged"),
         (["dpo", "x.jsonl", "--against", "y.jsonl"], "two reward models"),

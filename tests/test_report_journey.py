@@ -68,6 +68,23 @@ def test_the_closing_table_has_a_row_a_policy() -> None:
     assert text.rstrip().endswith("runs/x/report.html") and "\u202e" not in text
 
 
+def test_every_rule_of_the_point_of_tension_is_in_a_table_and_drawn_over_its_threshold() -> None:
+    def rule(name: str, harm: float, twins: float, **gate: Any) -> dict[str, Any]:
+        cells = {"harmful_compliance": metric(harm), "refusal_twin": metric(twins), "refusal_general": metric(None, 0)}
+        return {"rule": name, **gate, **cells, "safety": 0.61, "helpfulness": 0.37}
+
+    gates = [
+        rule(f"gate {t}, {tag}", 0.5 - t, t, threshold=t, tagging=tag == "tagged")
+        for tag in ("tagged", "not tagged") for t in (0.0, 0.5)
+    ]  # fmt: skip
+    html = page({**facts(), "found": {"tension": {"kind": "tension", "rules": [*gates, rule("half", 0.25, 0.75)]}}})
+    for text in ("gate 0.5, not tagged", ">half<", "75%", "65–85%", "0.61", "0.37"):
+        assert text in html, text
+    label = "tension: benign twins refused over threshold: tagged ends at 0.5; not tagged ends at 0.5"
+    assert label in html and "over training steps" not in html
+    assert "general refused over threshold" not in html, "nothing was measured there"
+
+
 def test_a_journey_without_rewards_still_has_its_page() -> None:
     bare = {key: value for key, value in facts().items() if key not in ("rewards", "reward_moves", "scatter", "found")}
     html = page(bare)

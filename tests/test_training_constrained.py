@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from primum.cli import main
+from primum.core.taxonomy import policy
 from primum.pipeline.preventing import as_examples, foreign_templates, requests, wanted
 from primum.training.constrained import Objective, answer_tokens, betas, guard
 from primum.training.examples import Example
@@ -100,6 +101,8 @@ def test_requests_come_with_their_twins() -> None:
     assert len(some) == 40 and [p.intent for p in some[:2]] == ["harmful", "benign"]
     assert all(some[i].twin == some[i + 1].id for i in range(0, 40, 2))
     assert requests(40, seed=1) == some != requests(40, seed=2)
+    held_out = {one.id for one in policy().categories.values() if one.held_out}
+    assert held_out and not held_out & {prompt.category for prompt in requests(10_000, seed=1)}
 
 
 def test_a_reply_that_was_cut_does_not_teach_to_stop(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -250,6 +251,31 @@ def test_short_memory_halves_the_budget_and_changes_nothing_else(
     assert run.token_budget <= 20 and [row["name"] for row in run.alarms.rows] == ["memory"]
     assert [r["loss"] for r in found[0][0]] == pytest.approx([r["loss"] for r in found[1][0]], abs=1e-5)
     assert all(torch.allclose(found[0][1][k], v, atol=1e-4) for k, v in found[1][1].items())
+
+
+def test_a_resumed_run_still_says_that_memory_was_short(tiny: Any, tmp_path: Path) -> None:
+    def loss(network: Any, micro: Any, scale: float) -> MicroLoss:
+        if sum(e.length for e in micro) > 20:
+            raise torch.OutOfMemoryError("cuda")
+        return MicroLoss(-score(network, micro).logps.sum() / scale, {})
+
+    config = LoopConfig(1e-2, batch_size=8, epochs=2, save_every_seconds=0)
+    for _ in range(2):  # the second run finds a finished state
+        run = Run(tiny, rows(), loss, len, config, tmp_path)
+        log = run.train()
+        assert [(row["step"], row["name"]) for row in run.alarms.rows] == [(0, "memory")] and len(log) == 4
+
+
+def test_dropout_is_off_while_a_model_learns(tmp_path: Path) -> None:
+    """The reference of DPO has none, and a run that was killed would draw another one."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=64, n_embd=16, n_layer=2, n_head=2, n_positions=64, resid_pdrop=0.5, embd_pdrop=0.5)
+    network = GPT2LMHeadModel(config).eval()
+    rate = dpo.Config(learning_rate=1e-9, batch_size=4, nll_weight=0)
+    log, _ = dpo.train(rate, network, dpo.reference(network, pairs()), tmp_path)
+    assert all(row["dpo"] == pytest.approx(math.log(2), abs=1e-3) for row in log)
 
 
 def test_memory_too_short_for_one_row_is_told(tiny: Any, tmp_path: Path) -> None:

@@ -119,6 +119,43 @@ def test_answers_of_prompts_and_what_is_no_answer() -> None:
         list(answers(rows({"text": "raw"}), Count()))
 
 
+ALPACA = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\nName the colour.\n\n### Input:\nA lemon\n\n### Response:\n"
+)
+"""The template as its authors publish it, with an input."""
+BARE = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\nName a colour.\n\n### Response:\n"
+)
+
+
+def test_alpacas_rows_are_learned_in_its_template_or_in_the_models_own() -> None:
+    from transformers import AutoTokenizer
+
+    from primum.models.embedded import embedded_folder
+    from primum.training.dataset import answer_examples
+    from primum.training.examples import Limits
+    from primum.training.templates import TEMPLATES
+
+    given = rows(
+        {"instruction": "Name the colour.", "input": "A lemon", "output": "Yellow"},
+        {"instruction": "Name a colour.", "input": "", "output": "Red"},
+        {"instruction": "Name a colour.", "output": "<|im_end|> Red"},
+    )
+    plain = list(answers(given, Count()))
+    assert [one.prompt for one in plain[:2]] == [(user("Name the colour.\n\nA lemon"),), (user("Name a colour."),)]
+    tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
+    tokenizer.chat_template = TEMPLATES["alpaca"]
+    made = answer_examples(answers(given, Count(), "alpaca"), tokenizer, Limits(), Count())
+    assert [tokenizer.decode(one.prompt) for one in made] == [ALPACA, BARE, BARE]
+    # the loss is on the answer and on the end-of-sequence token that closes it
+    assert [tokenizer.decode(one.answer[:-1]) for one in made[:2]] == ["Yellow", "Red"]
+    assert all(one.answer[-1] == tokenizer.eos_token_id for one in made)
+    assert tokenizer.eos_token_id not in made[2].answer[:-1], "a special token in a text stays text"
+
+
 def test_labels_and_pairs_taken_apart() -> None:
     given = rows(
         {"prompt": "Q", "completion": "A", "label": True}, {"prompt": "Q", "completion": "B", "label": "false"},

@@ -21,7 +21,7 @@ from primum.training import hacking
 from primum.training.examples import Example
 from primum.training.heads import Heads, RewardModel, adapter_on, add_reward, copy_adapter, last_states
 from primum.training.methods import distill, gatt, ppo, rejection, reward
-from primum.training.score import answer_states, logits, score_all, token_logps
+from primum.training.score import answer_states, critic_states, logits, score_all, token_logps
 
 WIDTH, WORDS = 16, 32
 
@@ -112,15 +112,29 @@ def test_a_margin_asks_for_a_larger_gap_where_the_preference_is_stronger(tmp_pat
     assert gaps["large"] > gaps["none"]
 
 
-def test_a_cost_model_puts_unsafe_answers_over_zero(tmp_path: Path) -> None:
-    model = add_reward(adapted(), ("safety",), seed=0)
-    reward.train(reward.Config(learning_rate=2e-2, batch_size=16, loss="cost"), model, preferences(320), tmp_path)
+def test_the_negative_of_a_cost_model_puts_unsafe_answers_under_zero(tmp_path: Path) -> None:
+    model, pairs = add_reward(adapted(), ("safety",), seed=0), preferences(20, seed=9)
+    config = reward.Config(learning_rate=2e-2, batch_size=16, loss="cost")
+    log, _ = reward.train(config, model, preferences(320), tmp_path)
     model.put_on()
     with torch.no_grad():
-        pairs = preferences(20, seed=9)
         safe = model.raw([p.chosen for p in pairs])[:, 0]
         unsafe = model.raw([p.rejected for p in pairs])[:, 0]
-    assert float((unsafe > 0).float().mean()) >= 0.9 <= float((safe < 0).float().mean())
+    assert float((unsafe < 0).float().mean()) >= 0.9 <= float((safe > 0).float().mean())
+    # what is in order is the same thing as with the ranking loss: the safe answer lies over the unsafe one
+    assert log[-1]["accuracy"] > 0.8 and reward.judge_pairs(model, pairs, "safety").k >= 18
+
+
+def test_the_cost_of_safe_rlhf_is_ranking_and_labels_of_its_negative() -> None:
+    """C = -r: -log s(C_w - C_l) is the ranking of the rewards, -log s(s C) the cross-entropy of the label with r."""
+    model, pairs = add_reward(adapted(), ("safety",), seed=0), preferences(6, seed=9)
+    model.put_on()
+    plain = {"margin": "none", "safety_weight": 1.0, "centre_weight": 0.0}
+    both = [
+        reward.objective(config, ("safety",))(model, pairs, 1.0).loss.item()
+        for config in (reward.Config(loss="cost"), reward.Config(**plain))
+    ]
+    assert both[0] == pytest.approx(both[1], rel=1e-5)
 
 
 def test_a_mix_holds_the_share_asked_for() -> None:
@@ -242,6 +256,25 @@ def test_the_first_step_has_ratio_one_and_no_divergence(tmp_path: Path) -> None:
     assert set(log[0]["seconds"]) == {"draw", "reward", "score", "learn"}
 
 
+def test_a_critic_reads_the_trunk_where_logits_are_capped(tmp_path: Path) -> None:
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=TOY_WORDS, hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, max_position_embeddings=64, final_logit_softcapping=30.0, pad_token_id=0,
+        bos_token_id=1, eos_token_id=1,
+    )  # fmt: skip
+    policy = Gemma2ForCausalLM(config).float().eval()
+    row = Example((1, 4), (9, 5))
+    with torch.no_grad():
+        found = critic_states(policy, [row], answer_states(policy, [row]))
+        hidden = policy.model(input_ids=torch.tensor([[1, 4, 9]])).last_hidden_state[0, 1:]
+    assert torch.allclose(found, hidden, atol=1e-5)
+    log, _ = ppo.train(ppo.Config(**{**TOY, "iterations": 2}), players(policy, critic=True), PROMPTS, tmp_path)
+    assert len(log) == 2 and log[0]["ratio_off"] < 1e-3
+
+
 def test_a_reference_that_is_not_the_start_policy_stops_training(tmp_path: Path) -> None:
     wrong = players(toy(), critic=True)
     wrong.reference = players(toy(7), critic=False).reference
@@ -281,7 +314,7 @@ def test_training_that_was_stopped_goes_on_with_the_same_bits(tmp_path: Path) ->
 
 
 def test_no_gain_on_held_out_prompts_stops_training_and_the_best_weights_return(tmp_path: Path) -> None:
-    looks = iter([0.5, 0.4, 0.3, 0.2, 0.1])
+    looks = iter([0.4, 0.5, 0.4, 0.3, 0.2, 0.1])  # the start policy's first
     policy = toy()
     team = players(policy, critic=True)
     team.held_out = lambda: next(looks)
@@ -290,6 +323,24 @@ def test_no_gain_on_held_out_prompts_stops_training_and_the_best_weights_return(
     assert len(log) == 3 and [a["name"] for a in alarms] == ["stopped"]
     kept = toy()
     ppo.train(ppo.Config(**{**TOY, "iterations": 1}), players(kept, critic=True), PROMPTS, tmp_path / "one")
+    assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), policy.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(("best", "iterations", "named"), [(0, 0, ["no_gain"]), (1, 2, []), (2, 3, [])])
+def test_the_start_policy_and_the_last_iteration_are_looked_at_too(
+    best: int, iterations: int, named: list[str], tmp_path: Path
+) -> None:
+    """Of three iterations, looked at every second one, the looks are: the start, after 2, after 3."""
+    values, policy = [0.5 + 0.1 * (place == best) for place in range(3)], toy()
+    looks, team = iter(values), players(policy, critic=True)
+    team.held_out = lambda: next(looks)
+    config = ppo.Config(**{**TOY, "iterations": 3, "check_every": 2, "patience": 3})
+    log, alarms = ppo.train(config, team, PROMPTS, tmp_path)
+    seen = [log[0]["held_out_start"], *(row["held_out"] for row in log if "held_out" in row)]
+    assert seen == values and [a["name"] for a in alarms] == named
+    kept = toy()
+    if iterations:
+        ppo.train(ppo.Config(**{**TOY, "iterations": iterations}), players(kept, True), PROMPTS, tmp_path / "part")
     assert all(torch.equal(a, b) for a, b in zip(kept.parameters(), policy.parameters(), strict=True))
 
 
@@ -368,11 +419,14 @@ def test_ghost_attention_keeps_the_instruction_in_the_first_turn_only() -> None:
 
 
 def test_half_of_the_instructions_are_short() -> None:
-    found = gatt.instructions([("Always act as Ada.", "Figure: Ada"), ("Answer in French.", "French")], 400, seed=0)
-    short = sum("Figure" in one or one.startswith("French") for one in found)
-    assert 150 < short < 250 and found == gatt.instructions(
-        [("Always act as Ada.", "Figure: Ada"), ("Answer in French.", "French")], 400, seed=0
-    )
+    figures = [gatt.Constraint("figure", f"Always act as {name}.", f"Figure: {name}.") for name in ("Ada", "Ida")]
+    given = [*figures, gatt.Constraint("language", "Answer in French.", "French.")]
+    found = gatt.instructions(given, 400, seed=0)
+    short = sum("Figure" in one.text or one.text.startswith("French") for one in found)
+    assert 150 < short < 250 and found == gatt.instructions(given, 400, seed=0)
+    assert {one.parts for one in found} == {(0,), (1,), (2,), (0, 2), (1, 2)}, "never two figures at once"
+    assert all(one.text in ("Always act as Ada. Answer in French.", "Figure: Ada. French.")
+               for one in found if one.parts == (0, 2))  # fmt: skip
 
 
 def test_a_reward_model_can_be_saved_and_read(tmp_path: Path) -> None:

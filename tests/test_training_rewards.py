@@ -98,6 +98,8 @@ def test_the_threshold_is_tuned_to_a_precision() -> None:
     assert found == (0.20, 1.0, pytest.approx(2 / 3))
     found = rewards.tune_threshold(safety, unsafe, 0.7)
     assert found is not None and found == (0.60, 0.75, 1.0)
+    # 0.2 to 0.8 find both unsafe replies; 0.2 calls no safe one unsafe
+    assert rewards.tune_threshold([0.05, 0.1, 0.2, 0.3, 0.8], [True, True, False, False, False], 0.4) == (0.2, 1.0, 1.0)
     assert rewards.tune_threshold([0.1, 0.9], [False, False]) is None
     with pytest.raises(ValueError, match="labels"):
         rewards.tune_threshold([], [])

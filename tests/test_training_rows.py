@@ -102,6 +102,11 @@ def test_other_rows_hold_what_they_say_too(model: Path) -> None:
     rows = kto.mismatched(examples, [one.label for one in flagged])
     assert rows[1].other == Example(examples[1].prompt, examples[0].answer)
     assert rows[0].other.answer == examples[299].answer and [row.desirable for row in rows[:4]] == [1, 0, 0, 1]
+    pairs = [Example((1,), (2,)), Example((1,), (3,)), Example((4,), (5,)), Example((4,), (6,))]
+    apart = [row.other for row in kto.mismatched(pairs, [True, False] * 2)]
+    assert apart == [Example((1,), (6,)), Example((1,), (6,)), Example((4,), (3,)), Example((4,), (3,))]
+    alone = kto.mismatched(pairs[:2], [True, False])
+    assert alone[0].other.answer == (3,)
     mix = reward.mixed(ranked, [reward.Judged(ranked[5].chosen, ranked[5].rejected, "helpfulness", "better")] * 50,
                        0.1, seed=1)  # fmt: skip
     assert len(mix) == 333 and mix[332] == reward.Judged(ranked[5].chosen, ranked[5].rejected, "safety", "better")

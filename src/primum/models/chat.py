@@ -25,14 +25,14 @@ def neutralise(text: str, tokenizer: Any) -> str:
 
     A zero-width joiner after the first character keeps the text readable and the token apart.
     """
-    for token in _special(tokenizer):
+    for token in special_tokens(tokenizer):
         if token in text:
             text = text.replace(token, token[0] + "\u200d" + token[1:])
     return text
 
 
 @cache
-def _special(tokenizer: Any) -> list[str]:
+def special_tokens(tokenizer: Any) -> list[str]:
     """Return all special tokens, also those that a tokenizer adds without naming their part, longest first."""
     added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
     return sorted({t for t in (*tokenizer.all_special_tokens, *added) if t}, key=lambda t: (-len(t), t))

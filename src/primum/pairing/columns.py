@@ -23,6 +23,8 @@ from primum.prompts.parts import content_of
 
 COLUMNS = ("prompt", "chosen", "rejected")
 ENDS = ("chosen_ends", "rejected_ends")
+AGAINST_SAFETY = "the chosen answer alone is unsafe"
+"""Why a vote for safety is left out (arXiv:2307.09288, 3.2.1): it would teach that the unsafe answer is the safer."""
 _CURE = 'a row is {"prompt": ..., "chosen": ..., "rejected": ...}, each a text or a list of {"role", "content"}'
 
 
@@ -134,6 +136,11 @@ def unsafe_of(row: Row) -> tuple[bool, bool] | None:
             chosen, rejected = (truth_of(row, name) for name in names)
             return not chosen, not rejected
     return None
+
+
+def against_safety(unsafe: tuple[bool, bool] | None) -> bool:
+    """Say whether a vote prefers an unsafe answer to a safe one: as a vote for safety it is a mistake."""
+    return unsafe == (True, False)
 
 
 def truth_of(row: Row, name: str) -> bool:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from primum.core.errors import BadInputError
 from primum.core.records import Message, Messages, Prompt, Reply, Verdict
-from primum.pairing.columns import ENDS, unsafe_of
+from primum.pairing.columns import AGAINST_SAFETY, ENDS, against_safety, unsafe_of
 from primum.pairing.completions import refusal, rng_for
 from primum.pairing.replies import count_words, flagged
 from primum.prompts.files import Row, read_rows
@@ -31,6 +32,7 @@ WEIGHTS: dict[Strength, float] = {"significantly": 1.0, "better": 2 / 3, "slight
 """Strength as a number: the small margins of Llama 2's Table 27."""
 STEPS: tuple[tuple[float, Strength], ...] = ((0.75, "significantly"), (0.45, "better"), (0.2, "slightly"))
 UNSAFE_FROM = 0.5
+OTHER_PROMPT = "the two sides answer different prompts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,19 +132,38 @@ def is_safe(verdict: Verdict) -> bool:
     return not flagged(verdict) and (verdict.p_harmful or 0.0) < UNSAFE_FROM
 
 
-def read_preferences(path: Path, head: Head) -> list[Voted]:
+class Read(NamedTuple):
+    """The preferences of a file, and how many rows were left out, by reason."""
+
+    votes: list[Voted]
+    dropped: dict[str, int]
+
+
+def read_preferences(path: Path, head: Head) -> Read:
     """Read people's preferences: HH-RLHF, UltraFeedback (binarised) or TRL's columns, told by their fields.
 
+    Left out are sides that answer different prompts (HH-RLHF has some), and for safety votes whose chosen answer alone
+    is unsafe.
+
     Raises:
-        BadInputError: no rows, a row without both sides, or sides that answer different prompts; names file and line.
+        BadInputError: no row that can be used, or a row without both sides; names file and line.
     """
-    found = [_voted(row, head) for row in read_rows(path)]
-    if not found:
-        raise BadInputError("no rows", where=str(path), cure='a row is {"prompt": ..., "chosen": ..., "rejected": ...}')
-    return found
+    votes, dropped = list[Voted](), Counter[str]()
+    for row in read_rows(path):
+        found = _voted(row, head)
+        if isinstance(found, str):
+            dropped[found] += 1
+        else:
+            votes.append(found)
+    if not votes:
+        why = "".join(f"; {n} left out: {reason}" for reason, n in dropped.items())
+        cure = 'a row is {"prompt": ..., "chosen": ..., "rejected": ...}'
+        raise BadInputError(f"no rows that can be learned{why}", where=str(path), cure=cure)
+    return Read(votes, dict(dropped))
 
 
-def _voted(row: Row, head: Head) -> Voted:
+def _voted(row: Row, head: Head) -> Voted | str:
+    """Return what a row says, or why it is left out."""
     cure = 'a row is {"prompt": ..., "chosen": ..., "rejected": ...}, or HH-RLHF\'s {"chosen", "rejected"}'
     sides = [row.values.get(key) for key in ("chosen", "rejected")]
     if any(side is None for side in sides):
@@ -150,12 +171,14 @@ def _voted(row: Row, head: Head) -> Voted:
     read = [_side(side, row.values.get("prompt"), row.where, cure) for side in sides]
     (prompt, chosen), (other, rejected) = read
     if prompt != other:
-        raise BadInputError("the two sides answer different prompts", where=row.where, cure="leave this row out")
+        return OTHER_PROMPT
     from primum.core.records import digest
 
     ids = digest([m.identity for m in prompt])
     ends = [row.values.get(name) is not False for name in ENDS]
     unsafe = unsafe_of(row)
+    if head == "safety" and against_safety(unsafe):
+        return AGAINST_SAFETY
     safe = (not unsafe[0], not unsafe[1]) if unsafe else None
     return Voted(prompt, ids, chosen, rejected, head, strength_of(row), "people", ends[0], ends[1], safe)
 

@@ -15,7 +15,7 @@ from primum.pairing.checklist import checked
 from primum.pairing.demonstration import Demonstration
 from primum.pairing.strategies import safe_completion
 from primum.pipeline.context import Context
-from primum.pipeline.lesson import benign, harmful, pick
+from primum.pipeline.lesson import PROMPT_TOKENS, benign, harmful, pick
 from primum.pipeline.steps import Draw
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def rows_of(context: Context, network: Any, demonstrations: Sequence[Demonstrati
     from primum.training.examples import Answered, Limits, answered
     from primum.training.keeping import Kept, keep
 
-    rows = [Answered(d.prompt, d.answer, Limits(answer=_tokens(d, teaching)), d.ends) for d in demonstrations]
+    rows = [Answered(d.prompt, d.answer, Limits(PROMPT_TOKENS, _tokens(d, teaching)), d.ends) for d in demonstrations]
     examples = answered(rows, context.desk.model.tokenizer)
     both = list(zip(examples, demonstrations, strict=True))
     kept = iter(keep(network, [e for e, d in both if d.kind != "harmful"]))

@@ -127,6 +127,16 @@ class Desk:
             self.network.set_adapter("default")
         return self._reward
 
+    def fresh_reward(self, heads: tuple[str, ...]) -> RewardModel:
+        """Return a reward model that has learned nothing: a journey's second one does not begin with the first's."""
+        from primum.training.heads import ADAPTER
+
+        if self._reward is not None:
+            self._reward.give_back()
+            self.network.delete_adapter(ADAPTER)
+            self._reward = None
+        return self.reward_model(heads)
+
     def save(self, policy: Policy, adapter: Path, checkpoint: Path) -> None:
         """Write a policy as an adapter folder and as a merged checkpoint that plain transformers loads.
 

@@ -42,12 +42,10 @@ def pool(context: Context, name: str, policy: Policy, prompts: Sequence[Prompt],
 
     A prompt's K replies are drawn together, so that an engine which shares prompts computes it once.
     """
-    rows: list[list[Reply]] = [[] for _ in prompts]
-    for k in range(draw.samples):
-        own = Draw(draw.sampling, 1, draw.seed + 104729 * k)
-        found = {r.prompt_id: r for r in context.draw(f"draw-{name}-{k:02d}", policy, prompts, own)}
-        for row, prompt in zip(rows, prompts, strict=True):
-            row.append(found[prompt.id])
+    by_prompt: dict[str, list[Reply]] = {p.id: [] for p in prompts}
+    for reply in context.draw(f"draw-{name}", policy, list({p.id: p for p in prompts}.values()), draw):
+        by_prompt[reply.prompt_id].append(reply)
+    rows = [by_prompt[p.id] for p in prompts]
     flat = [reply for row in rows for reply in row]
     scores = score_replies(context, f"score-{name}", flat)
     k = draw.samples
@@ -56,8 +54,8 @@ def pool(context: Context, name: str, policy: Policy, prompts: Sequence[Prompt],
 
 
 def drawing(temperature: float, tokens: int, samples: int, seed: int) -> Draw:
-    """Return how K replies are drawn."""
-    return Draw(Sampling(temperature, tokens), samples, seed)
+    """Return how K replies to every prompt are drawn."""
+    return Draw(Sampling(temperature, tokens), samples, seed, each=True)
 
 
 def gate_facts(found: Pool, threshold: float) -> JsonDict:

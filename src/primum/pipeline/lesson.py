@@ -12,6 +12,8 @@ from primum.pipeline.context import Context
 from primum.pipeline.desk import Policy
 from primum.pipeline.recipe import StageSpec
 
+PROMPT_TOKENS = 1024
+"""Tokens that are read of a prompt, its end: of a dialogue the first turn too, where an instruction stands."""
 Teach = Callable[[Any, Stage, Advance], JsonDict]
 """(network with the start policy's adapter on it, the stage's folder, progress) -> what is kept in its manifest."""
 
@@ -77,7 +79,8 @@ def answers(context: Context, rows: Sequence[tuple[Messages, str, bool]], tokens
     from primum.training.examples import Answered, Limits, answered
     from primum.training.keeping import Kept
 
-    texts = [Answered(messages, text, Limits(answer=tokens), ends) for messages, text, ends in rows]
+    limits = Limits(PROMPT_TOKENS, tokens)
+    texts = [Answered(messages, text, limits, ends) for messages, text, ends in rows]
     return [Kept(e) for e in answered(texts, context.desk.model.tokenizer)]
 
 

@@ -81,13 +81,18 @@ def as_examples(kept: Sequence[tuple[Prompt, Reply]], tokenizer: Any) -> list[Ex
 
 
 def requests(count: int, seed: int) -> list[Prompt]:
-    """Return harmful requests of the embedded set and their benign twins, half and half, drawn by the seed."""
+    """Return harmful requests of the embedded set and their benign twins, half and half, drawn by the seed.
+
+    None is of a category that is held out: on those every other verb measures.
+    """
     import random
 
+    from primum.core.taxonomy import policy
     from primum.prompts.embedded import embedded
 
-    known = {prompt.id: prompt for prompt in embedded()}
-    harmful = [p for p in known.values() if p.intent == "harmful" and p.twin in known]
+    known, categories = {prompt.id: prompt for prompt in embedded()}, policy().categories
+    learned = (p for p in known.values() if p.category in categories and not categories[p.category].held_out)
+    harmful = [p for p in learned if p.intent == "harmful" and p.twin in known]
     some = random.Random(seed).sample(harmful, min(len(harmful), max(FEWEST, (count + 1) // 2)))
     return [one for prompt in some for one in (prompt, known[str(prompt.twin)])]
 

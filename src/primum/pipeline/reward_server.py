@@ -14,16 +14,17 @@ import argparse
 import json
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 from primum.core.errors import UsageError
 from primum.core.records import user
 from primum.core.store import read_json
+from primum.models.chat import special_tokens
 from primum.pipeline.desk import Desk
 from primum.pipeline.recipe import LoraPart
 from primum.pipeline.scoring import HEADS
@@ -36,8 +37,26 @@ HARMFUL = "harmful"
 """The label (or verl's `ground_truth`) that tags a prompt."""
 
 
-Rewarding = Callable[[Sequence[str], Sequence[str], Sequence[bool]], list[dict[str, float]]]
-"""(prompts, replies, whether each prompt is tagged) -> per reply `reward`, `safety` and `helpfulness`."""
+class Said(NamedTuple):
+    """A reply, and whether it came to its end (one that a limit cut is read without an end-of-turn token)."""
+
+    text: str
+    ends: bool = True
+
+
+class Rewarding(Protocol):
+    """What gives rewards: per reply `reward`, `safety` and `helpfulness`. `special` are its tokenizer's own tokens."""
+
+    @property
+    def special(self) -> Sequence[str]:
+        """Special tokens as text."""
+        ...
+
+    def __call__(
+        self, prompts: Sequence[str], replies: Sequence[Said], tagged: Sequence[bool]
+    ) -> list[dict[str, float]]:
+        """Return the rewards of replies to prompts, some of which are tagged."""
+        ...
 
 
 @dataclass
@@ -64,8 +83,13 @@ class CombinedReward:
         tuned = found[name].get("threshold")
         self.threshold = tuned["threshold"] if tuned else found[name]["published_threshold"]["threshold"]
 
+    @property
+    def special(self) -> Sequence[str]:
+        """The policy's special tokens as text, longest first."""
+        return special_tokens(self.desk.model.tokenizer)
+
     def __call__(
-        self, prompts: Sequence[str], replies: Sequence[str], tagged: Sequence[bool]
+        self, prompts: Sequence[str], replies: Sequence[Said], tagged: Sequence[bool]
     ) -> list[dict[str, float]]:
         """Return per reply the combined reward and both scores, each in (0, 1)."""
         import torch
@@ -76,7 +100,8 @@ class CombinedReward:
             model = self.desk.reward_model(HEADS)
             model.take(self.weights)
             asked = [(user(prompt),) for prompt in prompts]
-            scores = torch.tensor(model.scores(asked, replies, [True] * len(replies), self.desk.model.tokenizer))
+            texts, ends = [reply.text for reply in replies], [reply.ends for reply in replies]
+            scores = torch.tensor(model.scores(asked, texts, ends, self.desk.model.tokenizer))
         combine = Combine(threshold=self.threshold)
         combined = combine(scores[:, 0], scores[:, 1], torch.tensor(list(tagged)))
         return [
@@ -89,7 +114,7 @@ def answer(reward: Rewarding, body: Any) -> dict[str, Any]:
     """Return what OpenRLHF reads, for what it posts.
 
     Raises:
-        ValueError: the body is not {"query": [...], "prompts": [...]}, with one prompt for each query.
+        ValueError: the body is not {"query": [...], "prompts": [...]}, with one prompt for each query, which begins it.
     """
     query, prompts = (body.get(key) if isinstance(body, dict) else None for key in ("query", "prompts"))
     if not _texts(query) or not _texts(prompts) or len(query) != len(prompts):
@@ -97,11 +122,35 @@ def answer(reward: Rewarding, body: Any) -> dict[str, Any]:
     labels = body.get("labels") or [""] * len(query)
     if not isinstance(labels, list) or len(labels) != len(query):
         raise ValueError("'labels' must be as many as 'query'")
-    replies = [q.removeprefix(p) for q, p in zip(query, prompts, strict=True)]
+    replies = [reply_of(q, p, reward.special) for q, p in zip(query, prompts, strict=True)]
     found = reward(prompts, replies, [str(label) == HARMFUL for label in labels])
     rewards = [one["reward"] for one in found]
     logs = {head: [one[head] for one in found] for head in HEADS}
     return {"rewards": rewards, "scores": rewards, "extra_logs": logs}
+
+
+def reply_of(query: str, prompt: str, special: Sequence[str]) -> Said:
+    """Return the reply in a query of OpenRLHF, which is decoded with its special tokens: begin, end, pads.
+
+    A reply that closes with a special token came to its end; without any in the query nobody knows, and it did.
+
+    Raises:
+        ValueError: the query does not begin with its prompt.
+    """
+    known = any(token in query for token in special)
+    text = query if query.startswith(prompt) else _without(query, special, str.startswith, str.removeprefix)
+    if not text.startswith(prompt):
+        raise ValueError(f"the query does not begin with its prompt: {query[:60]!r}")
+    reply = text.removeprefix(prompt)
+    bare = _without(reply, special, str.endswith, str.removesuffix)
+    return Said(bare.strip(), bare != reply or not known)
+
+
+def _without(text: str, tokens: Sequence[str], stands: Any, remove: Any) -> str:
+    """Return a text without the tokens at one of its ends."""
+    while found := next((token for token in tokens if stands(text, token)), None):
+        text = remove(text, found)
+    return text
 
 
 def _texts(value: Any) -> TypeGuard[list[str]]:
@@ -162,7 +211,7 @@ def compute_score(data_source: str, solution_str: str, ground_truth: Any, extra_
     prompt = next((extra_info[key] for key in ("question", "prompt") if key in (extra_info or {})), None)
     if not isinstance(prompt, str):
         raise ValueError("extra_info needs the prompt's text under 'question' or 'prompt'")
-    return _from_environment()([prompt], [solution_str], [str(ground_truth) == HARMFUL])[0]["reward"]
+    return _from_environment()([prompt], [Said(solution_str)], [str(ground_truth) == HARMFUL])[0]["reward"]
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ class RunConfig(Config):
     hub: bool = Field(default=False, description="fetch the recipe's hub sets, too; without it nothing is fetched")
     prompts: tuple[str, ...] = Field(default=(), description="more harmful prompts: a file, shared:NAME, hub:ID")
     judges: tuple[str, ...] = Field(default=("rules", "probe"), description="who judges; the first builds pairs")
-    seed: int = Field(default=0, description="of every random choice")
+    seed: int = Field(default=0, description="of every random choice but that of prompts: all seeds measure the same")
     dry_run: bool = Field(default=False, description="print the stages and what they cost, and stop")
     data: str | None = Field(default=None, description="the folder of public data sets (default: ../shared/data)")
 

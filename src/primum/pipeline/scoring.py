@@ -21,7 +21,8 @@ def score_replies(context: Context, name: str, replies: Sequence[Reply]) -> dict
     """Score replies to this journey's prompts; resumes at the shard where it was stopped."""
     trained: Policy = context.shelf["reward"]
     prompts = context.sets.by_id
-    stage = context.journey.stage(name, reward=trained.key, replies=digest([r.id for r in replies]))
+    asked = digest([[r.id, r.finish] for r in replies])  # an answer that a limit cut is read without its end
+    stage = context.journey.stage(name, reward=trained.key, replies=asked)
     label = name.replace("-", " ")
     with context.journey.step(label, len(replies), "replies") as advance:
 

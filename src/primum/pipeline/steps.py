@@ -57,11 +57,15 @@ def prompts_key(prompts: Sequence[Prompt]) -> str:
 
 @dataclass(frozen=True)
 class Draw:
-    """How replies are drawn: settings, how many to a harmful prompt (a benign one gets one), and from which seed."""
+    """How replies are drawn: settings, how many to a harmful prompt, and from which seed.
+
+    A benign prompt gets one reply, or with `each` as many as a harmful one.
+    """
 
     sampling: Sampling
     samples: int
     seed: int
+    each: bool = False
 
 
 def sample(
@@ -73,11 +77,12 @@ def sample(
     so a resumed run draws what an undisturbed one draws.
     """
     facts = {"model": model_key, "sampling": draw.sampling.name, "samples": draw.samples, "seed": draw.seed}
+    facts |= {"each": True} if draw.each else {}
     stage = journey.stage(name, **facts, prompts=prompts_key(prompts))
     items = [
         (p, k)
         for p in sorted(prompts, key=lambda p: (-len(p.text), p.id))
-        for k in range(1 if p.intent == "benign" else draw.samples)
+        for k in range(draw.samples if draw.each or p.intent != "benign" else 1)
     ]
     made: list[Engine] = []
 

@@ -9,6 +9,7 @@ import platform
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from primum import __version__
@@ -88,14 +89,27 @@ def _row(scored: Sequence[Scored]) -> JsonDict:
 
 
 def _moves(context: Context, by: Mapping[str, Sequence[Scored]], order: Sequence[str]) -> list[JsonDict]:
-    """Compare each policy with the one it started from, and the last with the first."""
-    pairs = [(_parent(context, name), name) for name in order[1:]]
+    """Compare each policy with the one it started from and with the one before it, and the last with the first."""
+    pairs = steps(context, order)
     whole = [(order[0], order[-1])] if len(order) > 1 else []
     found: list[JsonDict] = []
-    for before, after in [*(pair for pair in pairs if pair[0] in by), *(w for w in whole if w not in pairs)]:
+    for before, after in [*pairs, *(w for w in whole if w not in pairs)]:
         rows = [to_json(c) for c in compare(by[before], by[after]) if c.slice == "all"]
         found.append({"before": before, "after": after, "comparisons": rows})
     return found
+
+
+def steps(context: Context, order: Sequence[str]) -> list[tuple[str, str]]:
+    """Return what each policy is compared with: the one that it started from, and the one of the stage before it.
+
+    A stage that begins from the base again may be worse than the stage before it and better than the base.
+    """
+    return [
+        (before, name)
+        for last, name in pairwise(order)
+        for before in dict.fromkeys((_parent(context, name), last))
+        if before in order
+    ]
 
 
 def _parent(context: Context, name: str) -> str:
@@ -126,10 +140,9 @@ def _rewards(found: Measured, scores: Mapping[str, Sequence[float]], prompts: Ma
 
 
 def reward_moves(context: Context, rewards: Rewards, order: Sequence[str]) -> list[JsonDict]:
-    """Return the paired change of both rewards from each policy to the next that came of it."""
+    """Return the paired change of both rewards: to each policy from where it started, and from the stage before it."""
     prompts, found = context.sets.by_id, list[JsonDict]()
-    pairs = [(_parent(context, name), name) for name in order[1:]]
-    for before, after in (pair for pair in pairs if pair[0] in rewards and pair[1] in rewards):
+    for before, after in (pair for pair in steps(context, order) if pair[0] in rewards and pair[1] in rewards):
         asked = [prompts[r.prompt_id] for r in context.measured[after].replies]
         row: JsonDict = {"before": before, "after": after}
         for head, intent in (("safety", "harmful"), ("helpfulness", "benign")):

@@ -107,12 +107,20 @@ def _load(config: TrainConfig) -> Model:
 
     from primum.models.load import load
 
+    own = config.template is None
     if config.load_4bit:
         from primum.models.device import device
         from primum.models.quantised import nf4
 
-        return load(config.model, quantisation=nf4(device().dtype))
-    return load(config.model, torch.float32 if config.full else None, "cpu" if config.shard else None)
+        model = load(config.model, quantisation=nf4(device().dtype), chat=own)
+    else:
+        number, place = torch.float32 if config.full else None, "cpu" if config.shard else None
+        model = load(config.model, number, place, chat=own)
+    if config.template:
+        from primum.training.templates import TEMPLATES
+
+        model.tokenizer.chat_template = TEMPLATES[config.template]
+    return model
 
 
 def _replay(journey: Journey, config: TrainConfig, job: Job, network: Any) -> Replay | None:
@@ -157,8 +165,17 @@ def estimate(config: TrainConfig, model: Model, job: Job) -> JsonDict:
         score_all(network, few)
         per_token = (time.perf_counter() - start) / sum(e.length for e in few)
         total += per_token * sum(lengths_of(job.references))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    return {"seconds": total, "steps": len(plan), "tokens_per_second": tokens / seconds, "memory_gb": peak}
+    found = {"seconds": total, "steps": len(plan), "tokens_per_second": tokens / seconds}
+    return {**found, "memory_gb": _peak(model.place.type)}
+
+
+def _peak(kind: str) -> float:
+    """Return the most memory taken so far, in GB: of a GPU where the model lies on one, else of the process."""
+    import torch
+
+    if kind == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def _network(config: TrainConfig, model: Model, job: Job) -> Any:
@@ -198,6 +215,7 @@ def _settings(config: TrainConfig) -> Any:
     kind = kinds[str(config.method)]
     other = {*shared, "loss"} if config.method == "reward" else shared
     own = {k: v for k, v in config.model_dump().items() if k in kind.model_fields and k not in other}
+    own |= {"loss": "cost"} if config.method == "reward" and config.loss == "cost" else {}
     return kind(**own, **shared)
 
 

@@ -14,6 +14,8 @@ from primum.training.settings import Teaching
 METHODS = ("dpo", "sft", "kto", "reward", "two_teacher", "depth")
 RATES = {"dpo": 5e-5, "sft": 2e-4, "kto": 5e-5, "reward": 1e-3, "two_teacher": 2e-4, "depth": 5e-4}
 """Peak learning rates of an adapter; all weights take a twentieth."""
+LOSSES = {"dpo": ("sigmoid", "hinge", "ipo", "safe"), "reward": ("sigmoid", "cost")}
+"""Losses to choose from; "sigmoid" is the method's own."""
 
 
 class TrainConfig(Config):
@@ -34,7 +36,13 @@ class TrainConfig(Config):
     out: str = Field(default="runs/train", description="the folder of results; a run that was stopped goes on there")
     dry_run: bool = Field(default=False, description="only say what is in the rows, and how long training will take")
     limit: int | None = Field(default=None, ge=1, description="at most so many rows, from the first")
-    loss: str = Field(default="sigmoid", description="dpo: sigmoid, hinge, ipo, or safe (rows with safety columns)")
+    template: Literal["alpaca"] | None = Field(
+        default=None, description="talk to the model in this form, and save it with the tokenizer (default: its own)"
+    )
+    loss: str = Field(
+        default="sigmoid", description="dpo: sigmoid, hinge, ipo, or safe (rows with safety columns); reward: cost "
+        "(Safe RLHF's, instead of ranking)"
+    )  # fmt: skip
     beta: float = Field(default=0.1, gt=0, description="dpo, kto: pull to the reference; larger stays closer")
     nll_weight: float = Field(default=1.0, ge=0, description="dpo: anchor on chosen answers; 0 is plain DPO")
     keep_domain: str | None = Field(
@@ -119,9 +127,10 @@ def check(config: TrainConfig) -> None:
             raise UsageError("depth makes its rows itself", where=config.file, cure=cure)
     elif not config.file:
         raise UsageError("no rows named", where="primum train", cure=f"primum train {config.method} FILE")
-    losses = ("sigmoid", "hinge", "ipo", "safe")
+    losses = LOSSES.get(config.method or "", ("sigmoid",))
     if config.loss not in losses:
-        raise UsageError(f"no loss '{config.loss}'", where="--loss", cure=did_you_mean(config.loss, losses))
+        problem = f"no loss '{config.loss}' of {config.method}"
+        raise UsageError(problem, where="--loss", cure=did_you_mean(config.loss, losses))
     if config.label_smoothing and config.loss != "sigmoid":
         raise UsageError("--label-smoothing goes with --loss sigmoid only", cure="leave one of the two out")
     if config.keep_safe and config.method != "sft":
@@ -143,6 +152,8 @@ def check(config: TrainConfig) -> None:
         raise UsageError(f"{config.method} learns an adapter, its last weights", cure="leave --full and --average out")
     if config.method in ("two_teacher", "depth") and (config.load_4bit or config.shard):
         raise UsageError(f"{config.method} draws replies from a whole model", cure="leave --load-4bit and --shard out")
+    if config.template and config.method in ("two_teacher", "depth"):
+        raise UsageError(f"{config.method} talks to models in their own form", cure="leave --template out")
     if config.load_4bit and (config.full or config.shard):
         raise UsageError("weights in 4 bits do not learn and are not sharded", cure="leave --full and --shard out")
     if config.full and not config.merged:

@@ -75,7 +75,8 @@ def job(config: TrainConfig, model: Model) -> Job:
         ranked = dataset.ranked_examples(dataset.ranked(rows, count, config.head), tokenizer, limits, count)
         made = train_reward.job(config, ranked, count)
     elif config.method == "sft":
-        examples = dataset.answer_examples(dataset.answers(rows, count), tokenizer, limits, count)
+        said = dataset.answers(rows, count, config.template)
+        examples = dataset.answer_examples(said, tokenizer, limits, count)
         made = Job(examples, examples, [], [], count)
     else:
         labels: list[bool] = []

@@ -24,6 +24,7 @@ TITLES = {
 TERMINAL = (
     "harmful_compliance", "hateful", "refusal_harmful", "refusal_twin", "refusal_general", "answered_general",
 )  # fmt: skip
+RULED = ("harmful_compliance", "refusal_twin", "refusal_general")
 SHORT = ("harmful", "hateful", "refused", "twins", "general", "answered")
 LONGEST = 2000
 LINES: dict[str, tuple[dict[str, str], ...]] = {
@@ -86,7 +87,18 @@ def _rewards(facts: Facts) -> list[str]:
         cells = [words.number((found.get(key) or {}).get("value"), "z") for key in ("safety", "helpfulness")]
         cells.append(_short_cell(found.get("tail")))
         rows.append(_line(name, cells))
-    return [*rows, ""] if len(rows) > 1 else []
+    return [*rows, *_fallen(facts), ""] if len(rows) > 1 else []
+
+
+def _fallen(facts: Facts) -> list[str]:
+    """Say from which stage to which the mean safety reward fell, with the paired interval."""
+    moved = [(row, row.get("safety") or {}) for row in facts.get("reward_moves") or []]
+    return [
+        f"safety fell, {words.clip(row['before'], 18)} to {words.clip(row['after'], 18)}: "
+        f"{words.change(cell['value'], 'z')} [{', '.join(words.change(cell.get(end), 'z') for end in ('low', 'high'))}]"
+        for row, cell in moved
+        if (words.finite(cell.get("value")) or 0) < 0
+    ]
 
 
 def _cell(row: Row | None) -> str:
@@ -125,6 +137,7 @@ def page(facts: Facts) -> str:
         "reward_moves": facts.get("reward_moves") or [],
         "figures": _figures(facts.get("scatter")),
         "charts": _charts(facts),
+        "ruled": _ruled(facts), "ruled_titles": [TITLES[name] for name in RULED],
         "found": [(name, _notes(found)) for name, found in (facts.get("found") or {}).items()],
         "alarms": [
             (name, row) for name, found in (facts.get("found") or {}).items() for row in found.get("alarms") or []
@@ -198,11 +211,52 @@ def _charts(facts: Facts) -> list[plots.Chart]:
             drawn.append(plots.chart(title, log, series, found.get("alarms") or ()) if log else None)
         curve = found.get("curve") or []
         if curve:
-            drawn.append(plots.chart(f"{name}: reward of the best of K", curve, {"best": "best", "median": "median"}))
+            lines = {"best": "best", "median": "median"}
+            drawn.append(plots.chart(f"{name}: reward of the best of K", curve, lines, over="K"))
+        drawn += _swept(name, found.get("rules") or [])
     return [chart for chart in drawn if chart]
 
 
-SKIPPED = ("log", "alarms", "key", "curve", "kind", "lint", "policies")
+SWEPT = {"harmful_compliance": "harmful compliance", "refusal_twin": "benign twins refused",
+         "refusal_general": "general refused", "helpfulness": "helpfulness reward"}  # fmt: skip
+"""What is drawn over the gate's threshold."""
+
+
+def _swept(name: str, rules: Sequence[Row]) -> list[plots.Chart | None]:
+    """Draw what the gate's threshold does, with tagging and without."""
+    gates = [rule for rule in rules if rule.get("threshold") is not None]
+    drawn: list[plots.Chart | None] = []
+    for key, title in SWEPT.items() if gates else ():
+        rows = [{"step": g["threshold"], "tagged" if g["tagging"] else "untagged": _value(g.get(key))} for g in gates]
+        chart = plots.chart(f"{name}: {title}", rows, {"tagged": "tagged", "untagged": "not tagged"}, over="threshold")
+        ends = [f"{end(g['threshold'] for g in gates):g}" for end in (min, max)]
+        drawn.append(chart and chart._replace(first=ends[0], last=ends[1]))
+    return drawn
+
+
+def _value(cell: Any) -> Any:
+    """Return a number that stands alone, or with its interval."""
+    return cell.get("value") if isinstance(cell, Mapping) else cell
+
+
+def _ruled(facts: Facts) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Return what each rule of the point of tension would have chosen, stage by stage."""
+    found = [(name, one["rules"]) for name, one in (facts.get("found") or {}).items() if one.get("rules")]
+    return [(name, [_rule(rule) for rule in rules]) for name, rules in found]
+
+
+def _rule(rule: Row) -> dict[str, Any]:
+    shares = [rule.get(name) or {} for name in RULED]
+    cells = [{"value": words.percent(one.get("value")), "under": _under(one)} for one in shares]
+    means = [words.number(rule.get(head), "z") for head in ("safety", "helpfulness")]
+    return {"name": rule["rule"], "cells": cells, "means": means}
+
+
+def _under(row: Row) -> str:
+    return f"{words.interval(row.get('low'), row.get('high'))} · n {row.get('n', 0)}"
+
+
+SKIPPED = ("log", "alarms", "key", "curve", "kind", "lint", "policies", "rules")
 
 
 def _notes(found: Row) -> list[tuple[str, str]]:

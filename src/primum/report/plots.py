@@ -98,7 +98,13 @@ class Chart(NamedTuple):
     legend: list[tuple[str, str, str]]
 
 
-def chart(title: str, rows: Sequence[Row], series: Mapping[str, str], alarms: Sequence[Row] = ()) -> Chart | None:
+def chart(
+    title: str,
+    rows: Sequence[Row],
+    series: Mapping[str, str],
+    alarms: Sequence[Row] = (),
+    over: str = "training steps",
+) -> Chart | None:
     """Return lines over training steps, or None where nothing was logged.
 
     Args:
@@ -106,6 +112,7 @@ def chart(title: str, rows: Sequence[Row], series: Mapping[str, str], alarms: Se
         rows: one mapping a step, with "step" and the series' keys.
         series: key in the rows to its name in the legend (at most two).
         alarms: rows with "step" and "text", drawn as upright lines.
+        over: what "step" is.
     """
     lines = {key: _points(rows, key) for key in series}
     values = [y for points in lines.values() for _, y in points]
@@ -122,7 +129,7 @@ def chart(title: str, rows: Sequence[Row], series: Mapping[str, str], alarms: Se
         legend.append((f"series{index + 1}", series[key], f"{points[-1][1]:.3g}".replace("-", "−") if points else "–"))
     said = "; ".join(f"{name} ends at {value}" for _, name, value in legend)
     frame = Markup('height="150" viewBox="0 0 100 100" preserveAspectRatio="none"')
-    svg = _svg("chart", f"{title} over training steps: {said}", Markup("").join(marks), frame)
+    svg = _svg("chart", f"{title} over {over}: {said}", Markup("").join(marks), frame)
     top, bottom = (f"{end:.3g}".replace("-", "−") for end in (up.high, up.low))
     return Chart(title, svg, top, bottom, f"{across.low:.0f}", f"{across.high:.0f}", legend)
 

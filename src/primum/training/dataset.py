@@ -2,7 +2,7 @@ r"""Data sets in TRL's columns, to texts and then to token ids; what is left out
 
     dpo     {"prompt": ..., "chosen": ..., "rejected": ...}
     reward  the same, with "strength", "safety_bin" and "head" where they are known
-    sft     {"messages": [...]} or {"prompt": ..., "completion": ...}
+    sft     {"messages": [...]} or {"prompt": ..., "completion": ...}, or {"instruction", "input", "output"} (Alpaca)
     kto     {"prompt": ..., "completion": ..., "label": true}
 
 Texts may be turns ({"role", "content"}). `chosen` and `rejected` may be whole conversations without a prompt, or
@@ -24,17 +24,27 @@ from typing import Any, NamedTuple, TypeVar, cast, get_args
 
 from primum.core.errors import BadInputError, UsageError
 from primum.core.progress import Advance, silent
-from primum.core.records import JsonDict, Message, Messages, files_of, to_json
+from primum.core.records import JsonDict, Message, Messages, files_of, to_json, user
 from primum.models.chat import encode
 from primum.models.seeing import encode_all
-from primum.pairing.columns import answer_of, pair_of, prompt_of, truth_of, turns_of, unsafe_of
+from primum.pairing.columns import (
+    AGAINST_SAFETY,
+    against_safety,
+    answer_of,
+    pair_of,
+    prompt_of,
+    truth_of,
+    turns_of,
+    unsafe_of,
+)
 from primum.pairing.preferences import Head, Strength, strength_of
-from primum.prompts.files import Row, read_rows
+from primum.prompts.files import Row, read_rows, text_of
 from primum.prompts.sources import ACCEPTANCE_SETS, VLGUARD, hub_rows
 from primum.prompts.vlguard import training_rows
 from primum.training.examples import Answered, Example, Limits, PairExample, example, pictured
 from primum.training.methods.reward import Judged
 from primum.training.rows import Lazy, TokenFile
+from primum.training.templates import instruction
 
 BLOCK = 256
 """Rows that are tokenised together."""
@@ -137,7 +147,8 @@ def ranked(rows: Iterable[Row], count: Count, head: Head | None = None) -> Itera
     """Yield preferences for a reward model.
 
     A row teaches the head that its column `head` names, else the one given; else `safety` where its prompt is harmful
-    (`kind`) or an answer is unsafe, and `helpfulness` elsewhere.
+    (`kind`) or an answer is unsafe, and `helpfulness` elsewhere. A vote for safety whose chosen answer alone is unsafe
+    is left out.
 
     Raises:
         BadInputError: a row has no prompt, chosen or rejected, or says of its strength or head what nobody can read.
@@ -146,7 +157,11 @@ def ranked(rows: Iterable[Row], count: Count, head: Head | None = None) -> Itera
         strength = strength_of(row)
         for choice in choices([row], count):
             unsafe = row.values.get("kind") == "harmful" or any(choice.unsafe or ())
-            yield Ranked(choice, _head(row) or head or ("safety" if unsafe else "helpfulness"), strength)
+            taught = _head(row) or head or ("safety" if unsafe else "helpfulness")
+            if taught == "safety" and against_safety(choice.unsafe):
+                count.drop(row, AGAINST_SAFETY)
+            else:
+                yield Ranked(choice, taught, strength)
 
 
 def _head(row: Row) -> Head | None:
@@ -198,19 +213,37 @@ def _transcript(row: Row, name: str) -> Messages:
     return tuple(turns)
 
 
-def answers(rows: Iterable[Row], count: Count) -> Iterator[Answer]:
-    """Yield the answers of conversations (`messages`), or those of `prompt` and `completion`.
+def answers(rows: Iterable[Row], count: Count, template: str | None = None) -> Iterator[Answer]:
+    """Yield the answers of conversations (`messages`), of `prompt` and `completion`, or of Alpaca's columns.
+
+    Args:
+        rows: of a file.
+        count: what happened to them.
+        template: in which the model is talked to, where it is not its own: an instruction has its input there.
 
     Raises:
-        BadInputError: a row has neither; names file and line.
+        BadInputError: a row has none of these; names file and line.
     """
     for row in rows:
         count.rows += 1
-        found = list(_of_conversation(row) if row.values.get("messages") else _of_prompt(row))
+        found = list(_said(row, template))
         kept = [one for one in found if one.text.strip()]
         if not kept:
             count.drop(row, "an empty answer" if found else "no answer of the assistant after a prompt")
         yield from kept
+
+
+def _said(row: Row, template: str | None) -> Iterator[Answer]:
+    if row.values.get("messages"):
+        return _of_conversation(row)
+    if row.values.get("instruction") and row.values.get("output") is not None:
+        return _of_instruction(row, template)
+    return _of_prompt(row)
+
+
+def _of_instruction(row: Row, template: str | None) -> Iterator[Answer]:
+    text, more = (text_of(row.values.get(name) or "", name, row) for name in ("instruction", "input"))
+    yield Answer((user(instruction(text, more, template)),), text_of(row.values["output"], "output", row))
 
 
 def _of_conversation(row: Row) -> Iterator[Answer]:

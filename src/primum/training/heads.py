@@ -26,7 +26,8 @@ from primum.training.score import answer_states, causal, plain_head
 
 ADAPTER = "reward"
 RANK = 8
-LIMITS = Limits(prompt=192, answer=160)
+LIMITS = Limits(prompt=1024, answer=1024)
+"""Tokens that are read of a prompt (its end) and of an answer (its beginning)."""
 AFTER = 0
 """Any token: the state before it is the state of the answer's last token."""
 

@@ -33,6 +33,8 @@ from primum.training.team import Team
 
 logger = logging.getLogger(__name__)
 X = TypeVar("X", bound=Sized)
+MEMORY = "memory"
+"""The alarm that memory was too short for a step: nothing in the log says it."""
 
 
 def nothing(_network: Any, _examples: Any) -> None:
@@ -123,7 +125,7 @@ class Run(Generic[X]):
         log = self._resume(held, optimizer)
         if self.team.leads:
             write_jsonl(self.folder / "log.jsonl", log)  # a killed run wrote steps there that it did not save
-        self.network.train()
+        self.network.eval()  # no dropout: the reference has none, and a resumed run would draw another one
         saved = time.monotonic()
         for done in range(len(log)):
             self.advance(len(plan[done]))
@@ -236,7 +238,7 @@ class Run(Generic[X]):
             torch.cuda.empty_cache()
         text = f"memory was too short: micro-batches have at most {self.token_budget} tokens from now on"
         logger.warning("step %d: %s", number, text)
-        self.alarms.ring(number, "memory", text)
+        self.alarms.ring(number, MEMORY, text)
 
     def _resume(self, held: Held, optimizer: torch.optim.Optimizer) -> list[JsonDict]:
         mark = self.folder / "resume.json"
@@ -255,6 +257,7 @@ class Run(Generic[X]):
                 }
         self.means = {n: held.own(n, tensors[f"mean/{n}"]).clone() for n in held.tensors if self.config.average}
         self.token_budget = state.get("token_budget", self.token_budget)
+        self.alarms.rows += state.get("alarms", [])
         for row in state["log"]:
             self.alarms.see(row)
         return state["log"]
@@ -271,7 +274,9 @@ class Run(Generic[X]):
             return
         file = f"state-{len(log):06d}.safetensors"
         write_tensors(tensors, self.folder / file)
-        write_json(self.folder / "resume.json", {"file": file, "token_budget": self.token_budget, "log": log})
+        told = [row for row in self.alarms.rows if row["name"] == MEMORY]  # others are read from the log again
+        state = {"file": file, "token_budget": self.token_budget, "alarms": told, "log": log}
+        write_json(self.folder / "resume.json", state)
         for old in self.folder.glob("state-*.safetensors"):
             if old.name != file:
                 old.unlink()

@@ -5,19 +5,21 @@ Shapes (B,): one value a reply. Scores lie in (0, 1).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from torch import Tensor
+
+from primum.training.settings import Rule
 
 THRESHOLD = 0.15
 """Below this safety score helpfulness is not considered: tuned on Meta's own reward model, precision .89 and recall .55
 of unsafe replies (arXiv:2307.09288, section 3.2.3). `tune_threshold` finds it for another one."""
 CLAMP = 1e-6
-Rule = Literal["piecewise", "weighted", "minimum", "lagrangian"]
-RULES: tuple[Rule, ...] = ("piecewise", "weighted", "minimum", "lagrangian")
+RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 def piecewise(safety: Tensor, helpfulness: Tensor, tagged: Tensor, threshold: float = THRESHOLD) -> Tensor:
@@ -47,9 +49,13 @@ def lagrangian(helpfulness: Tensor, cost: Tensor, multiplier: float) -> Tensor:
     return (helpfulness - multiplier * cost) / (1 + multiplier)
 
 
+LARGEST_MULTIPLIER = 20.0
+"""Lambda grows no further (the bound of align-anything's PPO-Lag): helpfulness then counts one part in 21."""
+
+
 def next_multiplier(multiplier: float, mean_cost: float, rate: float = 0.1, limit: float = 0.0) -> float:
     """Return the next lambda: it grows while the mean cost is over the limit (gradient ascent on log lambda)."""
-    return float(multiplier * torch.exp(torch.tensor(rate * multiplier * (mean_cost - limit))))
+    return min(LARGEST_MULTIPLIER, multiplier * math.exp(rate * multiplier * (mean_cost - limit)))
 
 
 @dataclass(frozen=True)
@@ -63,15 +69,27 @@ class Combine:
     multiplier: float = 1.0
 
     def __call__(self, safety: Tensor, helpfulness: Tensor, tagged: Tensor) -> Tensor:
-        """Return the combined reward; the Lagrangian's cost is 0.5 - R_s, above zero where unsafe."""
+        """Return the combined reward; the Lagrangian's cost is `cost_of` R_s."""
         if self.rule == "weighted":
             return weighted(safety, helpfulness, self.weight)
         if self.rule == "minimum":
             return minimum(safety, helpfulness)
         if self.rule == "lagrangian":
-            return lagrangian(helpfulness, 0.5 - safety, self.multiplier)
+            return lagrangian(helpfulness, cost_of(safety), self.multiplier)
         tags = tagged if self.tagging else torch.zeros_like(tagged)
         return piecewise(safety, helpfulness, tags, self.threshold)
+
+    def final(self, combined: Tensor) -> Tensor:
+        """Return what a policy learns from: WHITEN(LOGIT(R_c)), of the Lagrangian rule WHITEN alone.
+
+        Its reward is no share: it lies below 0 where the cost outweighs the help, and a logit would cut that off.
+        """
+        return whiten(combined) if self.rule == "lagrangian" else final(combined)
+
+
+def cost_of(safety: Tensor) -> Tensor:
+    """Return the cost of replies with safety scores R_s: 0.5 - R_s, above zero where unsafe."""
+    return 0.5 - safety
 
 
 def logit(scores: Tensor) -> Tensor:
@@ -109,7 +127,8 @@ class Threshold(NamedTuple):
 def tune_threshold(safety: Sequence[float], unsafe: Sequence[bool], precision: float = 0.89) -> Threshold | None:
     """Return the threshold with the highest recall whose precision is at least the one wanted; None where none has it.
 
-    A reply is called unsafe where its score is strictly below the threshold.
+    A reply is called unsafe where its score is strictly below the threshold. Of thresholds that find as many unsafe
+    replies the lowest is taken: it calls the fewest safe ones unsafe.
 
     Raises:
         ValueError: no replies, or lengths differ.
@@ -122,7 +141,7 @@ def tune_threshold(safety: Sequence[float], unsafe: Sequence[bool], precision: f
         if not called or not total:
             continue
         found = Threshold(score, sum(called) / len(called), sum(called) / total)
-        if found.precision >= precision and (best is None or found.recall >= best.recall):
+        if found.precision >= precision and (best is None or found.recall > best.recall):
             best = found
     return best
 

@@ -130,6 +130,19 @@ def answer_states(network: Any, examples: Sequence[Example]) -> States:
     return States(hidden, packed.targets, packed.owner, packed.lengths)
 
 
+def critic_states(network: Any, examples: Sequence[Example], states: States) -> Tensor:
+    """Return the trunk's hidden states (N, D) before each answer token, which a critic's head reads.
+
+    They are `states.hidden`, but of a network that does more after its trunk than multiply: there those are logits.
+    """
+    base = causal(network)
+    if plain_head(base):
+        return states.hidden
+    rows = collate(examples, 0, states.hidden.device)
+    hidden = trunk(base)(input_ids=rows.ids, use_cache=False).last_hidden_state
+    return hidden[:, :-1][rows.targets[:, 1:]]
+
+
 def _looking(network: Any, one: Example) -> States:
     """Return the states of a row with pictures, by the whole model; what it sees with has no gradient."""
     base = causal(network)

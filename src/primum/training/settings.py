@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from primum.core.config import Config
+
+Rule = Literal["piecewise", "weighted", "minimum", "lagrangian"]
+"""How two rewards become one (`rewards.Combine`)."""
 
 
 class Teaching(Config):

@@ -34,13 +34,23 @@ def save(folder: Path, weights: Mapping[str, Tensor], optimizer: torch.optim.Opt
             old.unlink()
 
 
+def finished(folder: Path) -> list[JsonDict]:
+    """Return the log of the iterations that `save` wrote; an empty one where nothing was written yet."""
+    held = _held(folder)
+    return list(held["log"]) if held else []
+
+
+def _held(folder: Path) -> JsonDict | None:
+    mark = folder / MARK
+    return json.loads(mark.read_text(encoding="utf-8")) if mark.exists() else None
+
+
 def load(folder: Path, weights: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> list[JsonDict]:
     """Put back what `save` wrote and return its log; an empty log where nothing was written yet."""
     folder.mkdir(parents=True, exist_ok=True)
-    mark = folder / MARK
-    if not mark.exists():
+    held = _held(folder)
+    if held is None:
         return []
-    held = json.loads(mark.read_text(encoding="utf-8"))
     tensors = load_file(folder / held["file"])
     with torch.no_grad():
         for name, p in weights.items():

@@ -26,9 +26,8 @@ def items(source: Path | None = None) -> Iterator[Item]:
         BadInputError: no file, or neither column.
     """
     if source is None:
-        kept = (
-            prompt for prompt in embedded() if prompt.split == "test" and prompt.intent == "benign" and prompt.answer
-        )
+        # all that come with an answer are for the test (prompts/split.py)
+        kept = (prompt for prompt in embedded() if prompt.intent == "benign" and prompt.answer)
         yield from (_item(prompt.text, str(prompt.answer)) for prompt in kept)
         return
     for row in read_rows(source):

@@ -9,6 +9,7 @@ refusal rejected. Replies are cut out of the transcript properly, which the publ
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from primum.core.records import Pair, Prompt, Reply, Verdict
 from primum.pairing.demonstration import Built, kind_of, only_for_training
@@ -54,7 +55,7 @@ def _harmful(built: Built, prompt: Prompt, flagged: Sequence[Reply]) -> None:
     texts = {reply.text.strip(): reply for reply in flagged if reply.text.strip() not in ("", REFUSAL)}
     for text, reply in texts.items():
         why = "the model's own flagged reply against one fixed refusal"
-        built.pairs.append(_pair(prompt, (REFUSAL, "fixed"), (text, f"reply:{reply.id}"), why))
+        built.pairs.append(_pair(prompt, _FIXED, _own(text, reply), why))
     if not texts:
         built.drop(prompt, "not flagged")
 
@@ -65,12 +66,28 @@ def _general(built: Built, prompt: Prompt, answers: Sequence[Reply]) -> None:
         built.drop(prompt, "no good answer")
         return
     why = "the model's own answer to a general request against one fixed refusal"
-    built.pairs.append(_pair(prompt, (answer.text.strip(), f"reply:{answer.id}"), (REFUSAL, "fixed"), why))
+    built.pairs.append(_pair(prompt, _own(answer.text.strip(), answer), _FIXED, why))
 
 
-def _pair(prompt: Prompt, chosen: tuple[str, str], rejected: tuple[str, str], why: str) -> Pair:
+class _Side(NamedTuple):
+    """A side of a pair: its text, where it came from, whether it ends where its author ended."""
+
+    text: str
+    source: str
+    ends: bool
+
+
+_FIXED = _Side(REFUSAL, "fixed", True)
+
+
+def _own(text: str, reply: Reply) -> _Side:
+    return _Side(text, f"reply:{reply.id}", reply.finish == "stop")
+
+
+def _pair(prompt: Prompt, chosen: _Side, rejected: _Side, why: str) -> Pair:
     harmful = prompt.intent == "harmful"
     return Pair(
-        prompt.messages, chosen[0], rejected[0], prompt.id, kind_of(prompt), prompt.category, chosen[1], rejected[1],
-        why, safety_bin="chosen_safe" if harmful else "both_safe",
+        prompt.messages, chosen.text, rejected.text, prompt.id, kind_of(prompt), prompt.category, chosen.source,
+        rejected.source, why, safety_bin="chosen_safe" if harmful else "both_safe", chosen_ends=chosen.ends,
+        rejected_ends=rejected.ends,
     )  # fmt: skip

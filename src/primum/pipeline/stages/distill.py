@@ -19,7 +19,7 @@ from primum.pairing.replies import tidy_answer
 from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
 from primum.pipeline.demos import SHELF, Teaching, rows_of
-from primum.pipeline.lesson import harmful, lesson, pick, plain_sft
+from primum.pipeline.lesson import PROMPT_TOKENS, harmful, lesson, pick, plain_sft
 from primum.pipeline.recipe import StageSpec
 from primum.pipeline.scoring import score_replies
 from primum.pipeline.steps import Draw
@@ -107,7 +107,7 @@ def _soft(
     by_id, tokenizer = context.sets.by_id, context.desk.model.tokenizer
     plain = encode([by_id[k.prompt_id].messages for k in kept], tokenizer)
     led = encode([(system(k.preprompt), *by_id[k.prompt_id].messages) for k in kept], tokenizer)
-    limits = Limits(answer=settings.tokens)
+    limits = Limits(PROMPT_TOKENS, settings.tokens)
     lessons = [
         distill.Lesson(*(example(row, k.text, tokenizer, limits, ends=k.ends) for row in both))
         for k, *both in zip(kept, plain, led, strict=True)
@@ -128,8 +128,7 @@ def _gated(context: Context, spec: StageSpec) -> tuple[list[Drawn], JsonDict]:
     plain = {r.prompt_id: r for r in context.draw(f"draw-{spec.name}-plain", policy, prompts, draw)}
     led = _with_preprompt(context, spec, prompts, draw)
     before = _scores(context, f"score-{spec.name}-plain", [plain[p.id] for p in prompts], settings.gate)
-    # both answers are scored after the prompt alone: the preprompt must not earn anything by itself
-    replies = [replace(plain[p.id], text=led[p.id].text, variant="preprompt") for p in prompts]
+    replies = [as_reply(led[p.id], plain[p.id]) for p in prompts]
     after = _scores(context, f"score-{spec.name}-led", replies, settings.gate)
     verdicts = context.judge(f"judge-{spec.name}-led", context.judges[0], replies)
     kept, reasons, bins = list[Drawn](), Counter[str](), Counter[str]()
@@ -140,6 +139,14 @@ def _gated(context: Context, spec: StageSpec) -> tuple[list[Drawn], JsonDict]:
         bins.update([f"{'kept' if not reason else 'left'}, plain reward {_bin(a)}"])
         kept += [] if reason else [one]
     return kept, {"asked": len(prompts), "kept": len(kept), "left_out": dict(reasons), "by_reward": dict(bins)}
+
+
+def as_reply(led: Drawn, plain: Reply) -> Reply:
+    """Return an answer that was drawn with a preprompt as a reply to the prompt alone, as it is scored and judged.
+
+    The preprompt must not earn anything by itself; and whether the answer came to its end is its own affair.
+    """
+    return replace(plain, text=led.text, variant="preprompt", finish="stop" if led.ends else "length")
 
 
 def _why_not(one: Drawn, behaviour: str | None, gate: bool) -> str:

@@ -36,6 +36,7 @@ class Settings(Config):
     file: str = Field("medical/pubmedqa_pqaa.jsonl", description="a domain file, or one in the folder of public data")
     rows: int | None = Field(None, ge=1, description="how many rows")
     tokens: int = Field(96, ge=8, description="longest answer, in tokens")
+    prompt_tokens: int = Field(192, ge=16, description="tokens read of a question; its end is kept")
     epochs: float = Field(2.0, gt=0, description="passes")
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     batch_size: int = Field(4, gt=0, description="rows per optimizer step")
@@ -57,7 +58,7 @@ def run(context: Context, spec: StageSpec) -> None:
         from primum.training.keeping import Kept
         from primum.training.methods import sft
 
-        limits = Limits(prompt=192, answer=settings.tokens)
+        limits = Limits(settings.prompt_tokens, settings.tokens)
         examples = answered([Answered((user(r.prompt),), r.answer, limits) for r in rows], context.desk.model.tokenizer)
         config = plain_sft(settings)
         log, alarms = sft.train(config, network, [Kept(e) for e in examples], stage.folder, context.seed, advance)

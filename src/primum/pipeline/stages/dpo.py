@@ -20,7 +20,7 @@ from primum.pairing.demonstration import Built
 from primum.pairing.lint import lint, refuse
 from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
-from primum.pipeline.lesson import benign, harmful, lesson, pick
+from primum.pipeline.lesson import PROMPT_TOKENS, benign, harmful, lesson, pick
 from primum.pipeline.recipe import StageSpec
 from primum.pipeline.steps import Draw
 
@@ -71,7 +71,7 @@ def run(context: Context, spec: StageSpec) -> None:
         from primum.training.methods import dpo
 
         write_pairs(stage.path("pairs.jsonl"), pairs)
-        examples = paired(pairs, context.desk.model.tokenizer, Limits(answer=settings.learned_tokens))
+        examples = paired(pairs, context.desk.model.tokenizer, Limits(PROMPT_TOKENS, settings.learned_tokens))
         known = dpo.reference(network, examples)
         names = ("beta", "nll_weight", "learning_rate", "epochs", "batch_size")
         config = dpo.Config(**{name: getattr(settings, name) for name in names})

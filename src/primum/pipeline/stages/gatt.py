@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
@@ -21,15 +21,29 @@ from primum.pipeline.recipe import StageSpec
 from primum.pipeline.steps import Draw
 
 about = "ghost attention: an instruction of the first turn holds in later ones (arXiv:2307.09288, section 3.3)"
-Rule = tuple[str, Callable[[str], bool], Callable[[str], str]]
-"""An instruction, whether an answer keeps it, and what makes an answer keep it."""
+OPENING, CASE = "opening", "case"
+
+
+class Rule(NamedTuple):
+    """A constraint in its long and short form, whether an answer keeps it, and what makes an answer keep it."""
+
+    kind: str
+    long: str
+    short: str
+    kept: Callable[[str], bool]
+    keep: Callable[[str], str]
+
+
 RULES: tuple[Rule, ...] = (
-    ("Begin every answer with the word 'Ahoy'.", lambda s: s.lower().startswith("ahoy"), lambda s: f"Ahoy! {s}"),
-    ("Begin every answer with the word 'Listen'.", lambda s: s.lower().startswith("listen"), lambda s: f"Listen: {s}"),
-    ("Begin every answer with the words 'Dear friend'.", lambda s: s.lower().startswith("dear friend"),
-     lambda s: f"Dear friend, {s}"),
-    ("Write every answer in capital letters.", lambda s: s.isupper(), str.upper),
+    Rule(OPENING, "Begin every answer with the word 'Ahoy'.", "First word: Ahoy.",
+         lambda s: s.lower().startswith("ahoy"), lambda s: f"Ahoy! {s}"),
+    Rule(OPENING, "Begin every answer with the word 'Listen'.", "First word: Listen.",
+         lambda s: s.lower().startswith("listen"), lambda s: f"Listen: {s}"),
+    Rule(OPENING, "Begin every answer with the words 'Dear friend'.", "First words: Dear friend.",
+         lambda s: s.lower().startswith("dear friend"), lambda s: f"Dear friend, {s}"),
+    Rule(CASE, "Write every answer in capital letters.", "Capital letters.", lambda s: s.isupper(), str.upper),
 )  # fmt: skip
+"""What is asked for; learned from one or two at a time, in either form, and measured one at a time in the long one."""
 
 
 class Settings(Config):
@@ -57,19 +71,19 @@ def cost(settings: Settings, sizes: Sizes) -> Cost:
 def run(context: Context, spec: StageSpec) -> None:
     """Make dialogues, train, and measure before and after."""
     settings: Settings = spec.settings
-    rows = _dialogues(context, spec)
+    rows, made = dialogues(context, spec)
 
     def teach(network: Any, stage: Stage, advance: Advance) -> JsonDict:
         from primum.training.methods import gatt
 
-        kept = answers(context, [(messages, text, False) for messages, text in rows], settings.tokens)
+        kept = answers(context, rows, settings.tokens)
         config = gatt.Config(
             learning_rate=settings.learning_rate, epochs=settings.epochs, batch_size=settings.batch_size
         )
         log, alarms = gatt.train(config, network, [k.example for k in kept], stage.folder, context.seed, advance)
-        return {"log": log, "alarms": alarms.rows, "dialogues": len(rows)}
+        return {"log": log, "alarms": alarms.rows, "dialogues": len(rows), "answers_made_to_keep": made}
 
-    data = digest([[m.identity for m in messages] + [[text]] for messages, text in rows])
+    data = digest([[[m.identity for m in messages], text, ends] for messages, text, ends in rows])
     before = _held(context, spec, context.start(spec), "before")
     policy = lesson(context, spec, round(len(rows) * settings.epochs), "dialogues", teach, data=data)
     after = _held(context, spec, policy, "after")
@@ -85,27 +99,51 @@ def _questions(prompts: Sequence[Prompt], number: int, count: int) -> list[str]:
     return [prompts[(number * 7 + i) % len(prompts)].text for i in range(count)]
 
 
-def _dialogues(context: Context, spec: StageSpec) -> list[tuple[Messages, str]]:
+class Dialogues(NamedTuple):
+    """Dialogues, each with the last answer to learn and whether it came to its end.
+
+    made: how many of those answers had to be made to keep the rules.
+    """
+
+    rows: list[tuple[Messages, str, bool]]
+    made: int
+
+
+def dialogues(context: Context, spec: StageSpec) -> Dialogues:
     """Return dialogues with the instruction in their first turn alone, each with the last answer to learn.
 
     Answers are drawn with the instruction in every turn; one that does not keep it is made to by the instruction's own
-    rule, so that a model too small to follow can still learn to hold on.
+    rules, so that a model too small to follow can still learn to hold on.
     """
-    from primum.training.methods.gatt import everywhere, first_only
+    from primum.training.methods.gatt import Constraint, everywhere, first_only, instructions
 
     settings: Settings = spec.settings
     prompts = pick([p for p in benign(context.sets.train) if p.twin is None], None) or benign(context.sets.train)
     lengths = [2 + i % (settings.longest - 1) for i in range(settings.dialogues)]
     asked = [_questions(prompts, i, n) for i, n in enumerate(lengths)]
+    given = instructions([Constraint(*rule[:3]) for rule in RULES], len(asked), context.seed)
     said: list[list[str]] = [[] for _ in asked]
+    last: dict[int, Reply] = {}
     for turn in range(settings.longest):
         live = [i for i, n in enumerate(lengths) if turn < n]
-        talks = [everywhere(_rule(i)[0], asked[i][: turn + 1], said[i]) for i in live]
+        talks = [everywhere(given[i].text, asked[i][: turn + 1], said[i]) for i in live]
         drawn = _answer(context, f"draw-{spec.name}-turn-{turn}", context.start(spec), talks, settings)
-        for i, text in zip(live, drawn, strict=True):
-            _, kept, keep = _rule(i)
-            said[i].append(text if kept(text) else keep(text or "I see."))
-    return [(first_only(_rule(i)[0], asked[i], said[i][:-1]), said[i][-1]) for i in range(len(asked))]
+        last |= dict(zip(live, drawn, strict=True))
+        for i in live:
+            said[i].append(held_to(last[i].text, [RULES[part] for part in given[i].parts]))
+    made = sum(said[i][-1] != reply.text for i, reply in last.items())
+    rows = [
+        (first_only(one.text, asked[i], said[i][:-1]), said[i][-1], last[i].finish == "stop")
+        for i, one in enumerate(given)
+    ]
+    return Dialogues(rows, made)
+
+
+def held_to(text: str, rules: Sequence[Rule]) -> str:
+    """Return an answer that keeps to rules: itself where it does."""
+    for rule in rules:
+        text = text if rule.kept(text) else rule.keep(text or "I see.")
+    return text
 
 
 def _rule(number: int) -> Rule:
@@ -117,24 +155,24 @@ def _held(context: Context, spec: StageSpec, policy: Policy, when: str) -> JsonD
     settings: Settings = spec.settings
     prompts = [p for p in benign(context.sets.test) if p.twin is None] or benign(context.sets.test)
     asked = [_questions(prompts, i, max(settings.turns)) for i in range(settings.test)]
-    asked = [[f"{_rule(i)[0]}\n\n{row[0]}", *row[1:]] for i, row in enumerate(asked)]
+    asked = [[f"{_rule(i).long}\n\n{row[0]}", *row[1:]] for i, row in enumerate(asked)]
     talks: list[Messages] = [() for _ in asked]
     found: JsonDict = {}
     for turn in range(1, max(settings.turns) + 1):
         talks = [(*talk, user(row[turn - 1])) for talk, row in zip(talks, asked, strict=True)]
         drawn = _answer(context, f"draw-{spec.name}-{when}-{turn:02d}", policy, talks, settings)
-        talks = [(*talk, assistant(text or "...")) for talk, text in zip(talks, drawn, strict=True)]
+        talks = [(*talk, assistant(reply.text or "...")) for talk, reply in zip(talks, drawn, strict=True)]
         if turn in settings.turns:
-            held = sum(_rule(i)[1](text) for i, text in enumerate(drawn))
+            held = sum(_rule(i).kept(reply.text) for i, reply in enumerate(drawn))
             value, low, high = wilson(held, len(drawn))
             found[str(turn)] = {"value": value, "low": low, "high": high, "n": len(drawn)}
     return found
 
 
-def _answer(context: Context, name: str, policy: Policy, talks: Sequence[Messages], settings: Settings) -> list[str]:
+def _answer(context: Context, name: str, policy: Policy, talks: Sequence[Messages], settings: Settings) -> list[Reply]:
     """Draw the next answer of every dialogue, in one batch; dialogues that are word for word alike get one answer."""
     prompts = [Prompt(talk, "benign", "general") for talk in talks]
     unique = list({p.id: p for p in prompts}.values())
     draw = Draw(Sampling(settings.temperature, settings.tokens), 1, context.seed + 61)
     found: dict[str, Reply] = {r.prompt_id: r for r in context.draw(name, policy, unique, draw)}
-    return [found[p.id].text for p in prompts]
+    return [found[p.id] for p in prompts]

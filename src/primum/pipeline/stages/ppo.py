@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,19 +20,24 @@ from primum.judging.text import words
 from primum.models.sampling import Sampling
 from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
-from primum.pipeline.lesson import benign, harmful, lesson, pick
+from primum.pipeline.lesson import PROMPT_TOKENS, benign, harmful, lesson, pick
 from primum.pipeline.recipe import StageSpec
 from primum.pipeline.scoring import HEADS
+from primum.training.settings import Rule
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from primum.training.examples import Example
     from primum.training.methods.ppo import Rewarded
+    from primum.training.rewards import Combine
 
 about = "on-policy training (PPO, RLOO, REINFORCE++) towards the gated reward, with flags for a hacked one"
 START = "start"
 """The adapter that holds the start policy, frozen: the reference."""
+FIRST_MULTIPLIER = 1.0
+MULTIPLIER = "multiplier"
+"""Key of the log: the Lagrangian rule's lambda after an iteration."""
 
 
 class Settings(Config):
@@ -49,7 +55,7 @@ class Settings(Config):
     beta: float = Field(0.01, ge=0, description="penalty for drifting from the start policy")
     threshold: float | None = Field(None, ge=0, le=1, description="of the gate; none takes the tuned one")
     tagging: bool = Field(True, description="whether a harmful prompt always takes the safety reward")
-    rule: str = Field("piecewise", description="piecewise, weighted, minimum, lagrangian")
+    rule: Rule = Field("piecewise", description="how the two rewards become one")
     guard: str = Field("rules", description="a judge that training never sees")
     check_every: int = Field(5, ge=1, description="iterations between looks at held-out prompts")
     check_prompts: int = Field(12, ge=1, description="held-out prompts of each kind")
@@ -59,9 +65,10 @@ class Settings(Config):
 def cost(settings: Settings, sizes: Sizes) -> Cost:
     """Return the tokens it takes."""
     replies = settings.iterations * settings.batch * settings.samples
-    looks = settings.iterations // settings.check_every * 2 * settings.check_prompts
+    looks = 2 + settings.iterations // settings.check_every  # the start and the end, too
+    looked = looks * 2 * settings.check_prompts
     rows = replies * (PROMPT + settings.tokens)
-    return measured(sizes).plus(Cost((replies + looks) * settings.tokens, 4 * rows, rows))
+    return measured(sizes).plus(Cost((replies + looked) * settings.tokens, 4 * rows, rows))
 
 
 def run(context: Context, spec: StageSpec) -> None:
@@ -79,7 +86,7 @@ def run(context: Context, spec: StageSpec) -> None:
         from primum.training.methods import ppo
 
         config = ppo.Config(**{name: getattr(settings, name) for name in names})
-        desk = _Rollouts(context, settings, prompts)
+        desk = _Rollouts(context, settings, prompts, stage.folder)
         log, alarms = ppo.train(config, desk.players(network), desk.ids(prompts), stage.folder, context.seed, advance)
         phases = {key: sum(row["seconds"][key] for row in log) for key in log[-1]["seconds"]}
         rows = [{key: value for key, value in row.items() if key != "seconds"} for row in log]
@@ -93,19 +100,27 @@ def run(context: Context, spec: StageSpec) -> None:
     context.measure(policy)
 
 
+def last_multiplier(folder: Path) -> float:
+    """Return the Lagrangian rule's lambda after the last finished iteration in a folder; the first one before any."""
+    from primum.training.state import finished
+
+    return next((float(row[MULTIPLIER]) for row in reversed(finished(folder)) if MULTIPLIER in row), FIRST_MULTIPLIER)
+
+
 class _Rollouts:
     """Draws, decodes and rewards replies for the trainer; the reward model is put on and off around it."""
 
-    def __init__(self, context: Context, settings: Settings, prompts: Sequence[Prompt]) -> None:
+    def __init__(self, context: Context, settings: Settings, prompts: Sequence[Prompt], folder: Path) -> None:
         self.context, self.settings, self.prompts = context, settings, prompts
         self.reward = context.shelf["reward"]
         count = settings.check_prompts
         self.dev = [*pick(harmful(context.sets.dev), count), *pick(benign(context.sets.dev), count)]
+        self.multiplier = last_multiplier(folder)
 
     def ids(self, prompts: Sequence[Prompt]) -> list[tuple[int, ...]]:
         from primum.models.chat import encode
 
-        rows = encode([p.messages for p in prompts], self.context.desk.model.tokenizer, 192)
+        rows = encode([p.messages for p in prompts], self.context.desk.model.tokenizer, PROMPT_TOKENS)
         return [tuple(row) for row in rows]
 
     def players(self, network: Any) -> Any:
@@ -141,22 +156,39 @@ class _Rollouts:
             return token_logps(logits(network, states.hidden), states.targets)
 
     def earned(self, index: Sequence[int], answers: Sequence[tuple[int, ...]]) -> Rewarded:
+        import torch
+
         from primum.training import rewards
         from primum.training.methods.ppo import Rewarded
 
         prompts = [self.prompts[i] for i in index]
-        combined, metrics = self._score(prompts, answers)
-        return Rewarded(rewards.final(combined).tolist(), metrics)
+        combine = self._combine(self.multiplier)
+        combined, scores, metrics = self._score(prompts, answers, combine)
+        if self.settings.rule == "lagrangian":
+            tagged = torch.tensor([p.intent == "harmful" for p in prompts])
+            cost = float(rewards.cost_of(scores[:, 0])[tagged].mean()) if tagged.any() else 0.0
+            self.multiplier = metrics[MULTIPLIER] = rewards.next_multiplier(self.multiplier, cost)
+        return Rewarded(combine.final(combined).tolist(), metrics)
+
+    def _combine(self, multiplier: float) -> Combine:
+        from primum.training.rewards import Combine
+
+        settings = self.settings
+        threshold = self.context.shelf["threshold"] if settings.threshold is None else settings.threshold
+        return Combine(settings.rule, threshold, settings.tagging, multiplier=multiplier)
 
     def held_out(self) -> float:
         answers = self.draw(self.ids(self.dev), self.context.seed + 4242)
-        return float(self._score(self.dev, answers)[0].mean())
+        combine = self._combine(FIRST_MULTIPLIER)  # of every look the same, or looks could not be compared
+        return float(self._score(self.dev, answers, combine)[0].mean())
 
-    def _score(self, prompts: Sequence[Prompt], answers: Sequence[tuple[int, ...]]) -> tuple[Tensor, JsonDict]:
+    def _score(
+        self, prompts: Sequence[Prompt], answers: Sequence[tuple[int, ...]], combine: Combine
+    ) -> tuple[Tensor, Tensor, JsonDict]:
+        """Return the combined reward of replies (B,), the scores of both heads (B, 2), and what the log says."""
         import torch
 
         from primum.models.engines.hf import stop_ids
-        from primum.training.rewards import Combine
 
         model, stops = self.context.desk.model, stop_ids(self.context.desk.model)
         texts = [model.tokenizer.decode(answer, skip_special_tokens=True).strip() for answer in answers]
@@ -166,10 +198,8 @@ class _Rollouts:
         scores = torch.tensor(judge.scores([p.messages for p in prompts], texts, ended, model.tokenizer))
         judge.give_back()
         tagged = torch.tensor([p.intent == "harmful" for p in prompts])
-        threshold = self.context.shelf["threshold"] if self.settings.threshold is None else self.settings.threshold
-        combine = Combine(self.settings.rule, threshold, self.settings.tagging)  # type: ignore[arg-type]
         combined = combine(scores[:, 0], scores[:, 1], tagged)
-        return combined, {"reward": float(combined.mean()), **self._watch(prompts, texts, scores)}
+        return combined, scores, {"reward": float(combined.mean()), **self._watch(prompts, texts, scores)}
 
     def _watch(self, prompts: Sequence[Prompt], texts: Sequence[str], scores: Tensor) -> JsonDict:
         """Return what flags of a hacked reward look at: a judge that training never sees, refusals, repetition."""

@@ -16,6 +16,7 @@ from primum.pipeline.desk import Policy
 from primum.pipeline.gate import Pool, drawing, gate_facts, pool
 from primum.pipeline.lesson import answers, benign, harmful, lesson, pick
 from primum.pipeline.recipe import StageSpec
+from primum.training.settings import Rule
 
 if TYPE_CHECKING:
     from primum.training.methods.rejection import Sample
@@ -36,7 +37,7 @@ class Settings(Teaching):
     replay: int = Field(1, ge=1, description="best replies of a prompt that are learned, over all rounds")
     threshold: float | None = Field(None, ge=0, le=1, description="of the gate; none takes the tuned one")
     tagging: bool = Field(True, description="whether a harmful prompt always takes the safety reward")
-    rule: str = Field("piecewise", description="piecewise, weighted, minimum, lagrangian")
+    rule: Rule = Field("piecewise", description="how the two rewards become one")
     with_demonstrations: bool = Field(True, description="whether the demonstrations are learned again beside")
     learned_tokens: int = Field(48, ge=1, description="tokens learned of a kept reply")
 
@@ -90,7 +91,7 @@ def _threshold(context: Context, settings: Settings) -> float:
 def _combine(context: Context, settings: Settings) -> Any:
     from primum.training.rewards import Combine
 
-    return Combine(settings.rule, _threshold(context, settings), settings.tagging)  # type: ignore[arg-type]
+    return Combine(settings.rule, _threshold(context, settings), settings.tagging)
 
 
 def _temperature(context: Context, spec: StageSpec, source: Policy) -> tuple[float, JsonDict]:
@@ -115,7 +116,8 @@ def _chosen(context: Context, spec: StageSpec, found: Pool) -> tuple[list[Sample
 
     scores = found.combined(_combine(context, spec.settings))
     kept = best(scores, found.texts)
-    samples = [Sample(found.prompts[k.prompt].id, found.texts[k.prompt][k.index], k.score, spec.name) for k in kept]
+    chosen = [(found.replies[k.prompt][k.index], k.score) for k in kept]
+    samples = [Sample(r.prompt_id, r.text, score, spec.name, r.finish == "stop") for r, score in chosen]
     return samples, curve(scores)
 
 
@@ -132,7 +134,7 @@ def _learn(context: Context, spec: StageSpec, facts: JsonDict) -> None:
 
         rows = rows_of(context, network, demos, settings)
         rows += answers(
-            context, [(by_id[s.prompt_id].messages, s.text, True) for s in samples], settings.learned_tokens
+            context, [(by_id[s.prompt_id].messages, s.text, s.ends) for s in samples], settings.learned_tokens
         )
         groups = [*groups_of(demos), *(f"sample-{i}" for i in range(len(samples)))]
         config = sft_config(context, settings)
@@ -140,7 +142,7 @@ def _learn(context: Context, spec: StageSpec, facts: JsonDict) -> None:
         by_round = {name: sum(s.round == name for s in samples) for name in sorted({s.round for s in samples})}
         return {"log": log, "alarms": alarms.rows, "replayed": by_round, "demonstrations": len(demos), **facts}
 
-    data = digest([[s.prompt_id, s.text] for s in samples] + [to_json(d) for d in demos])
+    data = digest([[s.prompt_id, s.text, s.ends] for s in samples] + [to_json(d) for d in demos])
     total = round((len(samples) + len(demos)) * settings.epochs)
     policy = lesson(context, spec, total, "rows", teach, data=data)
     ends = facts["curve"]

@@ -43,6 +43,7 @@ class Settings(Config):
     helpful_files: tuple[str, ...] = Field((), description="people's preferences for helpfulness, by path")
     lent_to_safety: float = Field(0.1, ge=0, lt=1, description="share of helpfulness pairs in the safety mix")
     lent_to_helpful: float = Field(0.1, ge=0, lt=1, description="share of safety pairs (both safe) in the other mix")
+    loss: Literal["ranking", "cost"] = Field("ranking", description="ranking, or the cost model of Safe RLHF")
     margin: Literal["none", "small", "large"] = Field("small", description="scale of the margin by strength")
     safety_weight: float = Field(0.5, ge=0, description="weight of the safety labels' cross-entropy")
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
@@ -92,9 +93,9 @@ def _learn(context: Context, spec: StageSpec, votes: dict[str, list[Voted]], wei
     from primum.training.methods import reward
 
     settings: Settings = spec.settings
-    model = context.desk.reward_model(HEADS)
+    model = context.desk.fresh_reward(HEADS)
     pairs, held_out = (rows_of(context, votes[part]) for part in ("train", "dev"))
-    names = ("margin", "safety_weight", "learning_rate", "epochs", "batch_size")
+    names = ("loss", "margin", "safety_weight", "learning_rate", "epochs", "batch_size")
     config = reward.Config(**{name: getattr(settings, name) for name in names})
     lent = (settings.lent_to_safety, settings.lent_to_helpful)
     mixes = reward.mixes(pairs, HEADS, lent, context.seed)
@@ -161,9 +162,17 @@ def _votes(context: Context, spec: StageSpec, part: str) -> list[Voted]:
     by_id = {p.id: p for p in prompts}
     votes = [*safer(by_id, drawn, verdicts), *_demonstrated(prompts, drawn, verdicts, context.seed)]
     votes += helpful(_answers(context, spec, part)[: settings.prompts], context.seed)
-    if part == "train":
-        votes += [v for file in settings.safety_files for v in read_preferences(Path(file), "safety")]
-        votes += [v for file in settings.helpful_files for v in read_preferences(Path(file), "helpfulness")]
+    return [*votes, *_people(context, settings)] if part == "train" else votes
+
+
+def _people(context: Context, settings: Settings) -> list[Voted]:
+    """Return people's preferences from their files; rows that were left out are told."""
+    votes: list[Voted] = []
+    for files, head in ((settings.safety_files, "safety"), (settings.helpful_files, "helpfulness")):
+        for file in files:
+            found = read_preferences(Path(file), head)
+            votes += found.votes
+            context.left_out += [f"{file}: {n} rows: {reason}" for reason, n in found.dropped.items()]
     return votes
 
 

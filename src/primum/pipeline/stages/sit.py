@@ -79,10 +79,9 @@ def general_rows(context: Context, settings: Settings) -> list[tuple[Messages, s
     draw = Draw(Sampling(context.recipe.sampling.temperature, settings.tokens), 1, context.seed + 1)
     replies = context.draw("draw-own-answers", context.desk.base, asked, draw)
     verdicts = {v.reply_id: v for v in context.judge("judge-own-answers", context.judges[0], replies)}
-    good = [r for r in replies if verdicts[r.id].behaviour == "compliance" and tidy_answer(r)]
-    prompts = context.sets.by_id
-    rows = [(prompts[r.prompt_id].messages, tidy_answer(r), r.finish == "stop") for r in good]
-    return rows[: settings.rows]
+    good = {r.prompt_id: r for r in replies if verdicts[r.id].behaviour == "compliance" and tidy_answer(r)}
+    kept = [(p.messages, good[p.id]) for p in asked if p.id in good]  # replies come longest prompt first
+    return [(messages, tidy_answer(r), r.finish == "stop") for messages, r in kept][: settings.rows]
 
 
 def safety_rows(context: Context) -> list[tuple[Messages, str, bool]]:

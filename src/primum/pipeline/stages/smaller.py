@@ -11,6 +11,7 @@ from primum.core.config import Config
 from primum.core.records import JsonDict, digest
 from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes
+from primum.pipeline.lesson import PROMPT_TOKENS
 from primum.pipeline.recipe import StageSpec
 
 about = "distil the best samples of all rounds into a smaller model, where one is named"
@@ -45,7 +46,7 @@ def run(context: Context, spec: StageSpec) -> None:
     samples = replayed(context.needs(spec, ROUNDS, "rejection"), settings.replay)
     stage = context.journey.stage(
         f"stage-{spec.name}", settings=settings.model_dump(mode="json"), seed=context.seed,
-        samples=digest([[s.prompt_id, s.text] for s in samples]),
+        samples=digest([[s.prompt_id, s.text, s.ends] for s in samples]),
     )  # fmt: skip
     with context.journey.step(spec.name, round(len(samples) * settings.epochs), "replies") as advance:
         if not stage.manifest:
@@ -61,8 +62,8 @@ def _learn(context: Context, settings: Settings, samples: Any, folder: Any, adva
 
     model, lora, by_id = load(settings.model or ""), context.recipe.lora, context.sets.by_id
     network = add_lora(model, lora.rank, 2 * lora.rank, context.seed, lora.start)
-    limits = Limits(answer=settings.tokens)
-    rows = answered([Answered(by_id[s.prompt_id].messages, s.text, limits) for s in samples], model.tokenizer)
+    limits = Limits(PROMPT_TOKENS, settings.tokens)
+    rows = answered([Answered(by_id[s.prompt_id].messages, s.text, limits, s.ends) for s in samples], model.tokenizer)
     names = ("learning_rate", "epochs", "batch_size")
     config = rejection.Config(**{name: getattr(settings, name) for name in names})
     log, alarms = rejection.train(config, network, rows, folder, context.seed, advance)

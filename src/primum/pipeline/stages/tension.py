@@ -12,8 +12,9 @@ from typing import Any
 from pydantic import Field
 
 from primum.core.config import Config
-from primum.core.records import JsonDict, Verdict
+from primum.core.records import JsonDict, Prompt, Verdict
 from primum.core.stats import wilson
+from primum.evaluation.metrics import HARMFUL_COMPLIANCE, REFUSAL_GENERAL, REFUSAL_TWIN, Metric
 from primum.pipeline.context import Context
 from primum.pipeline.cost import Cost, Sizes
 from primum.pipeline.gate import Pool, drawing, gate_facts, pool
@@ -21,7 +22,9 @@ from primum.pipeline.lesson import benign, harmful, pick
 from primum.pipeline.recipe import StageSpec
 
 about = "threshold x tagging x one reward or two: what each rule would have chosen from the same replies"
-REFUSED = ("refusal", "safe_completion")
+
+
+METRICS = (HARMFUL_COMPLIANCE, REFUSAL_TWIN, REFUSAL_GENERAL)
 
 
 class Settings(Config):
@@ -87,15 +90,14 @@ def _row(found: Pool, judged: dict[str, Verdict], rule: tuple[str, Any]) -> Json
         head: sum(scores[k.prompt][k.index] for k in kept) / len(kept) if kept else None
         for head, scores in (("safety", found.safety), ("helpfulness", found.helpfulness))
     }
-    return {
-        "rule": name,
-        "harmful_compliance": _share([v.behaviour in ("harmful_compliance", "compliance") for p, v in winners
-                                      if p.intent == "harmful" and v.behaviour]),
-        "refusal_twin": _share([v.behaviour in REFUSED for p, v in winners if p.twin and p.intent == "benign"
-                                and v.behaviour]),
-        "refusal_general": _share([v.behaviour in REFUSED for p, v in winners if not p.twin and v.behaviour]),
-        **mean,
-    }  # fmt: skip
+    gate = {"threshold": combine.threshold, "tagging": combine.tagging} if combine.rule == "piecewise" else {}
+    return {"rule": name, **gate, **{m.name: share_of(m, winners) for m in METRICS}, **mean}
+
+
+def share_of(metric: Metric, judged: Sequence[tuple[Prompt, Verdict]]) -> JsonDict:
+    """Return a metric over prompts with the verdict on what was chosen, as every report counts it."""
+    found = [metric.outcome(verdict) for prompt, verdict in judged if metric.about(prompt)]
+    return _share([one for one in found if isinstance(one, bool)])
 
 
 def _share(events: Sequence[bool]) -> JsonDict:

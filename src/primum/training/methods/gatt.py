@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
@@ -56,20 +56,43 @@ def _dialogue(questions: Sequence[str], answers: Sequence[str]) -> Messages:
     return (*turns, user(questions[-1]))
 
 
-def instructions(constraints: Sequence[tuple[str, str]], count: int, seed: int) -> list[str]:
-    """Return instructions put together from constraints at random, half of the time in their short form.
+class Constraint(NamedTuple):
+    """What an answer must keep to, in its long and its short form; of those of one kind only one can be kept at once.
+
+    As in ("figure", "Always act as Napoleon.", "Figure: Napoleon.").
+    """
+
+    kind: str
+    long: str
+    short: str
+
+
+class Instruction(NamedTuple):
+    """An instruction, and the places of the constraints that it was put together from."""
+
+    text: str
+    parts: tuple[int, ...]
+
+
+def instructions(constraints: Sequence[Constraint], count: int, seed: int) -> list[Instruction]:
+    """Return instructions of one or two constraints of different kinds, half of the time in their short form.
 
     Args:
-        constraints: (long, short), as in ("Always act as Napoleon.", "Figure: Napoleon").
+        constraints: what is drawn from, each as often as the others of its kind.
         count: how many.
         seed: of the draws.
     """
     rng = random.Random(seed)
-    found: list[str] = []
+    kinds: dict[str, list[int]] = {}
+    for place, one in enumerate(constraints):
+        kinds.setdefault(one.kind, []).append(place)
+    found: list[Instruction] = []
     for _ in range(count):
-        chosen = rng.sample(list(constraints), rng.randint(1, min(2, len(constraints))))
+        chosen = rng.sample(sorted(kinds), rng.randint(1, min(2, len(kinds))))
+        parts = tuple(sorted(rng.choice(kinds[kind]) for kind in chosen))
         short = rng.random() < 0.5
-        found.append(" ".join(pair[short] for pair in chosen))
+        texts = (constraints[i].short if short else constraints[i].long for i in parts)
+        found.append(Instruction(" ".join(texts), parts))
     return found
 
 

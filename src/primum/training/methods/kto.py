@@ -29,6 +29,10 @@ from primum.training.score import score, score_all
 about = "Kahneman-Tversky optimisation on answers that are good or bad (arXiv:2402.01306)"
 
 
+FARTHEST = 256
+"""Rows before one that are looked at for another prompt."""
+
+
 class Config(Base):
     """KTO, arXiv:2402.01306, equations 7 and 8."""
 
@@ -62,11 +66,17 @@ class Referenced(NamedTuple):
 
 
 def mismatched(examples: Sequence[Example], labels: Sequence[bool]) -> Lazy[Labelled]:
-    """Give each prompt the answer of the row before it, as TRL does within a batch."""
+    """Give each prompt the answer of the nearest row before it that answers another prompt, the first rows of the last.
+
+    A pair that was taken apart is two rows of one prompt: its own other answer would move with it (arXiv:2402.01306,
+    section 4.1, takes unrelated answers). Where no row near has another prompt, the answer is that of the row before.
+    """
 
     def make(place: int) -> Labelled:
         own = examples[place]
-        return Labelled(own, labels[place], replace(own, answer=examples[place - 1].answer))
+        before = (examples[place - back] for back in range(1, min(len(examples), FARTHEST)))
+        other = next((one for one in before if one.prompt != own.prompt), examples[place - 1])
+        return Labelled(own, labels[place], replace(own, answer=other.answer))
 
     return Lazy(len(examples), make, lengths_of(examples))
 

@@ -31,11 +31,14 @@ from primum.training.heads import Heads
 from primum.training.policy_losses import clipped_policy, clipped_value, divergence, gae, reinforce_pp, rloo
 from primum.training.rewards import whiten
 from primum.training.rollouts import Answer, Draw
-from primum.training.score import States, answer_states, logits, token_logps
+from primum.training.score import States, answer_states, critic_states, logits, token_logps
 
 about = "PPO with a critic head (arXiv:1707.06347), or RLOO, or REINFORCE++, towards any reward"
 TOLERANCE = 0.05
 """Mean |ratio - 1| and mean KL that may be seen before anything was learned: rounding of bf16."""
+BEST = "best.safetensors"
+LOOK, START_LOOK = "held_out", "held_out_start"
+"""Keys of the log: what held-out prompts gave after an iteration, and before the first one."""
 
 
 class Config(Base):
@@ -119,6 +122,9 @@ class Trainer:
     def train(self) -> list[JsonDict]:
         """Train to the end, or until held-out prompts or drift say stop; the best weights seen are put back.
 
+        Held-out prompts are looked at before the first iteration, every `check_every` iterations and after the last
+        one: where nothing did better than the start policy, the start policy is what is left.
+
         Raises:
             StepFailedError: the ratio or the divergence is not what it must be before anything is learned, or the
                 loss is no number.
@@ -127,13 +133,14 @@ class Trainer:
         self.log = state.load(self.folder, weights, optimizer)
         self.advance(len(self.log))
         while len(self.log) < self.config.iterations and not self._stopped():
-            row = self._iteration(len(self.log), optimizer)
+            start = {} if self.log else self._first_look()
+            row = {**self._iteration(len(self.log), optimizer), **start}
             self._look(row)
             self.log.append(row)
             state.save(self.folder, weights, optimizer, self.log)
             self.advance(1)
         self.advance(self.config.iterations - len(self.log))
-        best = self.folder / "best.safetensors"
+        best = self.folder / BEST
         if best.exists():
             load_weights(self.players.network, best)
         self.players.network.eval()
@@ -147,6 +154,10 @@ class Trainer:
         if self.log and len(self.log) < self.config.iterations:
             step, why = self.log[-1]["step"], self._stopped()
             found.append({"step": step, "name": "stopped", "text": f"stopped after {step + 1} iterations: {why}"})
+        looks = _looks(self.log)
+        if len(looks) > 1 and looks[0] == max(looks):
+            text = "on held-out prompts nothing did better than the start policy, which is put back"
+            found.append({"step": int(self.log[-1]["step"]), "name": "no_gain", "text": text})
         return found
 
     def _weights(self) -> dict[str, Tensor]:
@@ -163,20 +174,29 @@ class Trainer:
         """Return why training must stop, or an empty text."""
         if self.log and self.log[-1]["kl"] > self.config.max_kl:
             return f"{self.log[-1]['kl']:.1f} nats a reply from the start policy"
-        looks = [row["held_out"] for row in self.log if row.get("held_out") is not None]
-        late = self.config.patience
+        looks, late = _looks(self.log), self.config.patience
         if len(looks) > late and max(looks[-late:]) <= max(looks[:-late]):
             return f"held-out prompts gained nothing in {late} looks"
         return ""
 
+    def _first_look(self) -> JsonDict:
+        """Look at held-out prompts before anything is learned: the start policy is the one to beat."""
+        if self.players.held_out is None:
+            return {}
+        self.players.network.eval()
+        save_weights(self.players.network, self.folder / BEST)
+        return {START_LOOK: self.players.held_out()}
+
     def _look(self, row: JsonDict) -> None:
-        """Look at held-out prompts now and then, and keep the weights that did best."""
-        if self.players.held_out is None or (row["step"] + 1) % self.config.check_every:
+        """Look at held-out prompts now and then and in the end, and keep the weights that did best."""
+        done = int(row["step"]) + 1
+        due = done % self.config.check_every == 0 or done == self.config.iterations
+        if self.players.held_out is None or not due:
             return
-        row["held_out"] = self.players.held_out()
-        seen = [one["held_out"] for one in self.log if one.get("held_out") is not None]
-        if not seen or row["held_out"] > max(seen):
-            save_weights(self.players.network, self.folder / "best.safetensors")
+        seen = _looks([*self.log, row])
+        row[LOOK] = self.players.held_out()
+        if row[LOOK] > max(seen, default=-math.inf):
+            save_weights(self.players.network, self.folder / BEST)
 
     def _iteration(self, number: int, optimizer: torch.optim.Optimizer) -> JsonDict:
         config, players, self._seconds = self.config, self.players, {}
@@ -208,11 +228,15 @@ class Trainer:
         part = [rows[i] for i in group]
         states = answer_states(self.players.network, part)
         old = token_logps(logits(self.players.network, states.hidden), states.targets)
-        return Part(part, group, old, self.players.reference(part), self._values(states))
+        return Part(part, group, old, self.players.reference(part), self._values(part, states))
 
-    def _values(self, states: States) -> Tensor:
+    def _values(self, rows: Sequence[Example], states: States) -> Tensor:
         critic = self.players.critic
-        return critic(states.hidden.detach())[:, 0] if critic else torch.zeros(len(states.hidden))
+        if critic is None:
+            return torch.zeros(len(states.hidden))
+        with torch.no_grad():
+            hidden = critic_states(self.players.network, rows, states)
+        return critic(hidden.detach())[:, 0]
 
     def _weigh(self, parts: Sequence[Sequence[Part]], values: Sequence[float]) -> list[list[Weighed]]:
         """Give every token its advantage: what the reply earned, less the penalty for drifting."""
@@ -258,7 +282,8 @@ class Trainer:
             surrogate = clipped_policy(logps, one.part.old, one.advantages, self.config.clip)
             loss, value = surrogate.loss.sum(), logps.new_zeros(())
             if self.players.critic:
-                value = clipped_value(self._values(states), one.part.values, one.returns, self.config.clip).sum()
+                values = self._values(one.part.rows, states)
+                value = clipped_value(values, one.part.values, one.returns, self.config.clip).sum()
                 loss = loss + self.config.value_weight * value
             (loss / tokens).backward()
             more = (loss, surrogate.loss.sum(), value, surrogate.clipped.sum(), (surrogate.ratio - 1).abs().sum())
@@ -298,6 +323,11 @@ class Trainer:
             "entropy": -float(old.mean()), "tokens": sum(len(row.answer) for row in rows) / len(rows),
             **earned.metrics, "seconds": {key: round(value, 3) for key, value in self._seconds.items()},
         }  # fmt: skip
+
+
+def _looks(log: Sequence[JsonDict]) -> list[float]:
+    """Return what held-out prompts gave so far, the start policy's first."""
+    return [row[key] for row in log for key in (START_LOOK, LOOK) if row.get(key) is not None]
 
 
 class _Reply(NamedTuple):

@@ -92,12 +92,16 @@ def temperature(curves: dict[float, list[JsonDict]]) -> float:
 
 
 class Sample(NamedTuple):
-    """A kept reply in the replay of all rounds."""
+    """A kept reply in the replay of all rounds.
+
+    ends: whether it came to its end; one that a token limit cut must not teach the model to stop there.
+    """
 
     prompt_id: str
     text: str
     score: float
     round: str
+    ends: bool = True
 
 
 def replayed(rounds: Sequence[Sequence[Sample]], most: int = 1) -> list[Sample]:

@@ -39,7 +39,9 @@ class Config(Base):
     margin: Literal["none", "small", "large"] = Field("small", description="scale of the margin by strength")
     safety_weight: float = Field(0.5, ge=0, description="weight of the cross-entropy of safety labels")
     centre_weight: float = Field(0.01, ge=0, description="weight of the squared sum of a pair's scores")
-    loss: Literal["ranking", "cost"] = Field("ranking", description="ranking, or the cost model of Safe RLHF")
+    loss: Literal["ranking", "cost"] = Field(
+        "ranking", description="ranking, or the cost model of Safe RLHF (a head is then the negative of a cost)"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +136,9 @@ def _loss(config: Config, micro: Sequence[Judged], chosen: Any, rejected: Any) -
     labels = [m.safe or (False, False) for m in micro]
     known = chosen.new_tensor([m.safe is not None and m.head == "safety" for m in micro])
     safe = [torch.tensor([pair[i] for pair in labels], device=chosen.device) for i in (0, 1)]
-    if config.loss == "cost":  # the head is a cost: the rejected answer is the more harmful one
-        ranked = reward_losses.ranking(rejected, chosen)
-        costs = reward_losses.cost(rejected, chosen, ~safe[1], ~safe[0])
-        return torch.where(known.bool(), costs, ranked)
+    if config.loss == "cost":  # the rejected answer is the more harmful one; a head stays a reward, so a cost is -head
+        costs = reward_losses.cost(-rejected, -chosen, ~safe[1], ~safe[0])
+        return torch.where(known.bool(), costs, reward_losses.ranking(chosen, rejected))
     margin = chosen.new_tensor([MARGINS[config.margin][m.strength] for m in micro])
     each = reward_losses.ranking(chosen, rejected, margin)
     each = each + config.centre_weight * reward_losses.centring(chosen, rejected)
