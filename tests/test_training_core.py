@@ -13,11 +13,14 @@ import torch
 
 from primum.core.errors import StepFailedError
 from primum.core.records import JsonDict
+from primum.models.load import Model
 from primum.training import keeping
+from primum.training.adapter import add_lora
 from primum.training.batches import micro_batches, planned, steps
 from primum.training.examples import Example, PairExample
 from primum.training.loop import LoopConfig, MicroLoss, Run, schedule
 from primum.training.methods import dpo, sft
+from primum.training.recompute import recompute, recomputes
 from primum.training.score import States, score, score_all
 
 
@@ -276,6 +279,47 @@ def test_dropout_is_off_while_a_model_learns(tmp_path: Path) -> None:
     rate = dpo.Config(learning_rate=1e-9, batch_size=4, nll_weight=0)
     log, _ = dpo.train(rate, network, dpo.reference(network, pairs()), tmp_path)
     assert all(row["dpo"] == pytest.approx(math.log(2), abs=1e-3) for row in log)
+
+
+def test_where_one_row_is_too_much_layers_compute_again_and_learn_the_same(tiny: Any, tmp_path: Path) -> None:
+    seen: list[bool] = []
+
+    def loss(network: Any, micro: Any, scale: float) -> MicroLoss:
+        seen.append(recomputes(network))
+        if short and not seen[-1]:
+            raise torch.OutOfMemoryError("cuda")
+        return MicroLoss(-score(network, micro).logps.sum() / scale, {})
+
+    start, found = {k: v.clone() for k, v in tiny.state_dict().items()}, []
+    for short in (False, True):
+        tiny.load_state_dict(start)
+        config = LoopConfig(1e-2, batch_size=4, token_budget=1)
+        run = Run(tiny, rows(8), loss, len, config, tmp_path / str(short))
+        found.append((run.train(), {k: v.clone() for k, v in tiny.state_dict().items()}))
+    assert seen[:8] == [False] * 8 and all(seen[9:])
+    assert [row["name"] for row in run.alarms.rows] == ["recompute"]
+    assert [r["loss"] for r in found[0][0]] == pytest.approx([r["loss"] for r in found[1][0]], abs=1e-5)
+    assert all(torch.allclose(found[0][1][k], v, atol=1e-4) for k, v in found[1][1].items())
+    assert not recomputes(tiny)  # training is over
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+def test_layers_that_compute_again_run_twice_and_give_the_same_gradients(tiny: Any, adapter: bool) -> None:
+    tiny.requires_grad_(False)
+    network = add_lora(Model(tiny, None, "tiny", "tiny", "0"), 4, 8, seed=0) if adapter else tiny.requires_grad_(True)
+    runs: list[int] = []
+    tiny.model.layers[0].mlp.act_fn.register_forward_hook(lambda *_: runs.append(1))
+    gradients: list[list[torch.Tensor]] = []
+    score(network, rows(6)).logps.sum().backward()  # finds the way in which rows are scored
+    for again in (False, True):
+        network.zero_grad()
+        runs.clear()
+        assert not again or (recompute(network) and not recompute(network))
+        score(network, rows(6)).logps.sum().backward()
+        gradients.append([p.grad.clone() for p in network.parameters() if p.grad is not None])
+        assert not again or len(runs) == 2
+    assert len(gradients[0]) > 3
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True))
 
 
 def test_memory_too_short_for_one_row_is_told(tiny: Any, tmp_path: Path) -> None:

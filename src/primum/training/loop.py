@@ -2,7 +2,8 @@
 
 It knows nothing of losses or records: a method hands in the plan (which examples make a step) and a function from a
 micro-batch to a summed loss. Gradients are weighted per example, not per micro-batch. A step for which memory is too
-short is made again with half of the token budget, which stays.
+short is made again with half of the token budget, which stays; where one example alone is too much, with layers that
+compute again what backward needs.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ from primum.core.store import disk_error, write_json, write_jsonl
 from primum.training.adapter import write_tensors
 from primum.training.alarms import Alarms
 from primum.training.batches import Sized, micro_batches, plain_steps, steps
+from primum.training.recompute import recompute
 from primum.training.sharding import Held, sharded
 from primum.training.team import Team
 
 logger = logging.getLogger(__name__)
 X = TypeVar("X", bound=Sized)
-MEMORY = "memory"
-"""The alarm that memory was too short for a step: nothing in the log says it."""
+SMALLER, AGAIN = "memory", "recompute"
+"""The alarms that memory was too short for a step: nothing in the log says it."""
 
 
 def nothing(_network: Any, _examples: Any) -> None:
@@ -165,7 +167,7 @@ class Run(Generic[X]):
         self.before_step(self.network, examples)
         while not all(self.team.gathered((found := self._gradients(examples, accelerator)) is not None)):
             held.forget_gradients()
-            self._halve(number, examples)
+            self._need_less(number, examples)
         sums, counts = self._summed(found, held)
         norm = held.clip(self.config.max_grad_norm, accelerator)
         row: JsonDict = {"step": number, "lr": rate, "grad_norm": float(norm)}
@@ -226,19 +228,26 @@ class Run(Generic[X]):
         """Return how many passes each process makes: where they hold parts of blocks, all make as many."""
         return self.team.most(groups) if self.team.size > 1 and sharded(self.network) else 0
 
-    def _halve(self, number: int, examples: Sequence[X]) -> None:
-        """Halve the token budget; micro-batches are smaller from now on, or there is nothing left to make smaller."""
+    def _need_less(self, number: int, examples: Sequence[X]) -> None:
+        """Halve the token budget; where an example stands alone already, let the layers keep less for backward.
+
+        Neither changes what is learned.
+        """
         groups = micro_batches(examples, self.token_budget)
-        if len(groups) == len(examples):
+        if len(groups) < len(examples):
+            self.token_budget = min(self.token_budget, max(sum(x.length for x in group) for group in groups)) // 2
+            name, text = SMALLER, f"micro-batches have at most {self.token_budget} tokens from now on"
+        elif recompute(self.network):
+            name = AGAIN
+            text = "from now on layers keep only their inputs and compute the rest again (activation checkpointing)"
+        else:
             longest = max(x.length for x in examples)
             cure = "lower the longest prompt and answer, or take a smaller model; finished steps are kept"
             raise StepFailedError(f"memory is too short for an example of {longest} tokens", cure=cure)
-        self.token_budget = min(self.token_budget, max(sum(x.length for x in group) for group in groups)) // 2
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        text = f"memory was too short: micro-batches have at most {self.token_budget} tokens from now on"
-        logger.warning("step %d: %s", number, text)
-        self.alarms.ring(number, MEMORY, text)
+        logger.warning("step %d: memory was too short: %s", number, text)
+        self.alarms.ring(number, name, f"memory was too short: {text}")
 
     def _resume(self, held: Held, optimizer: torch.optim.Optimizer) -> list[JsonDict]:
         mark = self.folder / "resume.json"
@@ -274,7 +283,9 @@ class Run(Generic[X]):
             return
         file = f"state-{len(log):06d}.safetensors"
         write_tensors(tensors, self.folder / file)
-        told = [row for row in self.alarms.rows if row["name"] == MEMORY]  # others are read from the log again
+        told = [
+            row for row in self.alarms.rows if row["name"] in (SMALLER, AGAIN)
+        ]  # others are read from the log again
         state = {"file": file, "token_budget": self.token_budget, "alarms": told, "log": log}
         write_json(self.folder / "resume.json", state)
         for old in self.folder.glob("state-*.safetensors"):

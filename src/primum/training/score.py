@@ -24,6 +24,7 @@ from primum.training.batches import collate, indexed_batches
 from primum.training.block import fuse_blocks
 from primum.training.examples import Example
 from primum.training.packed import Packed, pack
+from primum.training.recompute import recomputes
 
 log = logging.getLogger(__name__)
 CHUNK = 64 << 20
@@ -126,6 +127,8 @@ def answer_states(network: Any, examples: Sequence[Example]) -> States:
     place = next(network.parameters()).device
     packed = pack(examples, place)
     name = way(network, examples, _learns(network)) if _within_window(network, packed) else "separate"
+    if name in ("blocks", "paths") and recomputes(network):
+        name = "masked"  # a block in one piece keeps all; paths are only there during the forward pass
     hidden = _WAYS[name](network, examples, packed)
     return States(hidden, packed.targets, packed.owner, packed.lengths)
 
