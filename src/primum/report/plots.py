@@ -32,7 +32,10 @@ class Scale(NamedTuple):
 
 
 def scale(rows: Iterable[Row | None], unit: str) -> Scale:
-    """Return one scale for all rows: shares start at 0 and end at 20% or 100%, others have their range and air."""
+    """Return one scale for all rows: shares start at 0 and end at 20% or 100%, others have their range and air.
+
+    The air is at least a hundredth of the largest number, so that a rounding error does not look like a change.
+    """
     ends = [end for row in rows if row for key in ("value", "low", "high") if (end := finite(row.get(key))) is not None]
     if unit == "share":
         below = math.floor(min([0.0, *ends]) * 4) / 4
@@ -41,7 +44,7 @@ def scale(rows: Iterable[Row | None], unit: str) -> Scale:
         return Scale(0.0, 1.0)
     if unit == "z":
         ends.append(0.0)
-    air = 0.12 * (max(ends) - min(ends)) or 0.1
+    air = max(0.12 * (max(ends) - min(ends)), 0.01 * max(map(abs, ends))) or 0.1
     return Scale(min(ends) - (air if min(ends) else 0.0), max(ends) + air)
 
 
@@ -98,7 +101,9 @@ class Chart(NamedTuple):
     legend: list[tuple[str, str, str]]
 
 
-def chart(title: str, rows: Sequence[Row], series: Mapping[str, str], alarms: Sequence[Row] = ()) -> Chart | None:
+def chart(
+    title: str, rows: Sequence[Row], series: Mapping[str, str], alarms: Sequence[Row] = (), up: Scale | None = None
+) -> Chart | None:
     """Return lines over training steps, or None where nothing was logged.
 
     Args:
@@ -106,6 +111,7 @@ def chart(title: str, rows: Sequence[Row], series: Mapping[str, str], alarms: Se
         rows: one mapping a step, with "step" and the series' keys.
         series: key in the rows to its name in the legend (at most two).
         alarms: rows with "step" and "text", drawn as upright lines.
+        up: the numbers at bottom and top; without it those of the data, and air.
     """
     lines = {key: _points(rows, key) for key in series}
     values = [y for points in lines.values() for _, y in points]
@@ -113,7 +119,7 @@ def chart(title: str, rows: Sequence[Row], series: Mapping[str, str], alarms: Se
         return None
     steps = [x for points in lines.values() for x, _ in points]
     across = Scale(min(steps), max(steps))
-    up = _padded(min(values), max(values), 1.0 if "accuracy" in series else math.inf)
+    up = up or _padded(min(values), max(values), 1.0 if "accuracy" in series else math.inf)
     marks = [Markup('<line class="grid" x1="0" x2="100" y1="{0}" y2="{0}"/>').format(y) for y in (0, 25, 50, 75, 100)]
     marks += [_alarm(row, across) for row in alarms]
     legend: list[tuple[str, str, str]] = []
