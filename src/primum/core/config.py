@@ -125,7 +125,8 @@ def _positional(info: FieldInfo) -> bool:
 def _help_line(info: FieldInfo) -> str:
     text = info.description or ""
     if info.default not in (None, ()) and not info.is_required():
-        text += f" (default: {info.default})"
+        shown = ", ".join(map(str, info.default)) if isinstance(info.default, tuple) else info.default
+        text += f" (default: {shown})"
     return text.replace("%", "%%")
 
 
