@@ -69,3 +69,18 @@ def test_a_rule_is_read_without_its_id_and_its_outcome() -> None:
 )  # fmt: skip
 def test_a_rules_number_says_its_unit(value: float | None, unit: str, end: str, expected: str) -> None:
     assert words.rule_number(value, unit, end) == expected
+
+
+def test_a_measurement_without_an_interval_says_its_n_alone() -> None:
+    row = {"low": 0.031, "high": 0.098, "n": 1240}
+    assert words.spread(row) == "3.1–9.8% · n 1,240"
+    assert words.spread(row | {"low": None}, "nats") == "n 1,240"
+
+
+@pytest.mark.parametrize(("value", "expected"), [(2.345, "2.35"), (276923.08, "276,923"), (None, "–")])
+def test_a_rate_has_no_digits_that_nobody_measured(value: float | None, expected: str) -> None:
+    assert words.rate(value) == expected
+
+
+def test_short_names_of_metrics_are_capitals() -> None:
+    assert (words.words("mc1"), words.words("nll_domain"), words.words("emc1s")) == ("MC1", "NLL domain", "Emc1s")

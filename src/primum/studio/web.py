@@ -107,6 +107,7 @@ class Studio:
             "p_value",
             "rate",
             "reason",
+            "spread",
         )
         made.filters |= {name: getattr(words, name) for name in names} | {"clip": clip}
         made.globals |= {"release": __version__, "longest": LONGEST}
