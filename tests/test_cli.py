@@ -276,14 +276,17 @@ def test_report_of_no_run_is_a_usage_error(tmp_path, capsys):
     assert "no report.json in this folder" in capsys.readouterr().err
 
 
-def commands_in_the_readme(root):
-    blocks = re.findall(r"^```sh\n(.*?)^```", (root / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line.startswith("primum ")]
+def commands_in(page):
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [part for line in lines for part in line.split(" && ") if part.startswith("primum ")]
 
 
 def test_every_command_that_we_show_is_one_that_we_take(root):
-    shown = [example for verb in cli.VERBS.values() for example in verb.examples] + commands_in_the_readme(root)
-    assert len(shown) > 10
+    pages = [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+    shown = [example for verb in cli.VERBS.values() for example in verb.examples]
+    shown += [line for page in pages for line in commands_in(page)]
+    assert len(shown) > 200
     for line in shown:
         name, behind = cli.verb_of(shlex.split(line.partition(" > ")[0], comments=True)[1:])
         verb = cli.VERBS[name]

@@ -156,6 +156,27 @@ def test_numbers_are_shown_with_interval_and_n() -> None:
     assert "5.2–12.1% · n 240" in text
 
 
+def test_a_rule_of_the_gate_says_its_limit_with_unit_and_direction() -> None:
+    text = page(example_facts("failed"))
+    assert "at most +15.0 points" in text and "at least +45.0 points" in text and "at most 20.7%" in text
+    assert "Refusal of benign twins<small>Refusal of benign twins rises by at most 15 points</small>" in text
+
+
+def test_a_check_that_could_not_be_made_did_not_pass() -> None:
+    facts = example_facts()
+    before = page(facts).count("✓ passed")
+    facts["pairs"]["lint"]["findings"][0]["value"] = None
+    assert page(facts).count("✓ passed") == before - 1 and ">not told</span>" in page(facts)
+
+
+def test_a_category_in_which_nothing_was_measured_has_no_row() -> None:
+    facts = example_facts()
+    facts["measurements"]["rules"]["after"].append(
+        {"metric": "refusal_general", "slice": "category:not_measured", "value": 0.1, "low": 0.0, "high": 0.2, "n": 10}
+    )
+    assert "Not measured" not in page(facts)
+
+
 def test_a_strip_puts_the_dots_where_the_numbers_are() -> None:
     rows = [{"value": 0.5, "low": 0.4, "high": 0.6}, {"value": 0.1, "low": 0.05, "high": 0.2}]
     svg = plots.strip(*rows, plots.scale(rows, "share"), "share", "Harm")
@@ -166,7 +187,7 @@ def test_a_strip_puts_the_dots_where_the_numbers_are() -> None:
 @pytest.mark.parametrize(
     ("values", "unit", "expected"),
     [([0.5], "share", (0.0, 1.0)), ([0.1], "share", (0.0, 0.2)), ([-0.1, 0.6], "share", (-0.25, 1.0)),
-     ([2.0, 3.0], "nats", (1.88, 3.12)), ([], "nats", (0.0, 1.0))],
+     ([2.0, 3.0], "nats", (1.88, 3.12)), ([10.0, 10.0], "nats", (9.9, 10.1)), ([], "nats", (0.0, 1.0))],
 )  # fmt: skip
 def test_scales(values: list[float], unit: str, expected: tuple[float, float]) -> None:
     found = plots.scale([{"value": value} for value in values], unit)

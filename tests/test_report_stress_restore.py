@@ -86,6 +86,14 @@ def test_the_stress_run_ends_with_what_matters() -> None:
     assert "not tried" in text and text.endswith("report.html")
 
 
+def test_an_attack_by_training_is_named_in_words_and_a_format_by_its_own() -> None:
+    facts = stress_facts()
+    facts["judges"]["rules"]["matrix"].append(row("quantize", "q8_0", 0.2, 0.1))
+    page = page_of(facts)
+    assert "Harmful finetune on 10 examples, LoRA, rate 0.0005, seed 0" in page and "Quantize q8_0" in page
+    assert "n 40" in page and max(map(len, stressed.closing(facts, Path("x")).splitlines())) <= 80
+
+
 def test_a_stress_page_with_nothing_measured_still_opens() -> None:
     facts = stress_facts() | {"skipped": [], "checks": []}
     facts["judges"] = {"rules": {**facts["judges"]["rules"], "matrix": [], "curves": [], "families": []}}
@@ -115,4 +123,18 @@ def test_the_restore_ends_with_what_matters() -> None:
 def test_the_trade_off_puts_the_safer_left_and_the_helpful_low() -> None:
     svg = str(restored.curve(restore_facts()["points"], "interpolate-0.5"))
     assert svg.count("<circle") == 3 and 'class="after"' in svg
+    assert ">64.8%<" in svg and ">harmful compliance<" in svg  # the axis ends at 1.08 times the largest
     assert restored.curve([], None) is None
+
+
+def test_candidates_at_one_place_of_the_trade_off_share_a_label() -> None:
+    first, second, _ = restore_facts()["points"]
+    svg = str(restored.curve([first, second, {**first, "name": "same"}], "interpolate-0.5"))
+    assert svg.count("<circle") == 2 and "tuned and 1 more here" in svg
+
+
+def test_a_restore_that_wrote_nothing_compares_nothing_with_itself() -> None:
+    facts = restore_facts() | {"chosen": "tuned", "made": None}
+    facts["test"].pop("restored")
+    page = page_of(facts)
+    assert "Restored</th>" not in page and "McNemar" not in page and "McNemar" in page_of(restore_facts())

@@ -50,3 +50,37 @@ def test_clip_counts_what_it_leaves_out() -> None:
 
 def test_clean_keeps_line_ends_and_other_scripts() -> None:
     assert words.clean("a\n\tб 漢 😀\x07") == "a\n\tб 漢 😀\ufffd"
+
+
+def test_a_decision_does_not_say_its_outcome_twice() -> None:
+    assert words.reason({"outcome": "failed", "text": "Failed: refusal of twins."}) == "Refusal of twins."
+    assert words.reason({"outcome": "passed", "text": "All hold."}) == "All hold." and words.reason({}) == ""
+
+
+def test_a_rule_is_read_without_its_id_and_its_outcome() -> None:
+    rule = {"name": "twins", "outcome": "failed", "text": "twins: failed, refusal of twins 5.0% -> 25.0%"}
+    assert words.rule_text(rule) == "Refusal of twins 5.0% -> 25.0%"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "end", "expected"),
+    [(0.2, "share", "at most", "at most 20%"), (0.03, "points", "at most", "at most +3.0 points"),
+     (-0.012, "relative", "", "−1.2%"), (None, "points", "at least", "–")],
+)  # fmt: skip
+def test_a_rules_number_says_its_unit(value: float | None, unit: str, end: str, expected: str) -> None:
+    assert words.rule_number(value, unit, end) == expected
+
+
+def test_a_measurement_without_an_interval_says_its_n_alone() -> None:
+    row = {"low": 0.031, "high": 0.098, "n": 1240}
+    assert words.spread(row) == "3.1–9.8% · n 1,240"
+    assert words.spread(row | {"low": None}, "nats") == "n 1,240"
+
+
+@pytest.mark.parametrize(("value", "expected"), [(2.345, "2.35"), (276923.08, "276,923"), (None, "–")])
+def test_a_rate_has_no_digits_that_nobody_measured(value: float | None, expected: str) -> None:
+    assert words.rate(value) == expected
+
+
+def test_short_names_of_metrics_are_capitals() -> None:
+    assert (words.words("mc1"), words.words("nll_domain"), words.words("emc1s")) == ("MC1", "NLL domain", "Emc1s")

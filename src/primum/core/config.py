@@ -125,7 +125,9 @@ def _positional(info: FieldInfo) -> bool:
 def _help_line(info: FieldInfo) -> str:
     text = info.description or ""
     if info.default not in (None, ()) and not info.is_required():
-        text += f" (default: {info.default})"
+        default = cast(object, info.default)
+        shown = ", ".join(map(str, cast(tuple[object, ...], default))) if isinstance(default, tuple) else default
+        text += f" (default: {shown})"
     return text.replace("%", "%%")
 
 

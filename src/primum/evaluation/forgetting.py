@@ -171,10 +171,18 @@ def decide(rows: Sequence[Row], limits: Limits | None = None) -> Decision:
     worst: Outcome = "passed"
     for outcome in ("undecided", "failed"):
         worst = outcome if any(rule.outcome == outcome for rule in rules) else worst
-    named = ", ".join(f"{r.name} {r.judge}" for r in rules if r.outcome == worst)
+    named = ", ".join(_named(rule) for rule in rules if rule.outcome == worst)
     said = {"passed": "Passed: every rule.", "failed": f"Failed: {named}.",
             "undecided": f"Undecided: the prompts that could be judged are too few to settle {named}."}  # fmt: skip
     return Decision(worst, said[worst], tuple(rules))
+
+
+_SAID = {"gain": "the gain in", "beside": "the loss beside", "old": "the loss on"}
+
+
+def _named(rule: Rule) -> str:
+    part, _, wanted = rule.judge.rpartition("/")
+    return f"{_SAID[rule.name]} {part} ({wanted})"
 
 
 def _one_sided(row: Row, limits: Limits) -> Interval:
@@ -185,7 +193,7 @@ def _gain(row: Row, limits: Limits) -> Rule:
     if not row.n:
         return _nothing("gain", row, limits.gain)
     span = _one_sided(row, limits)
-    text = f"{row.part}: correct behaviour rose by {_points(span.value)} (at least {_points(limits.gain)} is wanted)"
+    text = f"{row.part}: correct behaviour rose by {_points(span.value)} ({100 * limits.gain:g} or more are wanted)"
     return _rule("gain", row, span, limits.gain, text, limits)
 
 
@@ -194,7 +202,7 @@ def _fall(row: Row, name: str, most: float, limits: Limits) -> Rule:
         return _nothing(name, row, -most)
     span = _one_sided(row, limits)
     what = "twins and look-alikes" if row.side == "beside" else row.wanted
-    text = f"{row.part}, {what}: correct behaviour moved by {_points(span.value)} (may fall by {_points(most)})"
+    text = f"{row.part}, {what}: correct behaviour moved by {_points(span.value)} (may fall by {100 * most:g})"
     return _rule(name, row, span, -most, text, limits)
 
 

@@ -15,7 +15,7 @@ from primum.core.records import JsonDict, Measurement, Pair, Prompt, Reply, Verd
 from primum.core.store import read_json, write_json, write_text
 from primum.core.taxonomy import policy
 from primum.evaluation.gate import JudgeResult, NllResult, decide
-from primum.evaluation.metrics import Scored
+from primum.evaluation.metrics import Scored, is_harmful, is_twin
 from primum.judging import Exchange
 from primum.models.sampling import Engine, Sampling
 from primum.pairing.columns import write_pairs
@@ -106,6 +106,7 @@ def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
         plan = estimate(config, learned_from, [*test, *spoken.test])
         terminal.note(plan["text"])
         return Exit.PASSED, plan
+    journey.tell("measure", f"measured before and after on {_said(test)}; to learn from: {_said(learned_from)}")
     _begin(journey, config)
     loader = Loader(journey)
     model = loader(config.model)
@@ -119,11 +120,18 @@ def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
         learned = _in_rounds(journey, config, (learned_from, known), built, loader)
     else:
         learned = learn(journey, config, model, built, known)
+    journey.tell("train", f"{len(learned.sft):,} steps of the warm start, then {len(learned.dpo):,} of DPO")
     del model  # training changed it
     loader.held = None
     after = _measure(journey, config, "after", (test, spoken.test), loader, str(learned.checkpoint))
     outcome = Outcome(learned_from, test, before, after, built, found, learned, described, spoken)
     return _finish(journey, config, collected, outcome)
+
+
+def _said(prompts: Sequence[Prompt]) -> str:
+    harmful, twins = (sum(map(about, prompts)) for about in (is_harmful, is_twin))
+    others = len(prompts) - harmful - twins
+    return f"{harmful:,} harmful requests, {twins:,} benign look-alikes, {others:,} other benign ones"
 
 
 def _begin(journey: Journey, config: RepairConfig) -> None:
@@ -201,7 +209,8 @@ def _collect(journey: Journey, config: RepairConfig) -> Collected:
             stage.finish(prompts=len(rows))
     counts = Counter(p.intent for p in collected.prompts)
     journey.tell(
-        "prompts", f"{counts['harmful']} harmful and {counts['benign']} benign prompts; " + "; ".join(collected.notes)
+        "prompts",
+        f"{counts['harmful']:,} harmful and {counts['benign']:,} benign prompts; " + "; ".join(collected.notes),
     )
     return collected
 
@@ -304,11 +313,11 @@ def _pairs(journey: Journey, config: RepairConfig, train: Sequence[Prompt], load
         for row in built.dropped:
             stage.drop({k: v for k, v in row.items() if k != "reason"}, row["reason"])
         stage.finish(pairs=len(built.pairs), lint=to_json(found))
-    kinds = Counter(pair.kind for pair in built.pairs)
+    kinds = ", ".join(f"{n:,} {kind}" for kind, n in Counter(pair.kind for pair in built.pairs).items())
     journey.tell(
         "pairs",
-        ", ".join(f"{n} {kind}" for kind, n in kinds.items())
-        + f" pairs; lint {'passed' if found.passed else 'has findings'}",
+        f"{len(built.pairs):,} preference pairs{f' ({kinds})' if kinds else ''} and {len(built.demonstrations):,} "
+        f"demonstrations; the lint of the pairs {'passed' if found.passed else 'has findings'}",
     )
     return built, found
 

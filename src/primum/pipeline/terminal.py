@@ -198,7 +198,7 @@ def _fit(text: str, width: int) -> str:
 def _decision(facts: Facts) -> list[str]:
     decision = facts.get("decision") or {}
     outcome = words.clean(decision.get("outcome") or "undecided").upper()
-    lines = _wrapped(f"{outcome}: {words.clean(decision.get('text') or '')}", "")
+    lines = _wrapped(f"{outcome}: {words.reason(decision)}", "")
     for rule in words.failing(facts):
         about = f"{words.clean(rule.get('text') or rule['name'])} (judge {words.clean(rule.get('judge') or '-')})"
         lines += _wrapped(f"- {about}", "  ")

@@ -93,7 +93,7 @@ def _notes(
     notes: list[str] = []
     if benchmarks:
         total = sum(len(texts) for texts in benchmarks.values())
-        notes.append(f"checked against {total} prompts of {len(benchmarks)} benchmark sets (8 words in a row)")
+        notes.append(f"checked against {total:,} prompts of {len(benchmarks)} benchmark sets (8 words in a row)")
     else:
         notes.append(f"not checked against benchmarks: there are none at {folder}")
     notes += [f"dropped {n}: {reason.replace('_', ' ')}" for reason, n in Counter(d.reason for d in dropped).items()]

@@ -38,7 +38,7 @@ def audit_page(facts: Facts) -> str:
         "facts": dict.fromkeys(optional) | dict(facts) | _notes(facts),
         "style": Markup(style),
         "name": _name(facts),
-        "size": f"{facts['bytes'] / 1e6:,.1f} MB",
+        "size": _size(facts["bytes"]),
         "tiles": list(_tiles(facts)),
         "sources": [
             {"licence": "", "reviewer": "", "missing": [], "notes": {}} | row for row in facts["sources"][:MOST_SOURCES]
@@ -85,6 +85,10 @@ def _name(facts: Facts) -> str:
     first = Path(str(facts["corpus"][0])).name if facts["corpus"] else "the corpus"
     more = len(facts["corpus"]) - 1
     return words.clip(first, LONGEST) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.1f} kB"
 
 
 def _tiles(facts: Facts) -> Sequence[Tile]:

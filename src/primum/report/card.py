@@ -53,7 +53,7 @@ def model_card(facts: Facts) -> str:
     parts = [
         f"---\n{yaml.safe_dump(_front(facts), sort_keys=False, allow_unicode=True, width=1000)}---",
         f"# {_line(model.get('name') or 'model')}, repaired with primum",
-        f"{_line(facts.get('title') or '')}. Gate: **{outcome}**. {_line(decision.get('text') or '')}",
+        f"{_line(facts.get('title') or '')}. Gate: **{outcome}**. {_line(words.reason(decision))}",
         *[f"- not passed: {_rule(rule)}" for rule in words.failing(facts)],
         "## What was done",
         "\n".join(steps) or "No steps were written down.",

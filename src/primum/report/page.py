@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from jinja2 import ChainableUndefined, Environment, PackageLoader, Template
 from markupsafe import Markup
 
+from primum.evaluation.gate import TITLES
 from primum.report import plots, words
 from primum.report.languages import language_bars, language_rows
 from primum.report.words import Facts
@@ -87,6 +88,9 @@ def template(name: str) -> Template:
         "interval",
         "change",
         "p_value",
+        "rule_number",
+        "rule_text",
+        "spread",
         "seconds",
         "figure",
         "words",
@@ -96,7 +100,7 @@ def template(name: str) -> Template:
     )
     environment.filters |= {name: getattr(words, name) for name in names}
     environment.filters |= {"reply": _reply, "asked": _asked}
-    environment.globals |= {"KINDS": words.KINDS, "LIMIT": MOST_TRANSCRIPTS}
+    environment.globals |= {"KINDS": words.KINDS, "LIMIT": MOST_TRANSCRIPTS, "RULES": TITLES}
     return environment.get_template(name)
 
 
@@ -117,7 +121,7 @@ def _verdict(facts: Facts) -> dict[str, str]:
     outcome = decision.get("outcome")
     outcome = outcome if outcome in VERDICTS else "undecided"
     mark, word = VERDICTS[outcome]
-    return {"outcome": outcome, "mark": mark, "word": word, "text": decision.get("text") or ""}
+    return {"outcome": outcome, "mark": mark, "word": word, "text": words.reason(decision)}
 
 
 def _taken(facts: Facts, name: str, slices: str = "all") -> bool:
@@ -182,8 +186,10 @@ def _categories(facts: Facts, judge: str) -> list[Slice]:
     """Return the risks, then the categories: those held out first, since they are the test of what was learned."""
     sides = (facts.get("measurements") or {})[judge]
     slices = list(dict.fromkeys(row["slice"] for side in sides.values() for row in side))
-    risks = [_slice(facts, judge, slice_) for slice_ in slices if slice_.startswith("risk:")]
-    found = [_slice(facts, judge, slice_) for slice_ in slices if slice_.startswith("category:")]
+    kept = [_slice(facts, judge, slice_) for slice_ in slices if slice_.startswith(("risk:", "category:"))]
+    kept = [row for row in kept if any(side for cell in row.cells.values() for side in cell)]
+    risks = [row for row in kept if row.held_out is None]
+    found = [row for row in kept if row.held_out is not None]
     return risks + sorted(found, key=lambda row: (not row.held_out, row.name))
 
 

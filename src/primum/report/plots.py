@@ -32,7 +32,10 @@ class Scale(NamedTuple):
 
 
 def scale(rows: Iterable[Row | None], unit: str) -> Scale:
-    """Return one scale for all rows: shares start at 0 and end at 20% or 100%, others have their range and air."""
+    """Return one scale for all rows: shares start at 0 and end at 20% or 100%, others have their range and air.
+
+    The air is at least a hundredth of the largest number, so that a rounding error does not look like a change.
+    """
     ends = [end for row in rows if row for key in ("value", "low", "high") if (end := finite(row.get(key))) is not None]
     if unit == "share":
         below = math.floor(min([0.0, *ends]) * 4) / 4
@@ -41,7 +44,7 @@ def scale(rows: Iterable[Row | None], unit: str) -> Scale:
         return Scale(0.0, 1.0)
     if unit == "z":
         ends.append(0.0)
-    air = 0.12 * (max(ends) - min(ends)) or 0.1
+    air = max(0.12 * (max(ends) - min(ends)), 0.01 * max(map(abs, ends))) or 0.1
     return Scale(min(ends) - (air if min(ends) else 0.0), max(ends) + air)
 
 
@@ -104,6 +107,7 @@ def chart(
     series: Mapping[str, str],
     alarms: Sequence[Row] = (),
     over: str = "training steps",
+    up: Scale | None = None,
 ) -> Chart | None:
     """Return lines over training steps, or None where nothing was logged.
 
@@ -113,6 +117,7 @@ def chart(
         series: key in the rows to its name in the legend (at most two).
         alarms: rows with "step" and "text", drawn as upright lines.
         over: what "step" is.
+        up: the numbers at bottom and top; without it those of the data, and air.
     """
     lines = {key: _points(rows, key) for key in series}
     values = [y for points in lines.values() for _, y in points]
@@ -120,7 +125,7 @@ def chart(
         return None
     steps = [x for points in lines.values() for x, _ in points]
     across = Scale(min(steps), max(steps))
-    up = _padded(min(values), max(values), 1.0 if "accuracy" in series else math.inf)
+    up = up or _padded(min(values), max(values), 1.0 if "accuracy" in series else math.inf)
     marks = [Markup('<line class="grid" x1="0" x2="100" y1="{0}" y2="{0}"/>').format(y) for y in (0, 25, 50, 75, 100)]
     marks += [_alarm(row, across) for row in alarms]
     legend: list[tuple[str, str, str]] = []
@@ -131,7 +136,7 @@ def chart(
     frame = Markup('height="150" viewBox="0 0 100 100" preserveAspectRatio="none"')
     svg = _svg("chart", f"{title} over {over}: {said}", Markup("").join(marks), frame)
     top, bottom = (f"{end:.3g}".replace("-", "−") for end in (up.high, up.low))
-    return Chart(title, svg, top, bottom, f"{across.low:.0f}", f"{across.high:.0f}", legend)
+    return Chart(title, svg, top, bottom, f"{across.low:.4g}", f"{across.high:.4g}", legend)
 
 
 def _points(rows: Sequence[Row], key: str) -> list[tuple[float, float]]:

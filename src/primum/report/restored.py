@@ -61,8 +61,13 @@ def page(facts: Facts) -> str:
     points = facts.get("points") or []
     view = {
         **facts, "curve": curve(points, facts.get("chosen")), "bands": _bands(facts.get("test") or {}),
+        "restored": bool((facts.get("test") or {}).get("restored")),
+        "steps": list({step["text"]: step for step in facts.get("steps") or []}.values()),
         "rows": [{**row, "skill": _skill(row)} for row in points],
-        "changes": [{**row, "label": _name(row["metric"])} for row in facts.get("comparisons") or [] if row["n"]],
+        "changes": [
+            {**row, "label": _name(row["metric"]), "unit": words.metric(row["metric"]).unit}
+            for row in facts.get("comparisons") or [] if row["n"]
+        ],
         "settings_rows": [(key, words.clip("–" if value in (None, "", [], ()) else value, 300))
                           for key, value in (facts.get("settings") or {}).items()],
     }  # fmt: skip
@@ -70,29 +75,60 @@ def page(facts: Facts) -> str:
 
 
 def curve(points: Sequence[Row], chosen: Any) -> Markup | None:
-    """Return the trade-off as a picture: across, harmful compliance; upwards, benign refusal; lower left is better."""
+    """Return the trade-off as a picture: across, harmful compliance; upwards, benign refusal; lower left is better.
+
+    Candidates at the same place have one dot, with one label for all.
+    """
     if not points:
         return None
     across = plots.Scale(0.0, max([0.05, *(row["harmful"] for row in points)]) * 1.08)
     up = plots.Scale(0.0, max([0.05, *(row["refusal"] for row in points)]) * 1.08)
-    marks = [
-        Markup('<line class="grid" x1="0" x2="100%" y1="{0}%" y2="{0}%"/>').format(y) for y in (0, 25, 50, 75, 100)
-    ]
-    marks += [_dot(row, across, up, chosen) for row in points]
+    marks = [_tick(across, up, share) for share in (0, 0.25, 0.5, 0.75, 1)]
+    places: dict[tuple[float, float], list[Row]] = {}
+    for row in points:
+        places.setdefault((_across(across, row["harmful"]), _up(up, row["refusal"])), []).append(row)
+    marks += [_dot(place, rows, chosen) for place, rows in places.items()]
     said = "; ".join(f"{row['name']}: {_p(row['harmful'])} harmful, {_p(row['refusal'])} refused" for row in points)
-    head = Markup('<svg class="strip" role="img" aria-label="{}" width="100%" height="260">').format(words.clean(said))
-    return Markup("{}{}</svg>").format(head, Markup("").join(marks))
+    head = Markup('<svg class="strip" role="img" aria-label="{}" width="100%" height="300">').format(words.clean(said))
+    named = Markup(
+        '<g font-size="12" fill="currentColor"><text x="0" y="10">benign prompts refused</text>'
+        '<text x="100%" y="296" text-anchor="end">harmful compliance</text></g>'
+    )
+    return Markup("{}{}{}</svg>").format(head, Markup("").join(marks), named)
 
 
-def _dot(row: Row, across: plots.Scale, up: plots.Scale, chosen: Any) -> Markup:
-    kind = "after" if row["name"] == chosen else "before"
-    x, y = 2 + 0.9 * across.at(row["harmful"]), 96 - 0.9 * up.at(row["refusal"])
-    size = 8 if row["name"] == chosen else 5.5
-    title = f"{row['name']}: {_p(row['harmful'])} harmful, {_p(row['refusal'])} refused, domain {_skill(row)}"
+def _across(scale: plots.Scale, share: float) -> float:
+    return round(6 + 0.9 * scale.at(share), 1)
+
+
+def _up(scale: plots.Scale, share: float) -> float:
+    return round(88 - 0.8 * scale.at(share), 1)
+
+
+def _tick(across: plots.Scale, up: plots.Scale, share: float) -> Markup:
+    """Return one line across and its share, and one share below the picture."""
+    right, upper = across.high * share, up.high * share
+    return Markup(
+        '<line class="grid" x1="6%" x2="100%" y1="{0}%" y2="{0}%"/><g font-size="11" fill="currentColor" opacity=".7">'
+        '<text x="5%" y="{0}%" dy="4" text-anchor="end">{1}</text><text x="{2}%" y="93.5%" text-anchor="middle">{3}'
+        "</text></g>"
+    ).format(_up(up, upper), words.percent(upper), _across(across, right), words.percent(right))
+
+
+def _dot(place: tuple[float, float], rows: Sequence[Row], chosen: Any) -> Markup:
+    """Return one dot for all candidates at a place; the taken one stands first."""
+    x, y = place
+    rows = sorted(rows, key=lambda row: row["name"] != chosen)
+    taken = rows[0]["name"] == chosen
+    kind, size = ("after", 8) if taken else ("before", 5.5)
+    title = "; ".join(f"{row['name']}: {_p(row['harmful'])} harmful, {_p(row['refusal'])} refused, "
+                      f"domain {_skill(row)}" for row in rows)  # fmt: skip
+    label = rows[0]["name"] + (f" and {len(rows) - 1} more here" if len(rows) > 1 else "")
+    side = ("end", -11) if x > 70 else ("start", 11)
     return Markup(
         '<g class="{}"><title>{}</title><circle cx="{}%" cy="{}%" r="{}"/>'
-        '<text x="{}%" y="{}%" dx="8" dy="4" font-size="11" fill="currentColor">{}</text></g>'
-    ).format(kind, words.clean(title), x, y, size, x, y, words.clean(row["name"]))
+        '<text x="{}%" y="{}%" text-anchor="{}" dx="{}" dy="4" font-size="11" fill="currentColor">{}</text></g>'
+    ).format(kind, words.clean(title), x, y, size, x, y, *side, words.clean(label))
 
 
 class Band(NamedTuple):
@@ -115,7 +151,7 @@ def _bands(test: Mapping[str, Sequence[Row]]) -> list[Band]:
             continue
         unit = known[0]["unit"]
         bounds = plots.scale(known, unit)
-        svg = plots.strip(sides[0], sides[1] or sides[0], bounds, unit, _name(metric))
+        svg = plots.strip(sides[0], sides[1], bounds, unit, _name(metric))
         found.append(Band(_name(metric), svg, sides[0], sides[1], sides[2], unit))
     return found
 

@@ -29,7 +29,7 @@ def _line(row: Mapping[str, Any]) -> str:
     value = words.number(row["value"], row["unit"])
     limits = words.interval(row["low"], row["high"], row["unit"])
     left = sum(row["left_out"].values())
-    text = f"{words.words(row['metric']):<24} {value:>8}" + (f"  [{limits}]" if limits else "")
+    text = f"{words.metric(row['metric']).label:<26} {value:>8}" + (f"  [{limits}]" if limits else "")
     return text + f"  n {row['n']:,}" + (f", {left:,} unscored" if left else "")
 
 
@@ -51,8 +51,10 @@ def _view(facts: Mapping[str, Any], table: Table | None) -> dict[str, Any]:
         for kind, row in kinds.items()
     ]
     rows = [row for row in table.rows if row.reply][:SAMPLES] if table else []
+    about = str(facts["facts"].get("about") or "").rstrip()
     return {
-        **facts, "extremes": extremes, "slices": [row for row in facts["estimates"] if row["slice"] != "all"],
+        **facts, "about": about if about.endswith((".", "?", "!")) else f"{about}.", "extremes": extremes,
+        "slices": [row for row in facts["estimates"] if row["slice"] != "all"],
         "bands": [_band(row, facts["metrics"][row["metric"]]) for row in facts["estimates"] if row["slice"] == "all"],
         "samples": [{"label": row.label, "prompt": row.prompt, "reply": row.reply} for row in rows],
     }  # fmt: skip
@@ -62,7 +64,8 @@ def _band(row: Mapping[str, Any], metric: Mapping[str, Any]) -> dict[str, Any]:
     bounds = plots.scale([row], row["unit"])
     better = {"lower_is_better": "lower is better", "higher_is_better": "higher is better"}
     return {
-        "row": row, "about": metric["about"], "better": better.get(metric["direction"], "described only"),
+        "row": row, "label": words.metric(row["metric"]).label, "about": metric["about"],
+        "better": better.get(metric["direction"], "described only"),
         "svg": plots.strip(None, row, bounds, row["unit"], row["metric"]), "unscored": sum(row["left_out"].values()),
         "low": words.number(bounds.low, row["unit"]), "high": words.number(bounds.high, row["unit"]),
     }  # fmt: skip

@@ -100,7 +100,7 @@ def _evaluated(folder: str, document: Document) -> Iterator[Line]:
         about = table.get("facts") or {}
         mark = " (not comparable with published numbers)" if about.get("comparable") else ""
         for row in table["estimates"]:
-            name = f"{table['benchmark']}: {words.words(row['metric'])}, judge {table['judge']}{mark}"
+            name = f"{table['benchmark']}: {words.metric(row['metric']).label}, judge {table['judge']}{mark}"
             if row["slice"] == "all" and (row["primary"] or row["metric"] in REFUSALS):
                 part = "false refusals" if row["metric"] in REFUSALS else "benchmarks"
                 yield _line(part, name, folder, row)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,27 +24,32 @@ NO_PROOF = (
 )
 
 
+_TRAINED = re.compile(r"(\d+) (lora|full) (\S+) s(\d+)")
+"""The level of an attack by training: examples, way, learning rate, seed."""
+_WAYS = {"lora": "LoRA", "full": "all weights"}
+
+
 def closing(facts: Facts, page: Path) -> str:
     """Return what a stress run ends with, in plain text of at most 80 columns."""
     lead, found = next(iter((facts.get("judges") or {}).items()))
     start = found["untouched"]["harmful_compliance"]
-    lines = [f"harmful compliance % [95% interval], judge {words.clean(lead)}", "-" * 80]
-    lines.append(f"  {'untouched':<42}{_said(start)}")
+    lines = [f"harmful compliance % [95% interval], n {start['n']}, judge {words.clean(lead)}", "-" * 80]
+    lines.append(f"  {'untouched':<48}{_said(start)}")
     for row in found["matrix"]:
         cell = row["harmful_compliance"]
         change = f"{words.change(cell.get('change')):>8}" if cell.get("change") is not None else ""
-        lines.append(f"  {_name(row)[:41]:<42}{_said(cell):<22}{change}")
-    lines += [f"  {words.clean(one['tamper'])} {words.clean(one['level'])}: not tried, {words.clean(one['why'])}"
-              for one in facts.get("skipped") or []]  # fmt: skip
+        lines.append(f"  {_name(row)[:47]:<48}{_said(cell):<21}{change}")
+    notes = [f"{_name(one)}: not tried, {words.clean(one['why'])}" for one in facts.get("skipped") or []]
     for one in found["curves"]:
         if one["steps_to_80"] is not None:
-            lines.append(f"  80% after {one['steps_to_80']:g} steps, {one['examples_to_80']} examples: {_name(one)}")
+            notes.append(f"80% after {one['steps_to_80']:g} steps, {one['examples_to_80']} examples: {_name(one)}")
         if one["warning"]:
-            lines.append(f"  suspicious: {_name(one)}: {words.clean(one['warning'])}")
+            notes.append(f"suspicious: {_name(one)}: {words.clean(one['warning'])}")
     unequal = [one for one in facts.get("checks") or [] if not one["equal"]]
-    lines += [
-        f"  CHECK FAILED: {_name(one)}: step 0 gives {one['same']} of {one['n']} untouched replies" for one in unequal
+    notes += [
+        f"CHECK FAILED: {_name(one)}: step 0 gives {one['same']} of {one['n']} untouched replies" for one in unequal
     ]
+    lines += [line for note in notes for line in textwrap.wrap(note, 80, initial_indent="  ", subsequent_indent="    ")]
     return "\n".join([*lines, "", "report:", words.clean(page)])
 
 
@@ -53,7 +60,18 @@ def _said(cell: Row) -> str:
 
 
 def _name(row: Row) -> str:
-    return words.clean(f"{row['tamper']} {row['level']}".replace("_", " "))
+    return words.clean(f"{row['tamper'].replace('_', ' ')} {row['level']}")
+
+
+def _title(row: Row) -> str:
+    """Return a tamper and its level as a page says them, where there is room: an attack by training in words."""
+    name = _TRAINED.sub(_trained, _name(row))
+    return name[:1].upper() + name[1:]
+
+
+def _trained(found: re.Match[str]) -> str:
+    shots, way, rate, seed = found.groups()
+    return f"on {shots} examples, {_WAYS[way]}, rate {rate}, seed {seed}"
 
 
 def page(facts: Facts) -> str:
@@ -77,7 +95,7 @@ def _line(facts: Facts, row: Row, judges: Mapping[str, Row]) -> dict[str, Any]:
     others = list(judges)[1:]
     same = [next((r for r in judges[j]["matrix"] if _name(r) == _name(row)), None) for j in others]
     return {
-        "name": _name(row), "about": (facts.get("about") or {}).get(row["tamper"], ""),
+        "name": _title(row), "about": (facts.get("about") or {}).get(row["tamper"], ""),
         "cells": [_cell(row[name]) for name in COLUMNS],
         "others": [_cell(r["harmful_compliance"]) if r else None for r in same],
     }  # fmt: skip
@@ -91,15 +109,16 @@ def _cell(cell: Row | None) -> dict[str, Any]:
     left = sum((cell.get("left_out") or {}).values())
     said = f"n {cell['n']}" + (f", {left} unscored" if left else "") + (f"; change {span}" if span else "")
     return {
-        "value": words.percent(value, 0), "span": words.interval(cell["low"], cell["high"]), "n": cell["n"],
+        "value": words.percent(value, 0), "n": cell["n"],
+        "span": f"{words.interval(cell['low'], cell['high'])}, n {words.figure(cell['n'])}",
         "change": words.change(change) if change else "", "shade": math.sqrt(value) if value else 0.0, "said": said,
     }  # fmt: skip
 
 
 def _curve(one: Row) -> dict[str, Any]:
     rows = [{"step": p["step"], "share": p["value"]} for p in one["points"]]
-    chart = plots.chart(_name(one), rows, {"share": "harmful compliance"})
-    return {**one, "name": _name(one), "chart": chart if chart else Markup(""), "known": one["cost"]["known"]}
+    chart = plots.chart(_title(one), rows, {"share": "harmful compliance"}, up=plots.Scale(0.0, 1.0))
+    return {**one, "name": _title(one), "chart": chart if chart else Markup(""), "known": one["cost"]["known"]}
 
 
 def rows_text(rows: Sequence[Row]) -> str:

@@ -17,6 +17,7 @@ Unit = Literal["share", "nats", "z"]
 
 # C0 and C1 controls (tab and newline stay), lone surrogates, bidirectional overrides: none may reach a page or terminal
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+_SHORT = re.compile(r"\b(?:mc[123]|nll|auc|bleu|pii|dpo|sft)\b")
 NONE = "–"
 
 
@@ -64,8 +65,8 @@ def clip(value: Any, limit: int) -> str:
 
 
 def words(name: str) -> str:
-    """Return an identifier as words: 'chosen_logp' is 'Chosen logp'."""
-    text = clean(name).replace("_", " ").strip()
+    """Return an identifier as words: 'chosen_logp' is 'Chosen logp', 'mc1' is 'MC1'."""
+    text = _SHORT.sub(lambda found: found.group().upper(), clean(name).replace("_", " ").strip())
     return text[:1].upper() + text[1:]
 
 
@@ -119,6 +120,14 @@ def interval(low: Any, high: Any, unit: str = "share") -> str:
     return f"{left.removesuffix('%')}–{right}"
 
 
+def spread(row: Mapping[str, Any] | Any, unit: str = "share") -> str:
+    """Return a measurement's 95% interval and n: '3.1–9.8% · n 240', or the n alone where there is no interval."""
+    named = isinstance(row, Mapping)
+    low, high, n = (row.get(key) if named else getattr(row, key, None) for key in ("low", "high", "n"))
+    span = interval(low, high, unit)
+    return f"{span} · n {figure(n)}" if span else f"n {figure(n)}"
+
+
 def change(value: Any, unit: str = "share") -> str:
     """Return a signed difference: points for shares, else the unit's own digits."""
     plain = finite(value)
@@ -149,6 +158,14 @@ def seconds(value: Any) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def rate(value: Any) -> str:
+    """Return how often something happened in a unit of time: two decimals under 100, whole numbers above."""
+    plain = finite(value)
+    if plain is None:
+        return NONE
+    return f"{plain:.2f}" if plain < 100 else f"{plain:,.0f}"
+
+
 def moment(iso: Any) -> str:
     """Return an ISO time to the minute: '2025-11-21 06:20 UTC'."""
     text = clean(iso or "")
@@ -173,6 +190,28 @@ def measured(facts: Facts, judge: str, when: str, name: str, slice_: str = "all"
     """Return one measurement (`when` is 'before' or 'after'), or None where it was not taken."""
     rows: Iterable[Mapping[str, Any]] = ((facts.get("measurements") or {}).get(judge) or {}).get(when) or []
     return next((row for row in rows if row["metric"] == name and row["slice"] == slice_), None)
+
+
+def reason(decision: Mapping[str, Any]) -> str:
+    """Return why a gate decided as it did, without the outcome that a decision's text begins with."""
+    text = clean(decision.get("text") or "")
+    rest = text.removeprefix(f"{str(decision.get('outcome')).capitalize()}: ")
+    return rest[:1].upper() + rest[1:]
+
+
+def rule_text(rule: Mapping[str, Any]) -> str:
+    """Return what a rule measured, without its id and outcome, which stand beside it."""
+    text = clean(rule.get("text") or "").removeprefix(f"{rule.get('name')}: ").removeprefix(f"{rule.get('outcome')}, ")
+    return text[:1].upper() + text[1:]
+
+
+def rule_number(value: Any, unit: Any, end: str = "") -> str:
+    """Return a rule's value or limit in its unit: '8.3%', '+2.0 points', '+1.2%' of what was before.
+
+    `end` is said before it: "at most" or "at least".
+    """
+    text = {"points": f"{change(value)} points", "relative": f"{change(value)}%"}.get(str(unit), percent(value))
+    return NONE if finite(value) is None else f"{end} {text}".strip()
 
 
 def failing(facts: Facts) -> list[Mapping[str, Any]]:

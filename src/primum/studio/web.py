@@ -105,6 +105,9 @@ class Studio:
             "moment",
             "metric",
             "p_value",
+            "rate",
+            "reason",
+            "spread",
         )
         made.filters |= {name: getattr(words, name) for name in names} | {"clip": clip}
         made.globals |= {"release": __version__, "longest": LONGEST}
