@@ -12,6 +12,7 @@ from markupsafe import Markup
 from primum.report import plots, words
 from primum.report.page import style, template
 from primum.report.words import Facts
+from primum.stress.measure import harmful_said
 
 Row = Mapping[str, Any]
 COLUMNS = ("harmful_compliance", "refusal_twin", "refusal_general", "incoherent")
@@ -34,6 +35,7 @@ def closing(facts: Facts, page: Path) -> str:
         lines.append(f"  {_name(row)[:41]:<42}{_said(cell):<22}{change}")
     lines += [f"  {words.clean(one['tamper'])} {words.clean(one['level'])}: not tried, {words.clean(one['why'])}"
               for one in facts.get("skipped") or []]  # fmt: skip
+    lines += _examples(found["curves"])
     for one in found["curves"]:
         if one["steps_to_80"] is not None:
             lines.append(f"  80% after {one['steps_to_80']:g} steps, {one['examples_to_80']} examples: {_name(one)}")
@@ -44,6 +46,15 @@ def closing(facts: Facts, page: Path) -> str:
         f"  CHECK FAILED: {_name(one)}: step 0 gives {one['same']} of {one['n']} untouched replies" for one in unequal
     ]
     return "\n".join([*lines, "", "report:", words.clean(page)])
+
+
+def _examples(curves: Sequence[Row]) -> list[str]:
+    """Return, for each attack that learns from harmful answers, how many of its examples are harmful."""
+    sets = {(one["tamper"], one["shots"]): one for one in curves if one.get("harmful") is not None}
+    return [
+        f"  {harmful_said(one['harmful'], one['examples'], shots)}: {words.clean(tamper).replace('_', ' ')}"
+        for (tamper, shots), one in sets.items()
+    ]
 
 
 def _said(cell: Row) -> str:
