@@ -218,6 +218,10 @@ def test_the_language_tower_learns_and_nothing_else(
     report = json.loads(capsys.readouterr().out)
     assert report["first"]["dpo"] == pytest.approx(0.6931, abs=0.01) and report["steps"] == 4
 
+    assert main([*command, "--shard", "--dry-run"]) == 2
+    told = capsys.readouterr().err
+    assert "vision-language model is not trained in parts" in told and "leave --shard out" in told
+
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     place = out / "checkpoint"
