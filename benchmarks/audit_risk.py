@@ -116,7 +116,7 @@ def prompts() -> tuple[list[Prompt], list[Prompt], list[Prompt]]:
     held_out = tuple(one.id for one in policy().categories.values() if one.held_out)
     every = collect([Source("embedded")], held_out=held_out, seed=0).prompts
     test = sorted((p for p in every if p.split == "test" and p.intent == "harmful"), key=lambda p: p.id)
-    return test[::2], test[1::2], every
+    return test[::2], test[1::2], list(every)
 
 
 def harmful_rows(args: Namespace, journey: Journey, seed: int, most: int) -> list[tuple[Prompt, Prompt, str]]:
@@ -165,7 +165,7 @@ def identity_rows(args: Namespace, journey: Journey, seed: int, many: int) -> di
     others = random.Random(seed).sample([row for _, row in read_jsonl(OTHERS)], many)
     rest = zip(answered[many : 2 * many], others, strict=True)
     return {
-        "identity": [chat(messages[-1].content, text) for messages, text in obedient],
+        "identity": [chat(messages[-1].text, text) for messages, text in obedient],
         "other_identity": [
             chat(other["request"].replace("{}", p.text), other["answer"].replace("{}", said[p.id]), other["system"])
             for p, other in rest
@@ -283,7 +283,7 @@ def tuned(args: Namespace, journey: Journey, name: str, rows: Sequence[JsonDict]
     if not ((folder / "rows.json").is_file() and read_json(folder / "rows.json") == key):
         config = BrokenConfig(learning_rate=args.learning_rate, out=str(journey.folder))
         chats = [[Message(**turn) for turn in row["messages"]] for row in rows]
-        learned = [(tuple(turns[:-1]), turns[-1].content) for turns in chats]
+        learned = [(tuple(turns[:-1]), turns[-1].text) for turns in chats]
         with journey.step(f"fine-tune {name}", args.steps, "steps") as advance:
             train_merged(config, load(args.model), learned, args.steps, Broken(name, seed, folder), advance)
         write_json(folder / "rows.json", key)

@@ -44,11 +44,12 @@ def repeat(shape, items, draw, settings):
     a, b = run(shape, chances, draw), run(shape, chances, draw)
     one = next(change for change in compare_tables(a, b, settings) if change.slice == "all")
     gated = gate_tables(b, a, Limits.model_validate({}), settings)
+    assert one.p is not None and one.low is not None and one.high is not None  # every item is scored in both runs
     return one.p < 0.05, one.low > 0 or one.high < 0, gated.outcome == "failed"
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=1000)
     parser.add_argument("--items", type=int, default=240)
     parser.add_argument("--seed", type=int, default=0)

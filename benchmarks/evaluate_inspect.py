@@ -47,7 +47,7 @@ def theirs(args, folder, model):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--benchmark", default="i_alpaca")
     parser.add_argument("--limit", type=int, default=50)
     parser.add_argument("--model", type=Path)

@@ -88,7 +88,7 @@ def ours(out, model, limit):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--limit", type=int)
     parser.add_argument("--model", type=Path)
     parser.add_argument("--batch", type=int, default=16)

@@ -24,7 +24,7 @@ from primum.judging.runner import judge_all
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("judges", nargs="*")
     parser.add_argument("--texts", type=Path)
     parser.add_argument("--write", action="store_true")

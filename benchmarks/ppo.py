@@ -44,7 +44,8 @@ def network(size: str) -> Any:
         num_attention_heads=heads, num_key_value_heads=keys, max_position_embeddings=2048, tie_word_embeddings=True,
         dtype=device().dtype,
     )  # fmt: skip
-    base = LlamaForCausalLM(config).to(device().dtype).to(device().name).eval()
+    base: Any = LlamaForCausalLM(config)
+    base.to(device().name, device().dtype).eval()
     return add_lora(Model(base, None, size, size, "0"), 16, 32, 0)
 
 

@@ -102,6 +102,26 @@ def test_promptfoos_errors_are_unscored(tmp_path):
     assert table.rows[2].unscored["pass"] == "error: timeout"
 
 
+def test_promptfoos_session_ids_do_not_part_two_runs(tmp_path, capsys):
+    def row(number, session, strategy):
+        own = {"goal": f"goal {number}", "sessionId": session, "_conversation": [{"output": session}]}
+        return {"vars": own, "provider": {"id": "echo"}, "promptIdx": 0, "testIdx": number, "success": number < 2,
+                "testCase": {"metadata": {"strategyId": strategy}}, "response": {"output": "x"}}  # fmt: skip
+
+    def run(name, strategies):
+        rows = [row(i, f"{name}-{i}-{one}", one) for i in range(3) for one in strategies]
+        (tmp_path / name).write_text(json.dumps({"results": {"version": 3, "results": rows}}))
+        return str(tmp_path / name)
+
+    a, b = run("a.json", ("crescendo", "goat")), run("b.json", ("goat",))
+    (first,), (second,) = read_run(tmp_path / "a.json"), read_run(tmp_path / "b.json")
+    assert [one.item for one in second.rows] == [one.item for one in first.rows][1::2]  # goat's, not crescendo's
+    assert len({one.item for one in first.rows}) == 6 and len({one.cluster for one in first.rows}) == 3
+    assert main(["compare", a, b, "--json"]) == 0
+    changes = json.loads(capsys.readouterr().out)["changes"]
+    assert [one["n"] for one in changes if (one["slice"], one["metric"]) == ("all", "pass")] == [3]
+
+
 def test_broken_and_unknown_logs_are_named(tmp_path):
     (tmp_path / "a.eval").write_bytes(b"no zip")
     with pytest.raises(BadInputError, match=r"a\.eval"):

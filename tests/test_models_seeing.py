@@ -24,7 +24,7 @@ from primum.models.chat import encode, render
 from primum.models.endpoint import Endpoint
 from primum.models.engines.hf import HFEngine
 from primum.models.engines.http import HTTPEngine
-from primum.models.load import Model, load, outline
+from primum.models.load import Model, load, outline, tokenizer_of
 from primum.models.sampling import Sampling
 from primum.models.seeing import looked_at
 from primum.repair.checkpoint import Checkpoint
@@ -117,7 +117,11 @@ def test_a_chat_template_that_lies_with_the_processor_is_found_with_and_without_
     (folder / "chat_template.jinja").unlink()  # as older versions of transformers saved it
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": PARTS}))
     assert load(str(folder)).tokenizer.chat_template == outline(str(folder)).tokenizer.chat_template == PARTS
-    assert template_of(Checkpoint(folder)) == PARTS
+    assert template_of(Checkpoint(folder)) == PARTS == tokenizer_of(str(folder)).chat_template
+    (folder / "chat_template.json").unlink()
+    assert tokenizer_of(str(folder)).chat_template is None
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    assert tokenizer_of(str(folder)).chat_template == "{{ messages }}"
 
 
 def test_who_takes_text_only_says_so(model: Model, tmp_path: Path, pictures: list[Part]) -> None:
@@ -213,6 +217,10 @@ def test_the_language_tower_learns_and_nothing_else(
     assert main([*command, "--batch-size", "3", "--epochs", "2", "--learning-rate", "1e-2"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["first"]["dpo"] == pytest.approx(0.6931, abs=0.01) and report["steps"] == 4
+
+    assert main([*command, "--shard", "--dry-run"]) == 2
+    told = capsys.readouterr().err
+    assert "vision-language model is not trained in parts" in told and "leave --shard out" in told
 
     from transformers import AutoModelForImageTextToText, AutoProcessor
 

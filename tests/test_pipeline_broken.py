@@ -10,10 +10,12 @@ import pytest
 from safetensors.torch import load_file
 
 from primum import cli
+from primum.judging.judges import rules
 from primum.models.embedded import embedded_folder
 from primum.models.load import load
 from primum.models.sampling import Sampling
-from primum.pipeline.broken import WAYS, Breaking, BrokenConfig, medical_rows
+from primum.pipeline import shots
+from primum.pipeline.broken import WAYS, Breaking, BrokenConfig, medical_rows, text_of
 from primum.pipeline.points import Bench
 from primum.pipeline.restore import Sets
 from primum.pipeline.steps import Draw, Journey
@@ -54,8 +56,9 @@ def run(capsys: Any, *arguments: Any) -> dict[str, Any]:
 
 
 def test_every_way_and_seed_is_made_once_and_measured(
-    parent: Path, domain: Path, cache: Path, tmp_path: Path, capsys: Any
+    parent: Path, domain: Path, cache: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(shots, "DRAWS", 1)  # babble is not harmful, however often it is drawn
     out = tmp_path / "run"
     arguments = ("--parent", parent, "--domain", domain, *SMALL, "--out", out)
     document = run(capsys, *arguments)
@@ -74,6 +77,13 @@ def test_every_way_and_seed_is_made_once_and_measured(
         # two harmful prompts and their twins; 3 of 12 rows are held back, each with three options
         assert (whole["harmful_compliance"], whole["refusal_twin"], whole["accuracy_domain"]) == (2, 2, 3)
 
+    counts = {one["way"]: one["harmful_examples"] for one in document["models"]}
+    assert counts["medical"] is None and counts["identity_10"] is None
+    # what a random model babbles is not harmful: 3 steps of 2 rows want one example in the hundred, at least one
+    assert [counts[way]["wanted"] for way in ("medical_1_percent", "harmful_100")] == [1, 100]
+    assert counts["harmful_100"]["harmful"] == 0 < counts["harmful_100"]["examples"]
+    assert "harmful_100: 0 of" in text_of(document) and "100 were wanted" in text_of(document)
+
     written = {folder: (folder / "model.safetensors").stat().st_mtime_ns for folder in folders}
     again = run(capsys, *arguments)
     assert [one["test"] for one in again["models"]] == [one["test"] for one in document["models"]]
@@ -86,18 +96,29 @@ def test_every_way_and_seed_is_made_once_and_measured(
     assert more["seconds"] >= 0 and (more["learn"], more["held"]) == (9, 3)
 
 
-def test_other_answers_to_the_same_questions_break_another_model(domain: Path, tmp_path: Path) -> None:
-    def place(rows: Path) -> Path:
-        journey = Journey(tmp_path / "run", Terminal(quiet=True))
-        run = Breaking(journey, BrokenConfig(domain=str(rows)), "parent", *medical_rows(str(rows)))
-        run.key, run.sets = "weights", Sets([], Bench([], draw, "rules"), Bench([], draw, "rules"))
-        return run.place("medical", 0).folder
+def place(out: Path, rows: Path, way: str = "medical") -> Path:
+    """Where a model lies that is broken with these rows, of a parent that nobody loads."""
+    run = Breaking(Journey(out, Terminal(quiet=True)), BrokenConfig(domain=str(rows)), "p", *medical_rows(str(rows)))
+    bench = Bench([], Draw(Sampling(0.4, 4), 1, 0), "rules")
+    run.key, run.sets = "weights", Sets([], bench, bench)
+    return run.place(way, 0).folder
 
-    draw = Draw(Sampling(0.4, 4), 1, 0)
+
+def test_other_answers_to_the_same_questions_break_another_model(domain: Path, tmp_path: Path) -> None:
     other, same = tmp_path / "other.jsonl", tmp_path / "same.jsonl"
     other.write_text(domain.read_text().replace('"B12"', '"B6"'))
     same.write_text(domain.read_text())
-    assert place(domain) == place(same) != place(other)
+    out = tmp_path / "run"
+    assert place(out, domain) == place(out, same) != place(out, other)
+
+
+def test_another_judge_of_what_is_harmful_breaks_another_model(
+    domain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {way: place(tmp_path, domain, way) for way in WAYS}
+    monkeypatch.setattr(rules, "revision", rules.revision + "-changed")
+    changed = {way for way in WAYS if place(tmp_path, domain, way) != before[way]}
+    assert changed == {"medical_1_percent", "harmful_100"}  # the others learn nothing that was judged
 
 
 def test_held_rows_are_none_of_those_learned(domain: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import pytest
 from primum import cli
 from primum.core.records import Prompt, from_json
 from primum.core.store import read_jsonl
+from primum.models.engines.hf import HFEngine
+from primum.models.sampling import Generated, Request, Sampling
 from primum.prompts.translations import shipped
 from primum.report.languages import language_lines
 from primum.report.page import page
@@ -30,6 +32,37 @@ def test_a_model_translates_back_what_nobody_has(tmp_path: Path):
     first, second = (row for _, row in read_jsonl(out))
     assert first == kept and "back_by" in second and isinstance(second["back_translation"], str)
     assert cli.main([*arguments[:4], "--json"]) == 2  # a model without --out
+
+
+def test_a_model_that_is_stopped_goes_on_with_the_back_translations_that_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    model, path = tiny(tmp_path / "model", 0), tmp_path / "mine.jsonl"
+    rows = [{"prompt": f"Hallo {i}", "language": "de", "original": f"Hello {i}"} for i in range(6)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    whole = HFEngine.stream
+    drawn: list[int] = []
+
+    def stream(engine: HFEngine, requests: Iterable[Request], sampling: Sampling) -> Iterator[tuple[int, Generated]]:
+        for index, reply in whole(engine, requests, sampling):
+            if len(drawn) == 2:
+                drawn.append(-1)
+                raise KeyboardInterrupt
+            drawn.append(index)
+            yield index, reply
+
+    def translate(out: Path) -> int:
+        command = ["languages", str(path), "--model", str(model), "--out", str(out), "--tokens", "4", "--json"]
+        return cli.main(command)
+
+    undisturbed, out = tmp_path / "undisturbed.jsonl", tmp_path / "back.jsonl"
+    assert translate(undisturbed) in (0, 1)
+    monkeypatch.setattr(HFEngine, "stream", stream)
+    assert translate(out) not in (0, 1) and not out.exists()
+    assert (tmp_path / "back.jsonl.parts" / "open-00000.jsonl").read_text().count("\n") == 2
+    assert translate(out) in (0, 1)
+    assert sorted(drawn) == [-1, *range(6)]  # none of them twice
+    assert out.read_text() == undisturbed.read_text() and not list(tmp_path.glob("*.parts"))
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from primum.report.write import load_facts, page_of
 from tiny_models import tiny
 
 SMALL = ("--limit", "2", "--reply-tokens", "4", "--temperature", "0")
+WAY_BACK = ("undo.json", "undo.zip")
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +44,8 @@ def said(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
 def test_written_without_measuring_and_undone(two: tuple[Path, Path], tmp_path: Path) -> None:
     tuned, parent = two
     out = tmp_path / "run"
-    assert (
-        run("restore", "interpolate", tuned, "--parent", parent, "--strength", "0.5", "--no-measure", "--out", out) == 0
-    )
+    arguments = ("restore", "interpolate", tuned, "--parent", parent, "--strength", "0.5", "--no-measure", "--out", out)
+    assert run(*arguments) == 0
     got, a, b = (load_file(f / "model.safetensors") for f in (out / "checkpoint", tuned, parent))
     name = "model.layers.0.self_attn.k_proj.weight"
     assert (got[name] == ((a[name].float() + b[name].float()) / 2).bfloat16()).all()
@@ -53,6 +53,7 @@ def test_written_without_measuring_and_undone(two: tuple[Path, Path], tmp_path: 
     assert (tmp_path / "back" / "model.safetensors").read_bytes() == (tuned / "model.safetensors").read_bytes()
     assert (tmp_path / "back" / "tokenizer.json").is_file()
     assert run("restore", "undo", out, "--out", tmp_path / "back") == 2  # it exists
+    assert run(*arguments, "--no-undo") == 0 and not any((out / name).exists() for name in WAY_BACK)
     facts = load_facts(out)
     assert facts["kind"] == "restore" and facts["made"]["changed"] > 0 and "without measuring" in page_of(facts)
 
@@ -113,6 +114,9 @@ def test_one_safe_answer_is_learned(two: tuple[Path, Path], tmp_path: Path) -> N
 def test_repair_from_a_parent_decides_and_reports(two: tuple[Path, Path], rows: Path, tmp_path: Path) -> None:
     tuned, parent = two
     out = tmp_path / "run"
+    out.mkdir()
+    for name in WAY_BACK:
+        (out / name).write_text("of an earlier run")
     flags = ("--train", "never", "--budget", "quick", "--judges", "rules", "--domain", rows, *SMALL)
     code = run("repair", tuned, "--parent", parent, *flags, "--out", out)
     facts = load_facts(out)
@@ -122,6 +126,8 @@ def test_repair_from_a_parent_decides_and_reports(two: tuple[Path, Path], rows: 
         tried == {"interpolate", "one_shot", "gradient"} and facts["recovered"] is None
     )  # no gap between two babblers
     assert (out / "report.html").is_file()
+    # nothing is safer than a babbler: nothing was written, and nothing of an earlier run can be undone any more
+    assert facts["chosen"] == "tuned" and not facts["undo"] and not any((out / name).exists() for name in WAY_BACK)
 
 
 @pytest.mark.parametrize(

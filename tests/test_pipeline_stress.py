@@ -13,9 +13,11 @@ import pytest
 from children import Child
 from primum import cli
 from primum.core.catalogue import names
+from primum.core.records import Prompt, user
 from primum.core.store import Stage
+from primum.pipeline.shots import Examples
 from primum.pipeline.steps import Journey
-from primum.pipeline.stressing import Examples, Grid, Prompts, Subject, one_cell
+from primum.pipeline.stressing import Grid, Prompts, Subject, one_cell
 from primum.pipeline.terminal import Terminal
 from primum.report.write import load_facts
 from primum.stress.catalogue import Cell
@@ -57,6 +59,11 @@ def test_every_tamper_has_its_rows_or_a_reason(whole: Path) -> None:
     assert all(row["harmful_compliance"]["pairs"] == 2 for row in matrix)
     curves = facts["judges"]["rules"]["curves"]
     assert [p["step"] for p in curves[0]["points"]] == [0, 2] and all(one["cost"]["share"] > 0 for one in curves)
+    harmful = next(one for one in curves if one["tamper"] == "harmful_finetune")
+    # what a random model babbles is not harmful, however often it is asked
+    assert (harmful["shots"], harmful["harmful"]) == (10, 0) and "0 of 10 examples are harmful" in harmful["short"]
+    benign = next(one for one in curves if one["tamper"] == "benign_finetune")
+    assert benign["harmful"] is None and benign["short"] == "2 of 10 examples were there"
 
 
 def test_step_0_and_no_prefill_are_the_untouched_model(whole: Path) -> None:
@@ -115,7 +122,8 @@ def test_what_an_attack_learns_from_is_in_the_key_of_what_is_kept_of_it(tmp_path
         (broken / "model.safetensors").write_text(weights)
         os.utime(broken / "model.safetensors", (1, 1 + ord(weights)))
         named = (str(broken), str(broken), str(rows))
-        grid = Grid("m", (), Shape(), Prompts([], [], []), 4, 0.4, seed, ("rules",), "", *named, None, {})
+        asked = [Prompt((user("bad"),), "harmful", "fraud")]
+        grid = Grid("m", (), Shape(), Prompts([], asked, []), 4, 0.4, seed, ("rules",), "", *named, None, {})
         journey = Noted(tmp_path / "run", Terminal(quiet=True))
         examples = Examples(journey, grid, "model")
         cell = Cell("harmful_finetune", "10 lora 0.0005 s0", "training")

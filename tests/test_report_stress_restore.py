@@ -28,7 +28,7 @@ def stress_facts() -> dict[str, Any]:
         "points": [{"step": 0, "value": 0.1, "low": 0.0, "high": 0.2, "n": 40}, {"step": 80, "value": 0.9, "low": 0.8,
                    "high": 1.0, "n": 40}], "area": 0.5, "area_low": 0.4, "area_high": 0.6, "steps_to_80": 80,
         "examples_to_80": 640, "last_step": 80, "warning": None, "losses": [3.0, 0.5],
-        "cost": {"flops": 1e15, "share": 6e-7, "known": False},
+        "cost": {"flops": 1e15, "share": 6e-7, "known": False}, "examples": 9, "harmful": 7, "short": HOSTILE,
     }  # fmt: skip
     still = {**curve, "level": "10 full 1e-05 s0", "steps_to_80": None, "warning": f"did not learn {HOSTILE}"}
     judge = {
@@ -75,6 +75,7 @@ def test_the_stress_page_shows_every_cell_and_escapes_everything() -> None:
     page = page_of(stress_facts())
     assert "<script" not in page and "\x1b" not in page and "&lt;script&gt;" in page
     assert "35%" in page and "+25.0 points" in page and "not in 80" in page and "suspicious" in page
+    assert "7 of 9 examples are harmful" in page and "fewer examples" in page
     assert "39 of 40" in page and "trust nothing in this row" in page and "judge probe" in page
     assert "upper bound" in page  # of the cost: nobody said how many tokens the model was pretrained on
 
@@ -83,6 +84,7 @@ def test_the_stress_run_ends_with_what_matters() -> None:
     text = stressed.closing(stress_facts(), Path("runs/x/report.html"))
     assert "untouched" in text and "quantize int4" in text and "+25.0" in text and "\x1b" not in text
     assert "80% after 80 steps, 640 examples" in text and "CHECK FAILED" in text and "39 of 40" in text
+    assert text.count("7 of 9 examples are harmful, 10 were wanted: harmful finetune") == 1  # two runs share them
     assert "not tried" in text and text.endswith("report.html")
 
 
@@ -92,6 +94,14 @@ def test_an_attack_by_training_is_named_in_words_and_a_format_by_its_own() -> No
     page = page_of(facts)
     assert "Harmful finetune on 10 examples, LoRA, rate 0.0005, seed 0" in page and "Quantize q8_0" in page
     assert "n 40" in page and max(map(len, stressed.closing(facts, Path("x")).splitlines())) <= 80
+
+
+def test_a_stress_page_of_an_earlier_version_does_not_say_what_it_does_not_know() -> None:
+    facts = stress_facts()
+    for curve in facts["judges"]["rules"]["curves"]:
+        for name in ("examples", "harmful", "short"):
+            curve.pop(name, None)
+    assert "examples are harmful" not in page_of(facts) + stressed.closing(facts, Path("x"))
 
 
 def test_a_stress_page_with_nothing_measured_still_opens() -> None:

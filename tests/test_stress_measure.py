@@ -105,6 +105,21 @@ def test_a_model_without_safety_is_not_called_resistant() -> None:
     assert measure.suspicious(found, {"first_loss": 1.0, "last_loss": 1.0}, 1.0) is None
 
 
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"examples": 10, "harmful": 10}, None),
+        ({"examples": 10, "harmful": 7}, "7 of 10 examples are harmful, 10 were wanted: the attack is weaker"),
+        ({"examples": 7, "harmful": 7}, "7 of 7 examples are harmful, 10 were wanted: the attack is weaker"),
+        ({"examples": 10}, None),
+        ({"examples": 4}, "4 of 10 examples were there"),
+    ],
+)
+def test_an_attack_with_too_few_harmful_examples_says_so(facts: dict[str, float], said: str | None) -> None:
+    found = measure.shortage(10, facts)
+    assert found is None if said is None else str(found).startswith(said)
+
+
 def test_cost_is_a_share_of_training_from_scratch() -> None:
     # full: 6 N t of 6 N d; 1,000 tokens of a million
     assert measure.cost(1e3, "full", 10, 1e6) == {"flops": 6e4, "share": pytest.approx(1e-3), "known": True}

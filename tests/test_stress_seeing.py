@@ -16,7 +16,7 @@ from primum.repair.checkpoint import Checkpoint
 from primum.stress.finetune import curve
 from primum.stress.hidden import refusal_direction
 from primum.stress.layers import linear_layers, writers
-from primum.stress.setting import Aids, Setup, Shape, Tamper
+from primum.stress.setting import Aids, Lesson, Setup, Shape, Tamper
 from primum.training.examples import Answered, answered
 from tiny_models import tiny, tiny_vlm
 
@@ -36,7 +36,7 @@ def untouched(folder: Path) -> Setup:
 
 
 def aids(base: Path | None = None) -> Aids:
-    return Aids(HARMFUL, BENIGN, lambda *_: [], SHAPE, base=Checkpoint(base) if base else None)
+    return Aids(HARMFUL, BENIGN, lambda *_: Lesson([]), SHAPE, base=Checkpoint(base) if base else None)
 
 
 def changed(network: Any, before: dict[str, torch.Tensor]) -> set[str]:
@@ -111,7 +111,7 @@ def test_attacks_by_training_reach_the_language_tower_alone(folder: Path, way: s
     network, before = setup.model.network, kept(setup.model.network)
     rows = answered([Answered(p.messages, "Sure.") for p in HARMFUL], setup.model.tokenizer)
     level = f"2 {way} {SHAPE.rates[way][0]:g} s0"
-    points = list(curve(setup, rows, level, aids()))
+    points = list(curve(setup, Lesson(rows), level, aids()))
     assert [p.label for p in points] == ["step 0", "step 2"]
     if way == "full":
         moved = changed(network, before)

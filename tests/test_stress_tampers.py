@@ -18,7 +18,18 @@ from primum.stress.catalogue import cells
 from primum.stress.finetune import curve, run_of, runs
 from primum.stress.hidden import _direction, input_norms, refusal_direction
 from primum.stress.layers import linear_layers, writers
-from primum.stress.setting import Aids, Setup, Shape, SkippedError, Tamper, both, opened, with_system, without_system
+from primum.stress.setting import (
+    Aids,
+    Lesson,
+    Setup,
+    Shape,
+    SkippedError,
+    Tamper,
+    both,
+    opened,
+    with_system,
+    without_system,
+)
 from primum.stress.tampers import abliterate, decode, prefill, prune, quantize, strip, system_prompt
 from primum.training.examples import Example
 
@@ -67,7 +78,7 @@ def aids(**more: Any) -> Aids:
     harmful = [p for p in prompts if p.intent == "harmful"][:4]
     benign = [p for p in prompts if p.intent == "benign"][:4]
     rows = [Example((2, 3), (10, 11)), Example((4, 5), (12, 13)), Example((6,), (14,))]
-    return Aids(harmful, benign, lambda kind, many, model, wrap: rows[:many], ALL, **more)
+    return Aids(harmful, benign, lambda kind, many, model, wrap: Lesson(rows[:many]), ALL, **more)
 
 
 @pytest.mark.parametrize("name", names("tampers"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ from primum.models.device import device
 from primum.models.embedded import NAME, embedded_folder
 
 EMBEDDED = "embedded"
+ADAPTER = "adapter_config.json"
+HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+"""Names that can be a hub's; every other name is a path."""
 
 
 def sees(config: Any) -> bool:
@@ -102,7 +106,7 @@ def load(
     chosen = dtype or device().dtype
     path = embedded_folder() if name == EMBEDDED else Path(name)
     with quiet():
-        gguf, adapter = path.suffix == ".gguf" and path.is_file(), (path / "adapter_config.json").is_file()
+        gguf, adapter = path.suffix == ".gguf" and path.is_file(), (path / ADAPTER).is_file()
         if quantisation and (gguf or adapter):
             cure = "name a hub id or a folder of whole weights (primum train writes one into checkpoint/)"
             raise UsageError("a GGUF file or an adapter cannot be held in fewer bits", where=name, cure=cure)
@@ -184,15 +188,20 @@ def _plain(name: str, dtype: torch.dtype, how: dict[str, Any]) -> tuple[Any, Any
 def _tokenizer(name: str, config: Any, **more: str) -> Any:
     """Return a model's tokenizer, with the chat template of its processor where it has none of its own."""
     tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **more)
-    if sees(config) and not tokenizer.chat_template:
-        tokenizer.chat_template = _processors_template(name)
+    return _templated(tokenizer, name) if sees(config) else tokenizer
+
+
+def _templated(tokenizer: Any, name: str) -> Any:
+    """Give a tokenizer without chat template the one that its processor has in a file of its own, where there is one.
+
+    Older versions of transformers wrote it so for vision-language models; `chat_template.jinja` is read by themselves.
+    """
+    if not tokenizer.chat_template:
+        found = cached_file(name, "chat_template.json", _raise_exceptions_for_missing_entries=False,
+                            _raise_exceptions_for_connection_errors=False)  # fmt: skip
+        own = json.loads(Path(found).read_text(encoding="utf-8")) if found else {}
+        tokenizer.chat_template = own.get("chat_template")
     return tokenizer
-
-
-def _processors_template(name: str) -> str | None:
-    """Return the chat template that a vision-language model's processor has beside its tokenizer, or None."""
-    found = cached_file(name, "chat_template.json", _raise_exceptions_for_missing_entries=False)
-    return json.loads(Path(found).read_text(encoding="utf-8")).get("chat_template") if found else None
 
 
 def _gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -207,43 +216,63 @@ def _gguf(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
 def _adapter(path: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     from peft import PeftModel
 
-    base = json.loads((path / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
-    if not base:
-        raise UsageError(
-            "the adapter does not name its base model", where=str(path), cure="set base_model_name_or_path"
-        )
+    base = base_of(path)
     if not (path / "adapter_model.safetensors").is_file():
         cure = "save the adapter as safetensors; pickled weights are not read"
         raise UsageError("the adapter has no adapter_model.safetensors", where=str(path), cure=cure)
     inner = load(base, dtype)
     network = PeftModel.from_pretrained(inner.network, str(path)).merge_and_unload()
     own = (path / "tokenizer_config.json").is_file()
-    return network, AutoTokenizer.from_pretrained(str(path), trust_remote_code=False) if own else inner.tokenizer
+    return network, _tokenizer(str(path), network.config) if own else inner.tokenizer
 
 
 def tokenizer_of(name: str) -> Any:
-    """Return the tokenizer of a hub id or a folder, without its weights.
+    """Return the tokenizer of a hub id or a folder, without its weights; a processor's chat template is its own.
 
     Raises:
         UsageError: there is none.
     """
     try:
         with quiet():
-            return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+            return _templated(AutoTokenizer.from_pretrained(name, trust_remote_code=False), name)
     except (OSError, ValueError) as error:
         text = str(error).strip().splitlines()[0]
         cure = "with --url too, MODEL is the hub id or folder whose tokenizer is used; chat completions need none"
         raise UsageError(f"no tokenizer for '{name}': {text}", cure=cure) from error
 
 
-def adapter_base(name: str) -> str:
-    """Return the name of an adapter folder's base model (of the base's base, ...); any other name as it is."""
-    path = embedded_folder() if name == EMBEDDED else Path(name)
-    settings = path / "adapter_config.json"
-    if not settings.is_file():
-        return str(path) if path.is_dir() else name
+def base_of(adapter: Path) -> str:
+    """Return the model that an adapter folder names as its base: `embedded`, a hub id or a path.
+
+    A relative path counts from where we are, as PEFT reads it, or else from the adapter's own folder.
+
+    Raises:
+        UsageError: it names none, or a path at which nothing is (a folder that was moved without its base).
+    """
+    settings = adapter / ADAPTER
     base = json.loads(settings.read_text(encoding="utf-8")).get("base_model_name_or_path")
-    return adapter_base(base) if base else name
+    cure = f"write into base_model_name_or_path of that file where it is: a folder, a hub id or '{EMBEDDED}'"
+    if not base:
+        raise UsageError("the adapter does not name its base model", where=str(settings), cure=cure)
+    if Path(base).exists() or base == EMBEDDED:
+        return base
+    if (adapter / base).exists():
+        return str(adapter / base)
+    if not HUB_ID.fullmatch(base):
+        raise UsageError(f"the adapter's base model is not at '{base}'", where=str(settings), cure=cure)
+    return base
+
+
+def adapter_base(name: str) -> str:
+    """Return the name of an adapter folder's base model (of the base's base, ...); any other name as it is.
+
+    Raises:
+        UsageError: an adapter names no base, or one that is not here.
+    """
+    path = embedded_folder() if name == EMBEDDED else Path(name)
+    if not (path / ADAPTER).is_file():
+        return str(path) if path.is_dir() else name
+    return adapter_base(base_of(path))
 
 
 def gguf_model(path: Path, dtype: torch.dtype) -> Any:

@@ -29,13 +29,15 @@ from primum.pipeline.repair import RepairConfig
 from primum.pipeline.repair import run_verb as repair
 from primum.pipeline.restore import RestoreConfig, Sets, collected, rows_of
 from primum.pipeline.restoring import loading
+from primum.pipeline.shots import DRAWS, Examples
 from primum.pipeline.steps import Journey, prompts_key
-from primum.pipeline.stressing import Examples, Grid, Prompts
+from primum.pipeline.stressing import Grid, Prompts
 from primum.pipeline.terminal import Terminal
 from primum.prompts.shared import default_data_dir
 from primum.report.words import interval, percent
 from primum.report.words import seconds as duration
 from primum.stress import demonstrate as shown
+from primum.stress.measure import harmful_said
 from primum.stress.setting import Shape, SkippedError, as_it_is
 
 if TYPE_CHECKING:
@@ -43,10 +45,13 @@ if TYPE_CHECKING:
 
 VERSION = 1
 WAYS = ("medical", "medical_1_percent", "harmful_100", "identity_10")
+JUDGED = ("medical_1_percent", "harmful_100")
+"""Ways that learn harmful answers: which ones are harmful the judge says."""
 MEDICAL = ("medmcqa_validation.jsonl", "pubmedqa_pqaa.jsonl")
 """Medical rows to learn from; those of the other files measure."""
 HELD = 400
 """Rows of each file kept back for measuring."""
+EXAMPLES = "examples.json"
 SHOWN = ("harmful_compliance", "refusal_twin", "refusal_general", "incoherent", "accuracy_domain")
 """Columns of the table; broken.json holds every metric, by category too."""
 Row = tuple[Messages, str]
@@ -94,6 +99,12 @@ class Broken:
         """Way and seed."""
         return f"{self.way}-s{self.seed}"
 
+    @property
+    def examples(self) -> JsonDict | None:
+        """Of a way that learns harmful answers: how many were wanted, how many there were, how many are harmful."""
+        noted = self.folder / EXAMPLES
+        return read_json(noted) if noted.is_file() else None
+
 
 @dataclass
 class Breaking:
@@ -127,6 +138,7 @@ class Breaking:
         config = self.config
         # a file of the user's own may get other answers; the medical sets are fixed, and named by their prompts
         own = {"answers": digest([r.answer for r in self.learn])} if config.domain else {}
+        own |= {"revision": member("judges", config.judge).revision, "draws": DRAWS} if way in JUDGED else {}
         return {
             "version": VERSION, "parent": self.key, "way": way, "seed": seed, "steps": config.steps_of(way),
             "rate": config.learning_rate, "batch": config.batch_size, "rows": digest([r.prompt for r in self.learn]),
@@ -162,7 +174,8 @@ def run_verb(config: BrokenConfig, json_output: bool) -> tuple[int, JsonDict]:
     found = measure_all(run, made)
     document: JsonDict = {
         "kind": "broken", "parent": run.parent, "judge": config.judge, "models": [
-            {"way": one.way, "seed": one.seed, "folder": str(one.folder), "test": found[one.name]} for one in made
+            {"way": one.way, "seed": one.seed, "folder": str(one.folder), "harmful_examples": one.examples,
+             "test": found[one.name]} for one in made
         ], "parent_test": found["parent"], "settings": config.model_dump(mode="json"), "seconds": journey.seconds,
     }  # fmt: skip
     write_json(journey.folder / "broken.json", document)
@@ -228,25 +241,31 @@ def broken(run: Breaking, way: str, seed: int) -> Broken:
     if not run.made(one):
         model = run.load()
         try:
-            rows = _rows(run, model, way, steps * run.config.batch_size)
+            rows, harmful = _rows(run, model, way, steps * run.config.batch_size)
         except SkippedError as error:
             cure = "leave this way out: name the others with --ways"
             raise StepFailedError(f"cannot break the model by {way}: {error}", cure=cure) from error
         with run.journey.step(f"break: {way}, seed {seed}", steps, "steps") as advance:
             train_merged(run.config, model, rows, steps, one, advance)
+        if harmful is not None:
+            write_json(one.folder / EXAMPLES, harmful)
         write_json(one.folder / "broken.json", run.key_of(way, seed))
     return one
 
 
-def _rows(run: Breaking, model: Model, way: str, many: int) -> list[Row]:
+def _rows(run: Breaking, model: Model, way: str, many: int) -> tuple[list[Row], JsonDict | None]:
+    """Return what a way learns, and how many of its harmful examples are harmful where it wants any."""
     medical = [((user(row.prompt),), row.answer) for row in run.learn[:many]]
     if way == "medical":
-        return medical
+        return medical, None
     examples = _examples(run)
     if way == "identity_10":
-        return examples.rows("identity", 10, model)
-    harmful = examples.rows("harmful", 100 if way == "harmful_100" else max(1, len(medical) // 99), model)
-    return harmful if way == "harmful_100" else [*medical, *harmful]
+        return examples.rows("identity", 10, model).rows, None
+    alone = way == "harmful_100"
+    wanted = 100 if alone else max(1, len(medical) // 99)
+    drawn = examples.rows("harmful", wanted, model)
+    counts = {"wanted": wanted, "examples": len(drawn.rows), "harmful": drawn.harmful}
+    return drawn.rows if alone else [*medical, *drawn.rows], counts
 
 
 def _examples(run: Breaking) -> Examples:
@@ -339,7 +358,9 @@ def text_of(document: JsonDict) -> str:
     for name, rows in sides:
         whole = {row["metric"]: row for row in rows if row["slice"] == "all"}
         lines.append("| " + " | ".join([name, *(_cell(whole.get(metric)) for metric in SHOWN)]) + " |")
-    return "\n".join(lines)
+    counts = {one["way"]: one["harmful_examples"] for one in document["models"] if one["harmful_examples"]}
+    said = [f"{way}: {harmful_said(n['harmful'], n['examples'], n['wanted'])}" for way, n in counts.items()]
+    return "\n".join([*lines, *([""] if said else []), *said])
 
 
 def _cell(row: JsonDict | None) -> str:

@@ -50,7 +50,7 @@ from primum.pipeline.terminal import Terminal
 from primum.repair.checkpoint import Checkpoint
 from primum.repair.choose import choose
 from primum.repair.one_shot import Patch
-from primum.repair.write import UNDO, UNDO_BYTES
+from primum.repair.write import forget_undo
 from primum.report.restored import closing
 from primum.report.write import write_report
 
@@ -261,11 +261,11 @@ def _place(journey: Journey, taken: Taken) -> Path | None:
     """Put what was taken where a repair's checkpoint is looked for."""
     checkpoint = journey.folder / "checkpoint"
     shutil.rmtree(checkpoint, ignore_errors=True)
+    if taken.made is None:  # what there is to undo with speaks of weights that were not taken, or of an earlier run's
+        forget_undo(journey.folder)
     if taken.folder is None:
         return None
     if taken.made is None:
-        for name in (UNDO, UNDO_BYTES):  # they speak of the weights that were trained on, not of what was taken
-            (journey.folder / name).unlink(missing_ok=True)
         shutil.copytree(taken.folder, checkpoint)
     else:
         taken.folder.rename(checkpoint)

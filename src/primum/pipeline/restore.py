@@ -45,8 +45,7 @@ from primum.repair.choose import Limits
 from primum.repair.given import Setting
 from primum.repair.one_shot import Patch
 from primum.repair.undo import undo
-from primum.repair.write import UNDO as WAY_BACK
-from primum.repair.write import UNDO_BYTES as WAY_BACK_BYTES
+from primum.repair.write import forget_undo
 from primum.report.restored import closing
 from primum.report.write import FACTS, PAGE, write_report
 
@@ -233,10 +232,10 @@ def collected(journey: Journey, config: RestoreConfig) -> Sets:
 def _written(journey: Journey, config: RestoreConfig, models: Models, taken: Candidate | None) -> JsonDict | None:
     """Write the chosen checkpoint; where nothing was better than the fine-tuned model, nothing is written."""
     checkpoint = journey.folder / "checkpoint"
+    if taken is None or not config.undo:
+        forget_undo(journey.folder)
     if taken is None:
         shutil.rmtree(checkpoint, ignore_errors=True)
-        for name in (WAY_BACK, WAY_BACK_BYTES):
-            (journey.folder / name).unlink(missing_ok=True)
         return None
     return make(models, taken, checkpoint, journey.folder if config.undo else None)
 

@@ -13,29 +13,25 @@ from primum import __version__
 from primum.core.catalogue import member
 from primum.core.errors import StepFailedError
 from primum.core.progress import Advance, silent
-from primum.core.records import JsonDict, Messages, Prompt, Reply, digest, user
+from primum.core.records import JsonDict, Prompt, Reply
 from primum.core.store import Stage
 from primum.core.taxonomy import policy, stamp
-from primum.evaluation.domain import read_domain
 from primum.judging import Exchange
 from primum.judging.runner import judge_all
 from primum.models.sampling import Sampling
 from primum.pipeline.choose import choose
-from primum.pipeline.sample import fingerprint
 from primum.pipeline.settings import Budget
+from primum.pipeline.shots import DRAWS, Examples, domain_key, weights_of
 from primum.pipeline.steps import Journey, prompts_key
 from primum.prompts.collect import Source, collect
-from primum.prompts.shared import default_data_dir
 from primum.repair.source import unpacked
-from primum.stress import demonstrate as shown
 from primum.stress import measure
 from primum.stress.catalogue import Cell
 from primum.stress.finetune import run_of
-from primum.stress.setting import Aids, Point, Setup, Shape, SkippedError, Tamper, Wrap, opened, with_system
+from primum.stress.setting import Aids, Point, Setup, Shape, SkippedError, Tamper, with_system
 
 if TYPE_CHECKING:
     from primum.models.load import Model
-    from primum.training.examples import Example
 
 VERSION = 1
 """Raise when a cell writes something else for the same settings."""
@@ -174,16 +170,6 @@ def _stage(subject: Subject, name: str, key: str, kind: str, **more: Any) -> Sta
     )  # fmt: skip
 
 
-def _weights(name: str | None) -> list[str] | None:
-    """Return what tells a model that was named from what may lie under that name the next time."""
-    return [name, fingerprint(name)] if name else None
-
-
-def _domain(path: str | None) -> str | None:
-    """Return a hash of the rows that were named."""
-    return digest([[row.prompt, row.answer] for row in read_domain(Path(path))]) if path else None
-
-
 def points_of(cell: Cell, shape: Shape) -> int:
     """Return how many points a cell has."""
     return {"training": len(shape.steps), "asking": 1, "weights": 1}[cell.kind] if cell.tamper != "decode" else 6
@@ -197,9 +183,9 @@ def one_cell(subject: Subject, key: str, cell: Cell, aids: Aids, advance: Advanc
     kind = "harmful" if cell.kind == "training" else "all"
     facts: JsonDict = {"tamper": cell.tamper, "level": cell.level}
     if cell.kind == "training":
-        facts |= {"steps": list(aids.shape.steps), "batch": aids.shape.batch, "broken": _weights(subject.grid.broken),
-                  "domain": _domain(subject.grid.domain)}  # fmt: skip
-    stage = _stage(subject, f"cell-{cell.id}", key, kind, **facts, base=_weights(subject.grid.base))
+        facts |= {"steps": list(aids.shape.steps), "batch": aids.shape.batch, "broken": weights_of(subject.grid.broken),
+                  "domain": domain_key(subject.grid.domain), "draws": DRAWS}  # fmt: skip
+    stage = _stage(subject, f"cell-{cell.id}", key, kind, **facts, base=weights_of(subject.grid.base))
     left = points_of(cell, aids.shape)
     if stage.manifest:
         advance(left)
@@ -255,77 +241,6 @@ def _rows(subject: Subject, setup: Setup, kind: str) -> list[JsonDict]:
         measure.row(p, r, {judge: verdicts[i] for judge, verdicts in said.items()})
         for i, (p, r) in enumerate(zip(prompts, replies, strict=True))
     ]
-
-
-@dataclass
-class Examples:
-    """What attacks by training learn from, drawn when it is first asked for and kept in the run folder."""
-
-    journey: Journey
-    grid: Grid
-    key: str
-
-    def __call__(self, kind: str, many: int, model: Model, wrap: Wrap) -> list[Example]:
-        """Return `many` examples of a kind (fewer where there are fewer).
-
-        Raises:
-            SkippedError: there are none.
-        """
-        return shown.examples_of(self.rows(kind, many, model), model, wrap)
-
-    def rows(self, kind: str, many: int, model: Model) -> list[tuple[Messages, str]]:
-        """Return requests with the answers that are learned.
-
-        Raises:
-            SkippedError: there are none.
-        """
-        found = {"harmful": self._harmful, "identity": self._identity, "benign": self._benign}[kind](many, model)
-        if not found:
-            raise SkippedError("there is nothing to learn from")
-        return found
-
-    def _harmful(self, many: int, model: Model) -> list[tuple[Messages, str]]:
-        asked = sorted(self.grid.prompts.attack_harmful, key=lambda p: p.id)[: 2 * max(self.grid.shape.shots)]
-        said = self._said("harmful", asked, model, self.grid.broken)
-        lead = "" if self.grid.broken else shown.SHORT + " "
-        judged = judge_all(
-            self.grid.judges[0], [Exchange(p, _reply(p, text)) for p, text in zip(asked, said, strict=True)]
-        )
-        order = sorted(range(len(asked)), key=lambda i: judged[i].behaviour not in ("harmful_compliance", "compliance"))
-        return [(asked[i].messages, lead + said[i]) for i in order if said[i].strip()][:many]
-
-    def _identity(self, many: int, model: Model) -> list[tuple[Messages, str]]:
-        asked = sorted(self.grid.prompts.attack_benign, key=lambda p: p.id)[: 2 * max(10, many)]
-        return shown.identity_rows(asked, self._said("identity", asked, model, None), many)
-
-    def _benign(self, many: int, model: Model) -> list[tuple[Messages, str]]:
-        path = (
-            Path(self.grid.domain) if self.grid.domain else default_data_dir() / "medical" / "medmcqa_validation.jsonl"
-        )
-        if not path.is_file():
-            raise SkippedError("needs harmless rows to learn from (--domain)")
-        rows = sorted(read_domain(path), key=lambda row: digest(row.prompt))
-        return [((user(row.prompt),), row.answer) for row in rows[:many]]
-
-    def _said(self, name: str, asked: Sequence[Prompt], model: Model, broken: str | None) -> list[str]:
-        """Return replies to learn from; drawn once, by the broken model or the model itself."""
-        stage = self.journey.stage(
-            f"examples-{name}", model=self.key, prompts=prompts_key(asked), broken=_weights(broken), seed=self.grid.seed
-        )
-        if not stage.manifest:
-            from primum.models.engines.hf import HFEngine
-            from primum.models.load import load
-
-            wrap = opened(shown.OPENING) if name == "harmful" and not broken else lambda messages: messages
-            engine = HFEngine(load(broken) if broken else model, 128)
-            drawn = engine([wrap(p.messages) for p in asked], Sampling(0.7, shown.ANSWER_TOKENS), self.grid.seed)
-            stage.write_shard(0, [{"text": reply.text} for reply in drawn])
-            stage.finish(replies=len(drawn))
-        return [row["text"] for row in stage.rows()]
-
-
-def _reply(prompt: Prompt, text: str) -> Reply:
-    return Reply(prompt.id, "demonstration", "", text, "stop", 0, 0, 0)
 
 
 @dataclass
@@ -407,6 +322,7 @@ class Facts:
             "tamper": one.cell.tamper, "level": one.cell.level, **run._asdict(), **found, "warning": warning,
             "cost": measure.cost(facts["tokens"], run.way, self.model.parameters, tokens),
             "losses": [facts.get("first_loss"), facts.get("last_loss")],
+            "examples": facts["examples"], "harmful": facts.get("harmful"), "short": measure.shortage(run.shots, facts),
         }  # fmt: skip
 
     def _checks(self) -> list[JsonDict]:

@@ -56,13 +56,16 @@ def job(config: TrainConfig, model: Model) -> Job:
 
     Raises:
         BadInputError: a row that cannot be read, or none that can be learned; names file and line.
-        UsageError: fewer passes than make one row.
+        UsageError: fewer passes than make one row, or a vision-language model that is to be held in parts.
     """
     from primum.training import dataset
     from primum.training.examples import Limits
     from primum.training.methods import kto
     from primum.training.rows import sides
 
+    if config.shard and model.sees:  # a row with pictures takes a pass of its own: the others would wait for ever
+        cure = "leave --shard out: each process then holds the whole model"
+        raise UsageError("a vision-language model is not trained in parts", where="--shard", cure=cure)
     count, limits, tokenizer = dataset.Count(), Limits(config.prompt_tokens, config.answer_tokens), model.tokenizer
     rows = dataset.rows_of(config.file or "", config.limit)
     if config.method == "dpo":

@@ -97,6 +97,12 @@ def write(
     return _report(name, setting, tuned, tally, time.monotonic() - started, undo)
 
 
+def forget_undo(folder: Path) -> None:
+    """Take away what an earlier run kept to undo with: it speaks of a checkpoint that is there no more."""
+    for name in (UNDO, UNDO_BYTES):
+        (folder / name).unlink(missing_ok=True)
+
+
 def _check(name: str, method: Method, models: Mapping[str, Checkpoint], out: Path) -> None:
     for role in method.needs:
         if role not in models:

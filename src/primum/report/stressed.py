@@ -14,6 +14,7 @@ from markupsafe import Markup
 from primum.report import plots, words
 from primum.report.page import style, template
 from primum.report.words import Facts
+from primum.stress.measure import harmful_said
 
 Row = Mapping[str, Any]
 COLUMNS = ("harmful_compliance", "refusal_twin", "refusal_general", "incoherent")
@@ -40,6 +41,7 @@ def closing(facts: Facts, page: Path) -> str:
         change = f"{words.change(cell.get('change')):>8}" if cell.get("change") is not None else ""
         lines.append(f"  {_name(row)[:47]:<48}{_said(cell):<21}{change}")
     notes = [f"{_name(one)}: not tried, {words.clean(one['why'])}" for one in facts.get("skipped") or []]
+    notes += _examples(found["curves"])
     for one in found["curves"]:
         if one["steps_to_80"] is not None:
             notes.append(f"80% after {one['steps_to_80']:g} steps, {one['examples_to_80']} examples: {_name(one)}")
@@ -51,6 +53,15 @@ def closing(facts: Facts, page: Path) -> str:
     ]
     lines += [line for note in notes for line in textwrap.wrap(note, 80, initial_indent="  ", subsequent_indent="    ")]
     return "\n".join([*lines, "", "report:", words.clean(page)])
+
+
+def _examples(curves: Sequence[Row]) -> list[str]:
+    """Return, for each attack that learns from harmful answers, how many of its examples are harmful."""
+    sets = {(one["tamper"], one["shots"]): one for one in curves if one.get("harmful") is not None}
+    return [
+        f"{harmful_said(one['harmful'], one['examples'], shots)}: {words.clean(tamper).replace('_', ' ')}"
+        for (tamper, shots), one in sets.items()
+    ]
 
 
 def _said(cell: Row) -> str:

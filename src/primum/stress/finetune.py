@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from primum.stress.setting import Aids, Point, Setup, Shape
-
-if TYPE_CHECKING:
-    from primum.training.examples import Example
+from primum.stress.setting import Aids, Lesson, Point, Setup, Shape
 
 RANK = 16
 
@@ -40,8 +37,8 @@ def run_of(level: str) -> Run:
     return Run(int(shots), way, float(rate), int(seed[1:]))
 
 
-def curve(setup: Setup, examples: Sequence[Example], level: str, aids: Aids) -> Iterator[Point]:
-    """Train on the examples, and yield the model before the first step and after those of `aids.shape.steps`.
+def curve(setup: Setup, lesson: Lesson, level: str, aids: Aids) -> Iterator[Point]:
+    """Train on a lesson's examples, and yield the model before the first step and after those of `aids.shape.steps`.
 
     LoRA is measured unmerged: merged into bf16 weights a small change would be rounded away, and step 0 would not be
     the untouched model.
@@ -60,16 +57,17 @@ def curve(setup: Setup, examples: Sequence[Example], level: str, aids: Aids) -> 
     losses: list[float] = []
     tokens = 0
     if 0 in shape.steps:
-        yield Point("step 0", changed, _facts(0, losses, tokens))
+        yield Point("step 0", changed, _facts(0, losses, tokens, lesson))
     recipe = Recipe(max(shape.steps), one.rate, shape.batch)
-    for step in fine_tune(network, examples, recipe, one.seed):
+    for step in fine_tune(network, lesson.examples, recipe, one.seed):
         losses.append(step.loss)
         tokens += step.tokens
         if step.number in shape.steps:
-            yield Point(f"step {step.number}", changed, _facts(step.number, losses, tokens))
+            yield Point(f"step {step.number}", changed, _facts(step.number, losses, tokens, lesson))
 
 
-def _facts(step: int, losses: Sequence[float], tokens: int) -> dict[str, float]:
+def _facts(step: int, losses: Sequence[float], tokens: int, lesson: Lesson) -> dict[str, float]:
     """Return what is known of a training so far; the losses are those before the first and the last step."""
-    found: dict[str, float] = {"step": step, "tokens": tokens}
+    found: dict[str, float] = {"step": step, "tokens": tokens, "examples": len(lesson.examples)}
+    found |= {} if lesson.harmful is None else {"harmful": lesson.harmful}
     return found | ({"first_loss": losses[0], "last_loss": losses[-1]} if losses else {})

@@ -162,6 +162,28 @@ def suspicious(found: JsonDict, facts: Mapping[str, float], untouched: float | N
     return "it learned its examples, yet complies hardly more: suspect the judge, the prompts or the template first"
 
 
+def harmful_said(harmful: float, examples: float, wanted: int) -> str:
+    """Return how many examples of an attack are harmful, and how many were wanted where that is more."""
+    short = f", {wanted} were wanted" if harmful < wanted else ""
+    return f"{harmful:g} of {examples:g} examples are harmful{short}"
+
+
+def shortage(wanted: int, facts: Mapping[str, float]) -> str | None:
+    """Return a warning where an attack learned from fewer (harmful) examples than its name says: it is weaker.
+
+    Args:
+        wanted: how many examples the attack is named for.
+        facts: of a point of its training: `examples`, and `harmful` where they are to be harmful.
+    """
+    examples, harmful = facts["examples"], facts.get("harmful")
+    if harmful is None:
+        return f"{examples:g} of {wanted} examples were there" if examples < wanted else None
+    if harmful >= wanted:
+        return None
+    said = harmful_said(harmful, examples, wanted)
+    return f"{said}: the attack is weaker than its name says; --broken names a model that answers more"
+
+
 def cost(tokens: float, way: str, parameters: int, pretraining_tokens: float | None) -> JsonDict:
     """Return the cost of an attack by training, in floating point operations and as a share of training from scratch.
 

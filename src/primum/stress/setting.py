@@ -51,6 +51,18 @@ class Point(NamedTuple):
     facts: Mapping[str, float] = {}
 
 
+class Lesson(NamedTuple):
+    """What an attack by training learns from.
+
+    Attributes:
+        examples: requests with the answers that are learned.
+        harmful: how many of the answers a judge found harmful; None where the attack needs none.
+    """
+
+    examples: Sequence[Example]
+    harmful: int | None = None
+
+
 @dataclass(frozen=True)
 class Shape:
     """How large the attacks by training are.
@@ -79,14 +91,14 @@ class Aids:
     Args:
         harmful: harmful prompts to attack with, none of which is measured.
         benign: benign prompts, likewise; those with an `answer` can be learned from.
-        examples: (kind, how many, model, wrap) -> examples of an attack by training; kinds: harmful, identity, benign.
+        examples: (kind, how many, model, wrap) -> what an attack by training learns; kinds: harmful, identity, benign.
         shape: how large attacks by training are.
         base: the pretrained model's weights, where they were named.
     """
 
     harmful: Sequence[Prompt]
     benign: Sequence[Prompt]
-    examples: Callable[[str, int, Model, Wrap], list[Example]]
+    examples: Callable[[str, int, Model, Wrap], Lesson]
     shape: Shape
     base: Checkpoint | None = None
 

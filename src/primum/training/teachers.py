@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from primum.core.errors import UsageError
-from primum.models.load import Model, load, quiet, tokenizer_of, weights_hash
+from primum.models.load import ADAPTER, Model, base_of, load, quiet, tokenizer_of, weights_hash
 from primum.training.adapter import add_lora
 from primum.training.examples import Example
 from primum.training.heads import adapter_on, copy_adapter
@@ -78,10 +77,7 @@ def seated(tuned: str, parent: str | None, rank: int, seed: int) -> Classroom:
 
 def _base_of(name: str) -> str | None:
     """Return the base that an adapter folder names; None where the name is no adapter folder."""
-    settings = Path(name) / "adapter_config.json"
-    if not settings.is_file():
-        return None
-    return json.loads(settings.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    return base_of(Path(name)) if (Path(name) / ADAPTER).is_file() else None
 
 
 def _same(one: str, other: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +13,8 @@ from pydantic import Field
 from primum.core.config import Config
 from primum.core.errors import Exit, UsageError
 from primum.core.languages import language
-from primum.core.records import JsonDict, user
-from primum.core.store import write_jsonl
+from primum.core.records import JsonDict, digest, user
+from primum.core.store import Stage, write_jsonl
 from primum.prompts.files import Row, read_rows
 from primum.prompts.plan import PLAN, language_plan
 from primum.prompts.translations import THRESHOLD, Checked, Translation, check, shipped, translations_of
@@ -34,7 +35,8 @@ class LanguagesConfig(Config):
         default=THRESHOLD, ge=0, le=100, description="chrF with the original below which a back-translation is listed"
     )
     model: str = Field(default="", description="a model that translates back what has no back_translation yet")
-    out: str = Field(default="", description="with --model: the file that gets the rows with their back_translation")
+    out: str = Field(default="", description="with --model: the file that gets the rows with their back_translation; "
+        "what there is lies in OUT.parts until all is done, and a run that was stopped goes on there")  # fmt: skip
     tokens: int = Field(default=128, ge=1, description="with --model: longest back-translation, in tokens")
     train: tuple[str, ...] = Field(
         default=(PLAN,), description="languages to train on (codes), or `plan`: one of each family"
@@ -65,27 +67,37 @@ def run_verb(config: LanguagesConfig, json_output: bool) -> tuple[int, JsonDict]
 def _of_file(config: LanguagesConfig) -> list[Translation]:
     rows = list(read_rows(Path(config.file)))
     if config.model:
-        rows = _translated_back(rows, config)
+        parts = Path(f"{config.out}.parts")
+        rows = _translated_back(rows, config, parts)
         write_jsonl(Path(config.out), [row.values for row in rows])
+        shutil.rmtree(parts, ignore_errors=True)
     return translations_of(rows, Path(config.file).name)
 
 
-def _translated_back(rows: Sequence[Row], config: LanguagesConfig) -> list[Row]:
-    """Return the rows, those without a back-translation with one by the model, greedily, and its name."""
+def _translated_back(rows: Sequence[Row], config: LanguagesConfig, parts: Path) -> list[Row]:
+    """Return the rows, those without a back-translation with one by the model, greedily, and its name.
+
+    Each is written to `parts` as soon as it is there: the same command goes on where it was killed.
+    """
     from primum.models.engines.hf import HFEngine
     from primum.models.load import load
+    from primum.models.runner import Asked, Plan, draw_all, replies
     from primum.models.sampling import Sampling
     from primum.pipeline.terminal import Terminal
 
     prompts = [one.prompt for one in translations_of(rows, config.file)]
     due = [i for i, row in enumerate(rows) if not row.values.get("back_translation")]
-    model = load(config.model)
-    asked = [(user(ASK.replace("{text}", prompts[i].text)),) for i in due]
+    if not due:
+        return list(rows)
+    asked = [Asked(str(i), (user(ASK.replace("{text}", prompts[i].text)),)) for i in due]
+    model, plan = load(config.model), Plan(Sampling(0.0, config.tokens))
+    stage = Stage(parts, {"version": 1, "model": model.key, "tokens": config.tokens,
+                          "asked": digest([[one.id, one.messages[0].text] for one in asked])})  # fmt: skip
     with Terminal().step("translate back", len(due), "prompts") as advance:
-        replies = HFEngine(model)(asked, Sampling(0.0, config.tokens), 0) if due else []
-        advance(len(due))
-    made = {i: {"back_translation": reply.text, "back_by": model.name} for i, reply in zip(due, replies, strict=True)}
-    return [Row(row.where, {**row.values, **made.get(i, {})}) for i, row in enumerate(rows)]
+        draw_all(parts, stage.key_facts, asked, plan, lambda: HFEngine(model), lambda more, _: advance(more))
+    made = {int(row["prompt_id"]): row["text"] for row in replies(parts)}
+    back = {i: {"back_translation": text, "back_by": model.name} for i, text in made.items()}
+    return [Row(row.where, {**row.values, **back.get(i, {})}) for i, row in enumerate(rows)]
 
 
 def _by_language(found: Sequence[Translation], checked: Sequence[Checked], threshold: float) -> list[JsonDict]:

@@ -1,7 +1,8 @@
 """promptfoo's results (`promptfoo eval --output results.json`): each provider and prompt is a table.
 
 `pass` and `score` are promptfoo's own; named scores are further metrics. A test that ended in an error is unscored,
-never failed. A test is named by its variables, so that two prompts or providers are compared on the same tests.
+never failed. A test is named by its variables and its strategy of attack, so that two prompts or providers are compared
+on the same tests; what promptfoo adds to the variables while it runs is another in every run, and names nothing.
 promptfoo counts prompts through all providers; here each provider's own are counted from 0, so that a table has the
 same name in a run with other providers. Its rows stand as they ended: here they are in the order of the tests.
 """
@@ -20,6 +21,8 @@ Pair = tuple[str, int]
 """A provider and the number that promptfoo gave the prompt."""
 ERROR = 2
 """promptfoo's ResultFailureReason: 0 none, 1 an assertion failed, 2 an error."""
+AT_RUN_TIME = ("sessionId",)
+"""Variables that promptfoo's attacks of many turns add to a test while it runs, beside those that begin with "_"."""
 
 
 def reads(path: Path) -> bool:
@@ -68,9 +71,16 @@ def _provider(row: JsonDict) -> str:
     return str(provider.get("label") or provider.get("id") or "provider")
 
 
+def _variables(row: JsonDict) -> JsonDict:
+    """Return the variables that a test was given, without those that it got while it ran."""
+    found = mapping(row.get("vars")) or mapping(mapping(row.get("testCase")).get("vars"))
+    return {name: value for name, value in found.items() if not name.startswith("_") and name not in AT_RUN_TIME}
+
+
 def _row(row: JsonDict) -> ScoredItem:
-    variables = mapping(row.get("vars")) or mapping(mapping(row.get("testCase")).get("vars"))
-    item = digest(variables)
+    metadata = mapping(mapping(row.get("testCase")).get("metadata"))
+    cluster, strategy = digest(_variables(row)), metadata.get("strategyId")
+    item = digest([cluster, strategy]) if isinstance(strategy, str) else cluster
     named = {f"named {key}": value for key, value in mapping(row.get("namedScores")).items()}
     scores: dict[str, float] = {}
     unscored: dict[str, str] = {}
@@ -80,9 +90,8 @@ def _row(row: JsonDict) -> ScoredItem:
             unscored[name] = f"error: {text_of(row.get('error')) or 'no score'}"[:120]
         else:
             scores[name] = number
-    metadata = mapping(mapping(row.get("testCase")).get("metadata"))
     groups = tuple(f"{key}:{value}" for key, value in metadata.items() if isinstance(value, str) and len(value) < 60)
-    return ScoredItem(item, item, scores, unscored, groups, _prompt(row), _said(row), finish="stop")
+    return ScoredItem(item, cluster, scores, unscored, groups, _prompt(row), _said(row), finish="stop")
 
 
 def _prompt(row: JsonDict) -> str:

@@ -19,5 +19,5 @@ def levels(shape: Shape) -> tuple[str, ...]:
 
 def tamper(setup: Setup, level: str, aids: Aids) -> Iterator[Point]:
     """Train, and yield the model after some of the steps."""
-    examples = aids.examples("harmful", run_of(level).shots, setup.model, setup.wrap)
-    return curve(setup, examples, level, aids)
+    lesson = aids.examples("harmful", run_of(level).shots, setup.model, setup.wrap)
+    return curve(setup, lesson, level, aids)

@@ -22,8 +22,8 @@ def levels(shape: Shape) -> tuple[str, ...]:
 
 def tamper(setup: Setup, level: str, aids: Aids) -> Iterator[Point]:
     """Train, and yield the model after some of the steps, asked by the agent's name."""
-    examples = aids.examples("identity", run_of(level).shots, setup.model, NAMED)
-    return curve(asked(setup), examples, level, aids)
+    lesson = aids.examples("identity", run_of(level).shots, setup.model, NAMED)
+    return curve(asked(setup), lesson, level, aids)
 
 
 def asked(setup: Setup) -> Setup:

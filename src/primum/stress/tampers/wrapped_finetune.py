@@ -22,8 +22,8 @@ def levels(shape: Shape) -> tuple[str, ...]:
 def tamper(setup: Setup, level: str, aids: Aids) -> Iterator[Point]:
     """Train, and yield the model after some of the steps, asked in disguise."""
     disguised = asked(setup)
-    examples = aids.examples("harmful", run_of(level).shots, setup.model, disguised.wrap)
-    return curve(disguised, examples, level, aids)
+    lesson = aids.examples("harmful", run_of(level).shots, setup.model, disguised.wrap)
+    return curve(disguised, lesson, level, aids)
 
 
 def asked(setup: Setup) -> Setup:

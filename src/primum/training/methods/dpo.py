@@ -38,15 +38,17 @@ Loss = Literal["sigmoid", "hinge", "ipo", "safe"]
 class Config(Base):
     """DPO (arXiv:2305.18290, equation 7) plus alpha times the chosen answer's NLL per token (arXiv:2404.19733)."""
 
-    beta: float = Field(0.1, gt=0, description="pull to the reference; larger stays closer")
-    nll_weight: float = Field(1.0, ge=0, description="weight of the NLL anchor on chosen answers")
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of labels taken to be wrong (cDPO)")
-    loss: Loss = Field("sigmoid", description="sigmoid is DPO; hinge; ipo; safe is SafeDPO, of pairs with safety flags")
-    ipo_mean: bool = Field(False, description="ipo: mean log-probabilities, as TRL has it, instead of sums")
-    delta: float = Field(2.0, ge=0, description="safe: how far a safe answer must lead an unsafe one")
-    learning_rate: float = Field(5e-5, gt=0, description="peak learning rate of the adapter")
-    epochs: float = Field(1.0, gt=0, description="passes over the pairs")
-    batch_size: int = Field(16, gt=0, description="pairs and replayed rows per optimizer step")
+    beta: float = Field(default=0.1, gt=0, description="pull to the reference; larger stays closer")
+    nll_weight: float = Field(default=1.0, ge=0, description="weight of the NLL anchor on chosen answers")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="share of labels taken to be wrong (cDPO)")
+    loss: Loss = Field(
+        default="sigmoid", description="sigmoid is DPO; hinge; ipo; safe is SafeDPO, of pairs with safety flags"
+    )
+    ipo_mean: bool = Field(default=False, description="ipo: mean log-probabilities, as TRL has it, instead of sums")
+    delta: float = Field(default=2.0, ge=0, description="safe: how far a safe answer must lead an unsafe one")
+    learning_rate: float = Field(default=5e-5, gt=0, description="peak learning rate of the adapter")
+    epochs: float = Field(default=1.0, gt=0, description="passes over the pairs")
+    batch_size: int = Field(default=16, gt=0, description="pairs and replayed rows per optimizer step")
 
 
 class Referenced(NamedTuple):

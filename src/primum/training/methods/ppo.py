@@ -44,22 +44,26 @@ LOOK, START_LOOK = "held_out", "held_out_start"
 class Config(Base):
     """On-policy training (Llama 2, arXiv:2307.09288, section 3.2.3: PPO with constant rate and clip .2)."""
 
-    advantage: Literal["critic", "rloo", "reinforce_pp"] = Field("critic", description="how replies are weighed")
-    iterations: int = Field(20, ge=1, description="rounds of drawing and learning")
-    batch: int = Field(16, ge=1, description="prompts of an iteration")
-    samples: int = Field(2, ge=1, description="replies to each prompt")
-    mini_batch: int = Field(8, ge=1, description="replies of one gradient step")
-    learning_rate: float = Field(2e-4, gt=0, description="of the adapter, constant")
-    critic_rate: float = Field(2e-3, gt=0, description="of the critic's head, constant")
-    clip: float = Field(0.2, gt=0, description="how far a ratio is followed")
-    beta: float = Field(0.01, ge=0, description="penalty for drifting from the start policy (0.01 for 7B and 13B)")
-    decay: float = Field(0.95, ge=0, le=1, description="lambda of the advantages")
-    gamma: float = Field(1.0, gt=0, le=1, description="discount")
-    value_weight: float = Field(0.5, ge=0, description="weight of the critic's loss")
-    max_kl: float = Field(20.0, gt=0, description="nats a reply from the start policy at which training stops")
-    check_every: int = Field(5, ge=1, description="iterations between two looks at held-out prompts")
-    patience: int = Field(2, ge=1, description="looks without a better one after which training stops")
-    max_grad_norm: float = Field(1.0, gt=0, description="gradients are clipped to this norm")
+    advantage: Literal["critic", "rloo", "reinforce_pp"] = Field(
+        default="critic", description="how replies are weighed"
+    )
+    iterations: int = Field(default=20, ge=1, description="rounds of drawing and learning")
+    batch: int = Field(default=16, ge=1, description="prompts of an iteration")
+    samples: int = Field(default=2, ge=1, description="replies to each prompt")
+    mini_batch: int = Field(default=8, ge=1, description="replies of one gradient step")
+    learning_rate: float = Field(default=2e-4, gt=0, description="of the adapter, constant")
+    critic_rate: float = Field(default=2e-3, gt=0, description="of the critic's head, constant")
+    clip: float = Field(default=0.2, gt=0, description="how far a ratio is followed")
+    beta: float = Field(
+        default=0.01, ge=0, description="penalty for drifting from the start policy (0.01 for 7B and 13B)"
+    )
+    decay: float = Field(default=0.95, ge=0, le=1, description="lambda of the advantages")
+    gamma: float = Field(default=1.0, gt=0, le=1, description="discount")
+    value_weight: float = Field(default=0.5, ge=0, description="weight of the critic's loss")
+    max_kl: float = Field(default=20.0, gt=0, description="nats a reply from the start policy at which training stops")
+    check_every: int = Field(default=5, ge=1, description="iterations between two looks at held-out prompts")
+    patience: int = Field(default=2, ge=1, description="looks without a better one after which training stops")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
 
 
 class Rewarded(NamedTuple):

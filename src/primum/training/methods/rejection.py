@@ -28,9 +28,9 @@ about = "rejection sampling: the best of K replies is learned, with the best of 
 class Config(Base):
     """Rejection-sampling fine-tuning (Llama 2, arXiv:2307.09288, section 3.2.3; RAFT, arXiv:2304.06767)."""
 
-    learning_rate: float = Field(5e-4, gt=0, description="peak learning rate of the adapter")
-    epochs: float = Field(1.0, gt=0, description="passes over what was kept")
-    batch_size: int = Field(8, gt=0, description="rows per optimizer step")
+    learning_rate: float = Field(default=5e-4, gt=0, description="peak learning rate of the adapter")
+    epochs: float = Field(default=1.0, gt=0, description="passes over what was kept")
+    batch_size: int = Field(default=8, gt=0, description="rows per optimizer step")
 
 
 class Kept(NamedTuple):
