@@ -86,6 +86,19 @@ def test_numbers_are_taken_by_budget(tmp_path: Path) -> None:
     assert read_recipe(str(file), "quick", ["sampling.tokens=5"]).sampling.tokens == 5
 
 
+def test_a_limit_holds_for_counts_of_which_the_file_says_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("about: mine\nstages:\n- {name: base, do: measure}\n- {name: tuned, do: domain}\n- "
+                    "{name: trained, do: ppo, iterations: 2}\n")  # fmt: skip
+    found = read_recipe(str(file), "quick", limit=3)
+    assert all(getattr(part, kind) == 3 for part in (found.prompts.train, found.prompts.test)
+               for kind in ("harmful", "general"))  # fmt: skip
+    _, tuned, trained = (spec.settings for spec in found.stages)
+    assert (tuned.rows, trained.prompts, trained.batch, trained.iterations) == (3, 3, 3, 2)
+    free = read_recipe(str(file), "quick")
+    assert free.prompts.test.harmful is None and free.stages[1].settings.rows is None
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -124,10 +124,9 @@ def read_recipe(name: str, budget: BudgetName, changes: Sequence[str] = (), limi
     for change in changes:
         _change(raw, change)
     plain = cast(dict[str, Any], _for_budget(raw, budget))
-    if limit is not None:
-        plain = cast(dict[str, Any], _limited(plain, limit))
     recipe = build(Recipe, {key: value for key, value in plain.items() if key != "stages"}, where=str(path))
-    return recipe.model_copy(update={"stages": tuple(_stages(plain.get("stages"), path, lines))})
+    recipe = recipe.model_copy(update={"stages": tuple(_stages(plain.get("stages"), path, lines))})
+    return recipe if limit is None else _limited(recipe, limit)
 
 
 def _path(name: str) -> Path:
@@ -201,18 +200,17 @@ COUNTED = ("harmful", "general", "rows", "prompts", "pairs", "demonstrations", "
 """Numbers that `--limit` cuts."""
 
 
-def _limited(value: Any, limit: int) -> Any:
-    if isinstance(value, list):
-        return [_limited(one, limit) for one in cast(list[Any], value)]
-    if not isinstance(value, dict):
-        return value
-    found = cast(dict[str, Any], value)
-    return {
-        key: (limit if one is None else min(limit, one) if isinstance(one, int) else _limited(one, limit))
-        if key in COUNTED
-        else _limited(one, limit)
-        for key, one in found.items()
-    }
+def _limited(recipe: Recipe, limit: int) -> Recipe:
+    """Return a journey none of whose counts is larger, those included of which its file says nothing."""
+    prompts = recipe.prompts
+    shares = {part: _cut(getattr(prompts, part), limit) for part in ("train", "test")}
+    stages = tuple(replace(spec, settings=_cut(spec.settings, limit)) for spec in recipe.stages)
+    return recipe.model_copy(update={"prompts": prompts.model_copy(update=shares), "stages": stages})
+
+
+def _cut(settings: Config, limit: int) -> Config:
+    counts = {key: getattr(settings, key) for key in COUNTED if key in type(settings).model_fields}
+    return settings.model_copy(update={key: limit if n is None else min(limit, n) for key, n in counts.items()})
 
 
 def _stages(raw: Any, path: Path, lines: Sequence[int]) -> list[StageSpec]:

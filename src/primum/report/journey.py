@@ -234,7 +234,7 @@ def _swept(name: str, rules: Sequence[Row]) -> list[plots.Chart | None]:
     return drawn
 
 
-def _value(cell: Any) -> Any:
+def _value(cell: Row | float | None) -> Any:
     """Return a number that stands alone, or with its interval."""
     return cell.get("value") if isinstance(cell, Mapping) else cell
 

@@ -13,7 +13,7 @@ from primum.core.config import Config
 from primum.core.errors import StepFailedError
 from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, to_json
 from primum.models.sampling import Sampling
-from primum.pairing.preferences import Voted, helpful, is_safe, read_preferences, safer, words_of
+from primum.pairing.preferences import Head, Voted, helpful, is_safe, read_preferences, safer, words_of
 from primum.pairing.replies import flagged, judged, tidy_answer
 from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes
@@ -168,7 +168,8 @@ def _votes(context: Context, spec: StageSpec, part: str) -> list[Voted]:
 def _people(context: Context, settings: Settings) -> list[Voted]:
     """Return people's preferences from their files; rows that were left out are told."""
     votes: list[Voted] = []
-    for files, head in ((settings.safety_files, "safety"), (settings.helpful_files, "helpfulness")):
+    of_head: dict[Head, tuple[str, ...]] = {"safety": settings.safety_files, "helpfulness": settings.helpful_files}
+    for head, files in of_head.items():
         for file in files:
             found = read_preferences(Path(file), head)
             votes += found.votes
