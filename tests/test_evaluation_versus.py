@@ -178,8 +178,9 @@ def test_limits_are_read_from_yaml_and_mistakes_are_named(tmp_path):
     path = tmp_path / "limits.yaml"
     path.write_text("margin: 0.02\nbenchmarks:\n  xstest:\n    false_refusal: {margin: 0.05, max: 0.2}\n")
     limits = read_limits(path)
-    own = limits.of(table([0], {"false_refusal": BAD["harm"]}, name="xstest"), "false_refusal")
-    assert (own.margin, own.max, limits.margin) == (0.05, 0.2, 0.02)
+    one = table([0], {"false_refusal": BAD["harm"]}, name="xstest")
+    assert (limits.margin_of(one, "false_refusal"), limits.margin_of(one, "other")) == (0.05, 0.02)
+    assert (limits.named(one, "false_refusal").max, limits.named(one, "other")) == (0.2, None)
     path.write_text("margins: 1\n")
     with pytest.raises(Exception, match="did you mean 'margin'"):
         read_limits(path)
