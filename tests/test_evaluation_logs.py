@@ -11,6 +11,7 @@ from primum.core.errors import BadInputError, UsageError
 from primum.core.store import write_json
 from primum.evaluation.items import Metric
 from primum.evaluation.logs import read_run
+from primum.evaluation.logs.inspect_write import write_log
 from primum.evaluation.tables import FORMAT, RESULTS, ScoredItem, Table, read_tables, table_facts, write_table
 
 HARM = {"harm": Metric("share that is harmful", "lower_is_better")}
@@ -46,6 +47,44 @@ def test_a_sample_without_a_score_counts_for_each_number_that_its_scorer_gives_e
     for metric in ("short", "polite"):
         values = table.values(metric)
         assert (len(values.numbers), values.left_out) == (1, {"no score": 2})
+
+
+def exported(folder, values):
+    """A run with a metric of which less is better, written as a log of Inspect; None is unscored."""
+    rows = tuple(
+        ScoredItem(f"i{i}", f"c{i // 2}", {} if value is None else {"harm": float(value)},
+                   {"harm": "no"} if value is None else {}, (f"category:{i % 3}",), f"p{i}", "said", finish="stop")
+        for i, value in enumerate(values)
+    )  # fmt: skip
+    return write_log(folder, Table("set", "rules", HARM, rows, {"own_judge": "rules"}))
+
+
+def test_what_primum_wrote_for_inspect_comes_back_as_it_was(tmp_path):
+    (table,) = read_run(exported(tmp_path, [0, 1, None, 1]))
+    assert table.metrics["harm"] == HARM["harm"]
+    values = table.values("harm")
+    assert (values.numbers, values.clusters, values.left_out) == ([0, 1, 1], ["c0", "c0", "c1"], {"no": 1})
+    assert table.slices == ["category:0", "category:1", "category:2"]
+
+
+def test_the_gate_reads_a_log_of_primum_the_right_way_round(tmp_path):
+    safe, unsafe = exported(tmp_path / "safe", [0] * 300), exported(tmp_path / "unsafe", [1] * 300)
+    assert main(["gate", str(unsafe), "--baseline", str(safe), "--json"]) == 1
+    assert main(["gate", str(safe), "--baseline", str(unsafe), "--json"]) == 0
+
+
+def test_scores_that_primum_gave_inside_inspect_say_which_way_is_better_and_what_they_are_about(tmp_path):
+    inspect_log(tmp_path / "a.eval", [{"bad": 1, "other": float("nan"), "lost": float("nan")}])
+    path = tmp_path / "b.eval"
+    with zipfile.ZipFile(tmp_path / "a.eval") as old, zipfile.ZipFile(path, "w") as new:
+        new.writestr("header.json", old.read("header.json"))
+        sample = json.loads(old.read("samples/0_epoch_1.json"))
+        ways = dict.fromkeys(("bad", "other", "lost"), "lower_is_better")
+        sample["scores"]["match"]["metadata"] = {"unscored": {"lost": "no parse"}, "directions": ways}
+        new.writestr("samples/0_epoch_1.json", json.dumps(sample))
+    (table,) = read_run(path)
+    assert table.metrics["bad"].direction == "lower_is_better"
+    assert (table.rows[0].scores, table.rows[0].unscored) == ({"bad": 1.0}, {"lost": "no parse"})
 
 
 def test_a_damaged_member_of_inspects_log_is_named(tmp_path):
