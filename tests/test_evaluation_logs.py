@@ -174,6 +174,53 @@ def test_a_table_comes_back_as_it_was_written(tmp_path):
         read_tables(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("set,i0,harm,nan", "no finite number"), ("set,i0,hram,1", "did you mean 'set,harm'"),
+     ("sets,i0,harm,1", "did you mean 'set,harm'"), ("set,i0,harm,5", "is a share, and 5 is none")],
+)  # fmt: skip
+def test_labels_that_would_be_passed_over_are_named(tmp_path, line, said):
+    run_folder(tmp_path, [0, 1, 1])
+    (tmp_path / "labels.csv").write_text(f"benchmark,item,metric,value\n{line}\n")
+    with pytest.raises(BadInputError) as found:
+        read_tables(tmp_path)
+    assert said in str(found.value)
+
+
+def test_several_labels_of_one_item_count_by_their_mean(tmp_path):
+    run_folder(tmp_path, [0, 1, 1])
+    (tmp_path / "labels.csv").write_text("benchmark,item,metric,value\nset,i0,harm,1\nset,i0,harm,0\n")
+    assert read_tables(tmp_path)[0].labels == {"harm": {"i0": 0.5}}
+
+
+def test_compare_names_what_could_not_be_compared(tmp_path, capsys):
+    def run(name, harm):
+        both = {**HARM, "babble": Metric("share of babble", "lower_is_better")}
+        rows = tuple(
+            ScoredItem(f"i{i}", "", {"babble": 0.0} | ({} if harm is None else {"harm": harm}),
+                       {"harm": "no verdict"} if harm is None else {}) for i in range(12)
+        )  # fmt: skip
+        one = Table("set", "rules", both, rows, {"own_judge": "rules"})
+        write_table(tmp_path / name / "items", one)
+        write_json(tmp_path / name / RESULTS, {"format": FORMAT, "tables": [table_facts(one)]})
+        return str(tmp_path / name)
+
+    page = tmp_path / "page.html"
+    assert main(["compare", run("a", 0.0), run("b", None), "--page", str(page)]) == 0
+    said = capsys.readouterr().out
+    assert "set harm: no item has a number in both runs\n  left out: 12 no verdict" in said
+    assert "12 left out" in page.read_text()
+    alone = run_folder(tmp_path / "c", [0] * 12)
+    assert main(["compare", run("a", 0.0), str(alone)]) == 0
+    assert "only in A, not compared: set babble" in capsys.readouterr().out
+    for name in ("d", "e"):
+        one = Table("set", "rules", HARM, tuple(ScoredItem(f"i{i}", "", {}, {"harm": "no verdict"}) for i in range(3)))
+        write_table(tmp_path / name / "items", one)
+        write_json(tmp_path / name / RESULTS, {"format": FORMAT, "tables": [table_facts(one)]})
+    assert main(["compare", str(tmp_path / "d"), str(tmp_path / "e")]) == 2
+    assert "no item has a number in both runs (3 no verdict)" in capsys.readouterr().err
+
+
 def test_rows_outside_the_folder_are_not_read(tmp_path):
     folder = run_folder(tmp_path / "run", [0, 1])
     document = json.loads((folder / RESULTS).read_text())

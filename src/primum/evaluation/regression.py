@@ -33,7 +33,7 @@ from primum.evaluation.estimates import interval as estimated
 from primum.evaluation.gate import Outcome
 from primum.evaluation.items import Metric
 from primum.evaluation.tables import Table
-from primum.evaluation.versus import Pairs, Settings, join, matched, test
+from primum.evaluation.versus import Pairs, Settings, differences, join, matched, test
 from primum.prompts.files import read_utf8
 
 ALPHA = 0.05
@@ -104,11 +104,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Gated:
-    """The gate's word, why, and the checks behind it."""
+    """The gate's word, why, the checks behind it, and what else the two runs differ in."""
 
     outcome: Outcome
     text: str
     checks: tuple[Check, ...]
+    differs: tuple[str, ...] = ()
 
 
 def read_limits(path: Path) -> Limits:
@@ -145,7 +146,7 @@ def gate_tables(new: Sequence[Table], baseline: Sequence[Table], limits: Limits,
     checks += _unmeasured(new, limits, checks)
     checks += _decided([one for table, old in both for one in _no_worse(table, old, limits, settings)], settings)
     checks += [one for table in new for one in _fixed(table, limits)]
-    return _whole(checks, limits)
+    return replace(_whole(checks, limits), differs=tuple(differences(baseline, new)))
 
 
 def _absent(benchmark: str, metric: str, who: str) -> Check:

@@ -20,6 +20,7 @@ from primum.core.records import JsonDict
 from primum.core.stats import Interval, bonett_price, mcnemar_exact, mde
 from primum.core.stats.anytime import confidence_sequence, sign_evidence
 from primum.core.stats.clusters import cluster_bootstrap, cluster_mde, sign_flip
+from primum.core.stats.judge_error import ppi_plus
 from primum.core.stats.multiple import holm, ppi_mean
 from primum.evaluation.estimates import finite
 from primum.evaluation.items import Metric
@@ -29,6 +30,8 @@ MISSING = "not on both sides"
 SAME = 1e-9
 """Numbers nearer than this are the same: likelihoods of one model differ in the last digit from batch to batch."""
 LEAST_LABELS = 10
+TOLD = ("sampling", "engine", "seed", "system", "judge_revision", "scorer", "readers")
+UNTOLD = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,24 +278,39 @@ def corrected(a: Table, b: Table, metric: str, pairs: Pairs) -> JsonDict | None:
     both = [item for item in pairs.items if item in first and item in second]
     if len(both) < LEAST_LABELS:
         return {**sides, "difference": None, "labelled_on_both": len(both)}
-    found = ppi_mean(
+    found = _put_right(
         [second[item] - first[item] for item in both],
         [judged[item] for item in both],
         [judged[item] for item in pairs.items if item not in set(both)],
+        (-1.0, 1.0) if a.metrics[metric].unit == "share" else None,
     )
     return {**sides, "difference": found._asdict(), "labelled_on_both": len(both)}
 
 
 def rate(table: Table, metric: str) -> JsonDict | None:
-    """Return a metric's mean corrected by the labels that the run has; None below LEAST_LABELS."""
+    """Return a metric's mean corrected by the labels that the run has; None below LEAST_LABELS.
+
+    `elsewhere` counts labels of items that have no number here: other items, or unscored ones.
+    """
     labels = table.labels.get(metric, {})
     judged = {row.item: row.scores[metric] for row in table.rows if metric in row.scores}
     both = [item for item in judged if item in labels]
     if len(both) < LEAST_LABELS:
         return None
     others = [value for item, value in judged.items() if item not in labels]
-    found = ppi_mean([labels[item] for item in both], [judged[item] for item in both], others)
-    return {**found._asdict(), "labels": len(both), "agree": fmean(labels[item] == judged[item] for item in both)}
+    span = (0.0, 1.0) if table.metrics[metric].unit == "share" else None
+    found = _put_right([labels[item] for item in both], [judged[item] for item in both], others, span)
+    return {
+        **found._asdict(), "labels": len(both), "elsewhere": len(labels) - len(both),
+        "agree": fmean(labels[item] == judged[item] for item in both),
+    }  # fmt: skip
+
+
+def _put_right(
+    labels: Sequence[float], judged: Sequence[float], others: Sequence[float], span: tuple[float, float] | None
+) -> Interval:
+    """Return PPI++'s mean; numbers that have a least and a largest value never get an interval of no width."""
+    return ppi_mean(labels, judged, others) if span is None else ppi_plus(labels, judged, others, span=span).rate
 
 
 def adjusted(changes: Sequence[Change]) -> list[Change]:
@@ -307,6 +325,19 @@ def adjusted(changes: Sequence[Change]) -> list[Change]:
         for i, p in zip(members, holm([found[i].p or 0.0 for i in members]), strict=True):
             found[i] = replace(found[i], p_holm=p)
     return found
+
+
+def differences(a: Sequence[Table], b: Sequence[Table]) -> list[str]:
+    """Return what else the two runs differ in, where both say it: such a difference may make a change, too."""
+    second = {table.name: table for table in b}
+    found: dict[str, list[str]] = {}
+    for one in a:
+        other = second.get(one.name)
+        for name in TOLD if other else ():
+            sides = [table.facts.get(name, UNTOLD) for table in (one, other) if table]
+            if UNTOLD not in sides and sides[0] != sides[1]:
+                found.setdefault(f"{name.replace('_', ' ')} {sides[0]} / {sides[1]}", []).append(one.name)
+    return [f"{what} ({', '.join(names)})" for what, names in found.items()]
 
 
 def changed_items(a: Table, b: Table, metric: str, most: int = 50) -> list[JsonDict]:
