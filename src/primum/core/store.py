@@ -87,7 +87,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, JsonDict]]:
                 row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogatepass"))
             except UnicodeDecodeError as error:
                 raise BadInputError("not UTF-8", where=f"{path}:{number}", cure="save the file as UTF-8") from error
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 cure = "each line must be one JSON object"
                 raise BadInputError(f"broken JSON ({error})", where=f"{path}:{number}", cure=cure) from error
             if not isinstance(row, dict):
