@@ -221,6 +221,26 @@ def test_compare_names_what_could_not_be_compared(tmp_path, capsys):
     assert "no item has a number in both runs (3 no verdict)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("score", ["NaN", '"high"', "null", "true"])
+def test_a_score_that_is_no_number_is_named_with_its_line(tmp_path, score):
+    run_folder(tmp_path, [0, 1])
+    rows = tmp_path / "items" / "set.jsonl"
+    first, second = rows.read_text().splitlines()
+    rows.write_text(f"{first}\n{second.replace('1.0', score)}\n")
+    with pytest.raises(BadInputError, match="the score of 'harm' is no finite number") as found:
+        read_tables(tmp_path)
+    assert "set.jsonl:2" in str(found.value)
+    write_json(tmp_path / RESULTS, {"format": FORMAT, "tables": None})
+    with pytest.raises(BadInputError, match="not results of primum evaluate"):
+        read_tables(tmp_path)
+
+
+def test_a_deep_line_is_told_and_breaks_nothing(tmp_path):
+    (tmp_path / "deep.report.jsonl").write_text('{"entry_type": "init"}\n' + "[" * 100_000 + "\n")
+    with pytest.raises(BadInputError, match=r"deep\.report\.jsonl:2"):
+        read_run(tmp_path / "deep.report.jsonl")
+
+
 def test_rows_outside_the_folder_are_not_read(tmp_path):
     folder = run_folder(tmp_path / "run", [0, 1])
     document = json.loads((folder / RESULTS).read_text())

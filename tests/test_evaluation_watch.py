@@ -67,7 +67,7 @@ def test_replies_are_judged_and_only_lines_that_the_event_is_about_count(tmp_pat
     assert (code, found["n"], found["unscored"]) == (1, 31, {"no text in 'prompt'": 1})
     assert found["mean"] == pytest.approx(30 / 31)
     code, found = watch(capsys, tmp_path / "log", "--event", "harmful_compliance", "--out", tmp_path / "b")
-    assert (code, found["n"], found["passed_over"]) == (0, 0, 31)
+    assert (code, found["n"], found["passed_over"]) == (3, 0, 31)
     assert "'intent'" in found["text"]
 
 

@@ -117,7 +117,7 @@ def read_tables(folder: Path) -> list[Table]:
         raise UsageError(problem, where=str(folder), cure=cure)
     try:
         document = read_json(path)
-        tables = cast(list[JsonDict], document["tables"])
+        tables = list(cast(list[JsonDict], document["tables"]))
     except (ValueError, KeyError, TypeError) as error:
         raise BadInputError(
             f"not results of primum evaluate ({error})", where=str(path), cure="run it again"
@@ -201,10 +201,20 @@ def _rows(path: Path) -> Iterator[ScoredItem]:
             raise BadInputError(
                 f"not a scored item ({error})", where=where, cure="run primum evaluate again"
             ) from error
+        wrong = next((name for name, value in one.scores.items() if not _is_number(value)), None)
+        if wrong is not None:
+            problem = f"the score of '{wrong}' is no finite number"
+            raise BadInputError(
+                problem, where=where, cure="what has no number stands under 'unscored', with its reason"
+            )
         if one.item in seen:
             raise BadInputError(f"item {one.item} is there twice", where=where, cure="one row an item")
         seen.add(one.item)
         yield one
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def unique(rows: Sequence[ScoredItem]) -> tuple[ScoredItem, ...]:
