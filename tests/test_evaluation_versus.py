@@ -2,6 +2,7 @@
 
 import math
 import random
+import time
 from dataclasses import replace
 
 import pytest
@@ -215,3 +216,16 @@ def test_labels_of_all_items_need_no_judge():
     found = rate(Table("set", "rules", BAD, table([0] * 12).rows, labels=labels), "harm")
     assert (found["value"], found["labels"], found["elsewhere"]) == (pytest.approx(1 / 3), 12, 0)
     assert 0 < found["low"] < 1 / 3 < found["high"]
+
+
+def test_the_anytime_test_reads_many_items_once():
+    values = [int(i % 7 == 0) for i in range(20_000)]
+    clusters = [f"c{i // 2}" for i in range(20_000)]
+    a, b = table(values, clusters=clusters), table([1 - one for one in values], clusters=clusters)
+    start = time.process_time()
+    one = overall(compare_tables([a], [b], Settings(draws=200, anytime=True)))
+    assert one.anytime["enough_after"] < 100
+    assert time.process_time() - start < 20  # quadratic work took minutes
+    a, b = table(values), table([1 - one for one in values])
+    assert overall(compare_tables([a], [b], Settings(draws=200, anytime=True))).anytime["enough_after"] < 100
+    assert time.process_time() - start < 20

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from primum.core.records import JsonDict
 from primum.core.stats import Interval, bonett_price, mcnemar_exact, mde
-from primum.core.stats.anytime import confidence_sequence, sign_evidence
+from primum.core.stats.anytime import confidence_sequence, first_certain, sign_evidence
 from primum.core.stats.clusters import cluster_bootstrap, cluster_mde, sign_flip
 from primum.core.stats.judge_error import ppi_plus
 from primum.core.stats.multiple import holm, ppi_mean
@@ -257,12 +257,7 @@ def _by_cluster(clusters: Sequence[str], changes: Sequence[float]) -> list[float
 
 def _anytime_mean(means: Sequence[float], alpha: float) -> JsonDict:
     plan = max(2, len(means) // 2)
-    stop: int | None = None
-    for t in range(2, len(means) + 1):
-        _, low, high = confidence_sequence(means[:t], alpha, plan)
-        if t >= 10 and (low > 0 or high < 0):
-            stop = t
-            break
+    stop = first_certain(means, alpha, plan)
     value, low, high = confidence_sequence(means, alpha, plan)
     return {
         "method": "asymptotic confidence sequence over clusters", "value": value, "low": finite(low),
