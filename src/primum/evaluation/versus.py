@@ -233,10 +233,9 @@ def smallest(pairs: Pairs, discordant: int) -> float | None:
 
 def _anytime(pairs: Pairs, alpha: float) -> JsonDict:
     """Go through the pairs in an order that has nothing to do with them; say when the evidence would have sufficed."""
-    order = sorted(
-        range(len(pairs.items)), key=lambda i: hashlib.sha256(pairs.items[i].encode("utf-8", "surrogatepass")).digest()
-    )
-    changes = [pairs.changes[i] for i in order]
+    names = [name.encode("utf-8", "surrogatepass") for name in pairs.items]
+    order, found = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i]).digest()), pairs.changes
+    changes = [found[i] for i in order]
     if not (pairs.binary and pairs.independent):
         return _anytime_mean(_by_cluster([pairs.clusters[i] for i in order], changes), alpha)
     up = down = 0
