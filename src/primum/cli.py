@@ -406,18 +406,8 @@ def _run(name: str, arguments: list[str]) -> int:
         return int(code)
     with contextlib.redirect_stdout(sys.stderr):  # whatever is printed on the way, stdout holds one document
         code, document = run(config, True)
-    print(_json(document))
+    print(_load("primum.core.store:printable")(document))
     return int(code)
-
-
-def _json(document: Any) -> str:
-    """Return one JSON document; a model may have written half a character (a lone surrogate), which no output takes."""
-    text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
-    try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(document, indent=2, default=str)
-    return text
 
 
 def _load(place: str) -> Any:

@@ -61,6 +61,13 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n")
 
 
+def printable(document: Any) -> str:
+    """Return one JSON document; half a character (a lone surrogate), which no output takes, is written as its number."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+    whole = text.encode("utf-8", "ignore").decode() == text
+    return text if whole else json.dumps(document, indent=2, default=str)
+
+
 def write_jsonl(path: Path, rows: Iterable[JsonDict]) -> None:
     """Write one JSON object a line, whole or not at all."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -86,9 +86,12 @@ def _described(spec: JsonDict) -> dict[str, Metric]:
 
 def _directions(samples: Sequence[JsonDict], scorer: str) -> dict[str, Any]:
     """Return which way is better by metric, where primum scored in Inspect's place: each of its scores says it."""
-    scores = (mapping(mapping(sample.get("scores")).get(scorer)) for sample in samples)
-    told = next((mapping(mapping(one.get("metadata")).get("directions")) for one in scores if one.get("metadata")), {})
-    return {name: way for name, way in told.items() if way in DIRECTIONS}
+    for sample in samples:
+        about = mapping(mapping(mapping(sample.get("scores")).get(scorer)).get("metadata"))
+        if about:
+            ways = mapping(about.get("directions"))
+            return {name: way for name, way in ways.items() if way in DIRECTIONS}
+    return {}
 
 
 def _own_reasons(sample: JsonDict) -> dict[str, str]:
