@@ -62,7 +62,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def printable(document: Any) -> str:
-    """Return one JSON document; half a character (a lone surrogate), which no output takes, is written as its number."""
+    """Return one JSON document; half a character (a lone surrogate), which no output takes, as its number."""
     text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
     whole = text.encode("utf-8", "ignore").decode() == text
     return text if whole else json.dumps(document, indent=2, default=str)
