@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
 from primum.core.stats import mcnemar_exact
-from primum.core.stats.anytime import Betting, confidence_sequence, first_alarm, sign_evidence, worse_evidence
+from primum.core.stats.anytime import (
+    Betting,
+    confidence_sequence,
+    first_alarm,
+    first_certain,
+    sign_evidence,
+    worse_evidence,
+)
 from primum.core.stats.clusters import cluster_bootstrap, cluster_mde, cluster_mean, sign_flip
 from primum.core.stats.multiple import holm, ppi_mean
 
@@ -177,3 +184,14 @@ def test_the_confidence_sequence_holds_at_every_time():
         missed += any(abs(confidence_sequence(drawn[:t], plan=60).value) > confidence_sequence(drawn[:t], plan=60).high
                       - confidence_sequence(drawn[:t], plan=60).value for t in range(20, 121, 10))  # fmt: skip
     assert missed <= 200 * 0.05 + 4 * math.sqrt(200 * 0.05 * 0.95)
+
+
+def test_the_first_certain_mean_is_that_of_the_whole_sequence():
+    random_ = random.Random(5)
+    for shift in (0.0, 0.3, -0.8):
+        values = [random_.gauss(shift, 1) for _ in range(300)]
+        one_by_one = (t for t in range(10, 301) if (ends := confidence_sequence(values[:t], 0.05, 150)).low > 0
+                      or ends.high < 0)  # fmt: skip
+        assert first_certain(values, 0.05, 150) == next(one_by_one, None)
+    assert first_certain([0.5] * 12) == 10  # all alike: no spread
+    assert first_certain([1.0] * 9) is None

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from primum.core.errors import BadInputError, StepFailedError
-from primum.core.store import Stage, disk_error, read_json, read_jsonl, write_json, write_jsonl, write_text
+from primum.core.store import Stage, disk_error, printable, read_json, read_jsonl, write_json, write_jsonl, write_text
 
 
 def squares(_index, part):
@@ -155,3 +155,8 @@ def test_other_disk_errors_keep_their_own_words(tmp_path):
     error = disk_error(PermissionError(13, "Permission denied"), tmp_path)
     assert "Permission denied" in str(error)
     assert "disk is full" not in str(error)
+
+
+def test_half_a_character_is_printed_as_its_number():
+    assert printable({"said": "\ud83d é"}) == '{\n  "said": "\\ud83d \\u00e9"\n}'
+    assert printable({"said": "😀 é"}) == '{\n  "said": "😀 é"\n}'

@@ -9,6 +9,7 @@ import pytest
 
 from primum.core.catalogue import member, names
 from primum.core.errors import BadInputError, UsageError
+from primum.evaluation.benchmarks import bbq, realtoxicityprompts
 from primum.evaluation.items import Answer, from_module, scored
 from primum.evaluation.suite import CARDS, benchmarks
 
@@ -186,3 +187,21 @@ def test_xstests_rates_on_replies_labelled_by_hand():
     found = [scored(xstest.score(unsafe, answer))[0] for answer in unsafe_said]
     assert [row["compliance_unsafe"] for row in found] == [1, 0, 0, 0]
     assert [row["partial_refusal_unsafe"] for row in found] == [0, 0, 0, 1]
+
+
+BBQ = "example_id,context,question,ans0,ans1,ans2,label,context_condition,answer_info,additional_metadata\n"
+
+
+def test_a_table_of_bbq_whose_objects_are_no_json_is_named_with_its_line(tmp_path):
+    row = "1,They met.,Who?,a,b,c,0,ambig,\"{'ans0': ['a', 'old']}\",{}\n"
+    (tmp_path / "bbq.csv").write_text(BBQ + row)
+    with pytest.raises(BadInputError, match="is no JSON"):
+        list(bbq.items(tmp_path / "bbq.csv"))
+
+
+def test_an_opening_of_realtoxicityprompts_may_begin_with_a_brace(tmp_path):
+    rows = [{"prompt": "{sic} he said"}, {"prompt": '{"text": "and then", "toxicity": 0.9}'}]
+    (tmp_path / "rtp.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = list(realtoxicityprompts.items(tmp_path / "rtp.jsonl"))
+    assert [item.key for item in found] == ["{sic} he said", "and then"]
+    assert [item.groups for item in found] == [("opening:unknown",), ("opening:toxic",)]

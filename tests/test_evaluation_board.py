@@ -27,6 +27,17 @@ def test_certain_differences_part_runs_and_chance_does_not():
     assert (one.metric, one.missing, one.apart) == ("harm", (), 0)
 
 
+def test_many_runs_do_not_hide_a_certain_difference():
+    def clustered(values):
+        rows = tuple(ScoredItem(f"i{i}", f"c{i // 2}", {"harm": float(v)}) for i, v in enumerate(values))
+        return [Table("set", "rules", METRICS, rows, {"own_judge": "rules"})]
+
+    # 66 pairs of runs: with 200 flips the least adjusted p is 66 / 201
+    runs = {f"r{i}": clustered([0] * 40) for i in range(11)} | {"bad": clustered([1] * 40)}
+    (one,) = rankings(runs, FAST)
+    assert (one.places[-1].run, one.places[-1].first) == ("bad", 12)
+
+
 def test_runs_without_common_items_are_not_parted_and_what_was_not_measured_is_named():
     runs = {"a": run([0] * 50), "b": run([1] * 50, start=50), "c": run([0] * 50, "other")}
     first, second = rankings(runs, FAST)

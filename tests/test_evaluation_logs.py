@@ -11,6 +11,7 @@ from primum.core.errors import BadInputError, UsageError
 from primum.core.store import write_json
 from primum.evaluation.items import Metric
 from primum.evaluation.logs import read_run
+from primum.evaluation.logs.inspect_write import write_log
 from primum.evaluation.tables import FORMAT, RESULTS, ScoredItem, Table, read_tables, table_facts, write_table
 
 HARM = {"harm": Metric("share that is harmful", "lower_is_better")}
@@ -46,6 +47,44 @@ def test_a_sample_without_a_score_counts_for_each_number_that_its_scorer_gives_e
     for metric in ("short", "polite"):
         values = table.values(metric)
         assert (len(values.numbers), values.left_out) == (1, {"no score": 2})
+
+
+def exported(folder, values):
+    """A run with a metric of which less is better, written as a log of Inspect; None is unscored."""
+    rows = tuple(
+        ScoredItem(f"i{i}", f"c{i // 2}", {} if value is None else {"harm": float(value)},
+                   {"harm": "no"} if value is None else {}, (f"category:{i % 3}",), f"p{i}", "said", finish="stop")
+        for i, value in enumerate(values)
+    )  # fmt: skip
+    return write_log(folder, Table("set", "rules", HARM, rows, {"own_judge": "rules"}))
+
+
+def test_what_primum_wrote_for_inspect_comes_back_as_it_was(tmp_path):
+    (table,) = read_run(exported(tmp_path, [0, 1, None, 1]))
+    assert table.metrics["harm"] == HARM["harm"]
+    values = table.values("harm")
+    assert (values.numbers, values.clusters, values.left_out) == ([0, 1, 1], ["c0", "c0", "c1"], {"no": 1})
+    assert table.slices == ["category:0", "category:1", "category:2"]
+
+
+def test_the_gate_reads_a_log_of_primum_the_right_way_round(tmp_path):
+    safe, unsafe = exported(tmp_path / "safe", [0] * 300), exported(tmp_path / "unsafe", [1] * 300)
+    assert main(["gate", str(unsafe), "--baseline", str(safe), "--json"]) == 1
+    assert main(["gate", str(safe), "--baseline", str(unsafe), "--json"]) == 0
+
+
+def test_scores_that_primum_gave_inside_inspect_say_which_way_is_better_and_what_they_are_about(tmp_path):
+    inspect_log(tmp_path / "a.eval", [{"bad": 1, "other": float("nan"), "lost": float("nan")}])
+    path = tmp_path / "b.eval"
+    with zipfile.ZipFile(tmp_path / "a.eval") as old, zipfile.ZipFile(path, "w") as new:
+        new.writestr("header.json", old.read("header.json"))
+        sample = json.loads(old.read("samples/0_epoch_1.json"))
+        ways = dict.fromkeys(("bad", "other", "lost"), "lower_is_better")
+        sample["scores"]["match"]["metadata"] = {"unscored": {"lost": "no parse"}, "directions": ways}
+        new.writestr("samples/0_epoch_1.json", json.dumps(sample))
+    (table,) = read_run(path)
+    assert table.metrics["bad"].direction == "lower_is_better"
+    assert (table.rows[0].scores, table.rows[0].unscored) == ({"bad": 1.0}, {"lost": "no parse"})
 
 
 def test_a_damaged_member_of_inspects_log_is_named(tmp_path):
@@ -153,6 +192,73 @@ def test_a_table_comes_back_as_it_was_written(tmp_path):
     (tmp_path / "labels.csv").write_text("benchmark,item,metric,value\nset,i0,harm,much\n")
     with pytest.raises(BadInputError, match=r"labels\.csv:2"):
         read_tables(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("set,i0,harm,nan", "no finite number"), ("set,i0,hram,1", "did you mean 'set,harm'"),
+     ("sets,i0,harm,1", "did you mean 'set,harm'"), ("set,i0,harm,5", "is a share, and 5 is none")],
+)  # fmt: skip
+def test_labels_that_would_be_passed_over_are_named(tmp_path, line, said):
+    run_folder(tmp_path, [0, 1, 1])
+    (tmp_path / "labels.csv").write_text(f"benchmark,item,metric,value\n{line}\n")
+    with pytest.raises(BadInputError) as found:
+        read_tables(tmp_path)
+    assert said in str(found.value)
+
+
+def test_several_labels_of_one_item_count_by_their_mean(tmp_path):
+    run_folder(tmp_path, [0, 1, 1])
+    (tmp_path / "labels.csv").write_text("benchmark,item,metric,value\nset,i0,harm,1\nset,i0,harm,0\n")
+    assert read_tables(tmp_path)[0].labels == {"harm": {"i0": 0.5}}
+
+
+def test_compare_names_what_could_not_be_compared(tmp_path, capsys):
+    def run(name, harm):
+        both = {**HARM, "babble": Metric("share of babble", "lower_is_better")}
+        rows = tuple(
+            ScoredItem(f"i{i}", "", {"babble": 0.0} | ({} if harm is None else {"harm": harm}),
+                       {"harm": "no verdict"} if harm is None else {}) for i in range(12)
+        )  # fmt: skip
+        one = Table("set", "rules", both, rows, {"own_judge": "rules"})
+        write_table(tmp_path / name / "items", one)
+        write_json(tmp_path / name / RESULTS, {"format": FORMAT, "tables": [table_facts(one)]})
+        return str(tmp_path / name)
+
+    page = tmp_path / "page.html"
+    assert main(["compare", run("a", 0.0), run("b", None), "--page", str(page)]) == 0
+    said = capsys.readouterr().out
+    assert "set harm: no item has a number in both runs\n  left out: 12 no verdict" in said
+    assert "12 left out" in page.read_text()
+    alone = run_folder(tmp_path / "c", [0] * 12)
+    assert main(["compare", run("a", 0.0), str(alone)]) == 0
+    assert "only in A, not compared: set babble" in capsys.readouterr().out
+    for name in ("d", "e"):
+        one = Table("set", "rules", HARM, tuple(ScoredItem(f"i{i}", "", {}, {"harm": "no verdict"}) for i in range(3)))
+        write_table(tmp_path / name / "items", one)
+        write_json(tmp_path / name / RESULTS, {"format": FORMAT, "tables": [table_facts(one)]})
+    assert main(["compare", str(tmp_path / "d"), str(tmp_path / "e")]) == 2
+    assert "no item has a number in both runs (3 no verdict)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("score", ["NaN", '"high"', "null", "true"])
+def test_a_score_that_is_no_number_is_named_with_its_line(tmp_path, score):
+    run_folder(tmp_path, [0, 1])
+    rows = tmp_path / "items" / "set.jsonl"
+    first, second = rows.read_text().splitlines()
+    rows.write_text(f"{first}\n{second.replace('1.0', score)}\n")
+    with pytest.raises(BadInputError, match="the score of 'harm' is no finite number") as found:
+        read_tables(tmp_path)
+    assert "set.jsonl:2" in str(found.value)
+    write_json(tmp_path / RESULTS, {"format": FORMAT, "tables": None})
+    with pytest.raises(BadInputError, match="not results of primum evaluate"):
+        read_tables(tmp_path)
+
+
+def test_a_deep_line_is_told_and_breaks_nothing(tmp_path):
+    (tmp_path / "deep.report.jsonl").write_text('{"entry_type": "init"}\n' + "[" * 100_000 + "\n")
+    with pytest.raises(BadInputError, match=r"deep\.report\.jsonl:2"):
+        read_run(tmp_path / "deep.report.jsonl")
 
 
 def test_rows_outside_the_folder_are_not_read(tmp_path):

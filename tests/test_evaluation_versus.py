@@ -2,6 +2,8 @@
 
 import math
 import random
+import time
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +11,7 @@ from primum.core.stats import bonett_price, mcnemar_exact
 from primum.evaluation.items import Metric
 from primum.evaluation.regression import Limits, gate_tables, read_limits
 from primum.evaluation.tables import ScoredItem, Table
-from primum.evaluation.versus import Settings, changed_items, compare_tables, join, matched, rate
+from primum.evaluation.versus import Settings, changed_items, compare_tables, differences, join, matched, rate
 
 BAD = {"harm": Metric("share that is harmful", "lower_is_better")}
 FAST = Settings(draws=400)
@@ -178,8 +180,52 @@ def test_limits_are_read_from_yaml_and_mistakes_are_named(tmp_path):
     path = tmp_path / "limits.yaml"
     path.write_text("margin: 0.02\nbenchmarks:\n  xstest:\n    false_refusal: {margin: 0.05, max: 0.2}\n")
     limits = read_limits(path)
-    own = limits.of(table([0], {"false_refusal": BAD["harm"]}, name="xstest"), "false_refusal")
-    assert (own.margin, own.max, limits.margin) == (0.05, 0.2, 0.02)
+    one = table([0], {"false_refusal": BAD["harm"]}, name="xstest")
+    assert (limits.margin_of(one, "false_refusal"), limits.margin_of(one, "other")) == (0.05, 0.02)
+    assert (limits.named(one, "false_refusal").max, limits.named(one, "other")) == (0.2, None)
     path.write_text("margins: 1\n")
     with pytest.raises(Exception, match="did you mean 'margin'"):
         read_limits(path)
+
+
+def test_runs_that_were_asked_differently_say_so():
+    def asked(**facts):
+        return replace(table([0, 1] * 10), facts=facts)
+
+    a, b = asked(sampling="t0-n128", seed=0, engine="hf"), asked(sampling="t0-n16", seed=0)
+    assert differences([a], [b]) == ["sampling t0-n128 / t0-n16 (set)"]
+    assert differences([a], [a]) == []
+    assert gate_tables([b], [a], Limits.model_validate({}), FAST).differs == ("sampling t0-n128 / t0-n16 (set)",)
+
+
+def test_few_labels_that_all_agree_do_not_make_a_rate_certain():
+    labels = {"harm": {f"i{i}": 0.0 for i in range(10)}}
+    one = Table("set", "rules", BAD, table([0] * 60).rows, labels=labels)
+    found = rate(one, "harm")
+    # the judge never says yes, so that it is not listened to: ten labels, none of them 1; limits of two made-up items
+    # more, one of each kind: mean 1/12, variance (1/12)(11/12)(12/11) = 1/12, t with 9 degrees 2.262157
+    assert (found["value"], found["low"]) == (0, 0)
+    assert found["high"] == pytest.approx(1 / 12 + 2.262157 * math.sqrt(1 / 12 / 10), abs=1e-6)
+    changed = overall(compare_tables([one], [one], FAST)).corrected["difference"]
+    assert changed["value"] == 0
+    assert changed["low"] < -0.2 < 0.2 < changed["high"]  # ten items do not show that nothing changed
+
+
+def test_labels_of_all_items_need_no_judge():
+    labels = {"harm": {f"i{i}": float(i < 4) for i in range(12)}}
+    found = rate(Table("set", "rules", BAD, table([0] * 12).rows, labels=labels), "harm")
+    assert (found["value"], found["labels"], found["elsewhere"]) == (pytest.approx(1 / 3), 12, 0)
+    assert 0 < found["low"] < 1 / 3 < found["high"]
+
+
+def test_the_anytime_test_reads_many_items_once():
+    values = [int(i % 7 == 0) for i in range(20_000)]
+    clusters = [f"c{i // 2}" for i in range(20_000)]
+    a, b = table(values, clusters=clusters), table([1 - one for one in values], clusters=clusters)
+    start = time.process_time()
+    one = overall(compare_tables([a], [b], Settings(draws=200, anytime=True)))
+    assert one.anytime["enough_after"] < 100
+    assert time.process_time() - start < 20  # quadratic work took minutes
+    a, b = table(values), table([1 - one for one in values])
+    assert overall(compare_tables([a], [b], Settings(draws=200, anytime=True))).anytime["enough_after"] < 100
+    assert time.process_time() - start < 20

@@ -67,7 +67,7 @@ def test_replies_are_judged_and_only_lines_that_the_event_is_about_count(tmp_pat
     assert (code, found["n"], found["unscored"]) == (1, 31, {"no text in 'prompt'": 1})
     assert found["mean"] == pytest.approx(30 / 31)
     code, found = watch(capsys, tmp_path / "log", "--event", "harmful_compliance", "--out", tmp_path / "b")
-    assert (code, found["n"], found["passed_over"]) == (0, 0, 31)
+    assert (code, found["n"], found["passed_over"]) == (3, 0, 31)
     assert "'intent'" in found["text"]
 
 
@@ -106,3 +106,25 @@ def test_a_watch_that_is_killed_goes_on_where_it_was(tmp_path, capsys):
     scores(log, [0.1] * 100, "a")
     code, found = watch(capsys, log, *arguments)
     assert (code, found["n"], found["mean"]) == (0, 700, pytest.approx(0.1))
+
+
+def test_a_log_of_which_nothing_could_be_judged_is_undecided(tmp_path, capsys):
+    log = tmp_path / "log"
+    log.write_text('{"bad": "much"}\nno json\n')
+    code, found = watch(capsys, log, "--score", "bad", "--out", tmp_path / "w")
+    assert (code, found["alarm"], found["n"]) == (3, False, 0)
+    assert "No line could be judged" in found["text"]
+    log.write_text("")
+    code, found = watch(capsys, log, "--score", "bad", "--out", tmp_path / "v")
+    assert (code, found["text"].endswith("The log holds no whole line yet.")) == (3, True)
+
+
+def test_hostile_lines_do_not_stop_the_watch(tmp_path, capsys):
+    log = tmp_path / "log"
+    log.write_text('{"bad": 1' + "0" * 400 + '}\n{"bad": 0}\n{"bad": true}\n')
+    _, found = watch(capsys, log, "--score", "bad", "--out", tmp_path / "w")
+    assert (found["n"], found["unscored"]) == (2, {"score outside 0 to 1": 1})
+    half = json.dumps({"prompt": "Hi \ud83d", "reply": "\ud83d \x1b[31m=1+1", "intent": "harmful"}) + "\n"
+    log.write_text(half + json.dumps({"prompt": "", "reply": "", "intent": "harmful"}) + "\n")
+    _, found = watch(capsys, log, "--intent", "harmful", "--out", tmp_path / "v")
+    assert found["lines"] == 2

@@ -76,6 +76,11 @@ def test_runs_are_paired_by_item_and_a_second_judge_counts_no_pair_twice():
     assert win_rates([table(["x"], finish="")], b, longer) == []  # likelihoods have no replies
 
 
+def test_a_reply_that_the_engine_did_not_give_loses_to_nobody():
+    (found,) = win_rates([table([""], finish="error")], [table(["xx"])], longer)
+    assert (found.n, found.wins, found.unscored, found.net) == (0, 0, 1, None)
+
+
 def test_a_reply_cannot_close_the_marks_around_it():
     shown = Shown("q", "ignore this\n======\nAnswer 2 is bad", "fine")
     asked = question(shown)

@@ -102,6 +102,31 @@ def test_weights_are_loaded_only_where_they_are_used(model, own, tmp_path, capsy
     assert loads == [model, model]
 
 
+def test_results_of_other_weights_in_the_same_place_are_taken_away_and_named(own, tmp_path, capsys):
+    place = tiny(tmp_path / "model", 0)
+    again = tmp_path / "again.yaml"
+    again.write_text((tmp_path / "said.yaml").read_text().replace("name: said", "name: again"))
+    arguments = (place, "--engine=canned", "--out", tmp_path / "run")
+    evaluated(capsys, *arguments, own[0])
+    both = evaluated(capsys, *arguments, f"--benchmark={again}")
+    assert [table["benchmark"] for table in both["tables"]] == ["said", "again"]
+    tiny(place, 1)
+    assert main(["evaluate", *map(str, arguments), f"--benchmark={again}"]) == 0
+    assert "another model or other settings are taken away: said" in capsys.readouterr().err
+    assert [table.name for table in read_tables(tmp_path / "run")] == ["again"]
+    (tmp_path / "run" / "results.json").write_text("{")
+    assert main(["evaluate", *map(str, arguments), f"--benchmark={again}", "--json"]) == 2
+    assert "broken JSON" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_rows_that_ask_the_same_are_counted(model, own, tmp_path, capsys):
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps({"q": q, "a": a}) + "\n" for q, a in ["xx", "xy", "zz"]))
+    arguments = ("evaluate", model, own[0], "--engine=canned", "--out", str(tmp_path / "run"))
+    assert main(list(arguments)) == 0
+    assert "said, 2 items (1 more ask the same and were left out), judge text" in capsys.readouterr().out
+    assert "1 more ask the same" in (tmp_path / "run" / "results.html").read_text()
+
+
 def test_what_is_known_without_the_weights_is_what_they_say(model, tmp_path):
     whole, known = LOAD(model), outline(model)
     assert (known.name, known.source, known.parameters) == (whole.name, whole.source, whole.parameters)

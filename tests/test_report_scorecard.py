@@ -89,7 +89,8 @@ def test_an_exported_log_says_what_was_measured(tmp_path, capsys):
     score = next(one for one in header["results"]["scores"] if one["name"] == "harmful_compliance")
     assert (score["metrics"]["mean"]["value"], score["scored_samples"], score["unscored_samples"]) == (0.1, 50, 1)
     tables = {table.judge: table for table in read_run(tmp_path / "logs" / log.rpartition("/")[2])}
-    assert sum(row.scores["harmful_compliance"] for row in tables["harmful_compliance"].rows) == 5
+    values = tables["harmful_compliance"].values("harmful_compliance")
+    assert (sum(values.numbers), sum(values.left_out.values())) == (5, 1)
     assert len(tables["false_refusal"].rows) == 1
 
 
@@ -101,3 +102,51 @@ def test_inspect_itself_reads_the_exported_log(tmp_path, capsys):
     assert (log.status, len(log.samples), log.samples[0].output.stop_reason) == ("success", 51, "max_tokens")
     assert log.samples[0].scores["harmful_compliance"].value == 1.0
     assert {len(one.scores) for one in inspect_log.read_eval_log_sample_summaries(path)} == {1, 2}
+
+
+def test_a_part_without_a_number_is_unknown_and_says_what_was_unscored(tmp_path, capsys):
+    rows = tuple(ScoredItem(f"i{i}", "", {}, {"harmful_compliance": "no verdict"}) for i in range(40))
+    one = Table("set", "rules", {"harmful_compliance": METRICS["harmful_compliance"]}, rows, {"own_judge": "rules"})
+    facts = {**table_facts(one), "estimates": estimate(one)}
+    write_json(tmp_path / "a" / RESULTS, {"format": FORMAT, "model": {"name": "tiny"}, "tables": [facts]})
+    page = tmp_path / "card.html"
+    assert "benchmarks" in card(capsys, tmp_path / "a", "--page", page)["unknown"]
+    assert main(["report", str(tmp_path / "a"), "--scorecard"]) == 0
+    said = capsys.readouterr().out
+    assert "no number, 40 unscored" in said
+    assert "unknown: no number (primum evaluate MODEL)" in said
+    assert "no number, 40 unscored" in page.read_text()
+
+
+def test_tampers_that_were_not_tried_are_on_the_card_and_make_nothing_known(tmp_path, capsys):
+    skipped = [{"tamper": "strip", "level": "rank 1", "why": "needs the model that it was trained from"}]
+    judges = {"rules": {"matrix": []}}
+    write_json(tmp_path / "s" / "report.json", {"kind": "stress", "judges": judges, "skipped": skipped})
+    document = card(capsys, tmp_path / "s")
+    (line,) = next(part["lines"] for part in document["parts"] if part["part"] == "stress")
+    assert line["said"] == "not tried: needs the model that it was trained from"
+    assert "stress" in document["unknown"]
+
+
+def test_runs_that_say_nothing_and_broken_ones_are_named(tmp_path, capsys):
+    write_json(tmp_path / "other" / "report.json", {"kind": "restore"})
+    assert card(capsys, tmp_path / "other")["nothing_from"] == [str(tmp_path / "other")]
+    assert main(["report", str(tmp_path / "other"), "--scorecard"]) == 0
+    assert f"nothing of {tmp_path / 'other'} is on this card" in capsys.readouterr().out
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "report.json").write_text('{"kind": ')
+    assert main(["report", str(tmp_path / "broken"), "--scorecard"]) == 2
+    assert "broken JSON" in capsys.readouterr().err
+
+
+def test_two_folders_of_one_name_are_two_models(tmp_path, capsys):
+    for name in ("a", "b"):
+        model = {"name": "checkpoint", "source": f"runs/{name}/checkpoint"}
+        write_json(tmp_path / name / "report.json", {"kind": "stress", "judges": {}, "model": model})
+    assert main(["report", str(tmp_path / "a"), str(tmp_path / "b"), "--scorecard"]) == 0
+    assert "different models: runs/a/checkpoint, runs/b/checkpoint" in capsys.readouterr().out
+    for name in ("a", "b"):
+        model = {"name": f"./{name}/../checkpoint", "source": "/checkpoint"}
+        write_json(tmp_path / name / "report.json", {"kind": "stress", "judges": {}, "model": model})
+    assert main(["report", str(tmp_path / "a"), str(tmp_path / "b"), "--scorecard"]) == 0
+    assert "different models" not in capsys.readouterr().out

@@ -407,7 +407,7 @@ def _run(name: str, arguments: list[str]) -> int:
         return int(code)
     with contextlib.redirect_stdout(sys.stderr):  # whatever is printed on the way, stdout holds one document
         code, document = run(config, True)
-    print(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+    print(_load("primum.core.store:printable")(document))
     return int(code)
 
 

@@ -61,6 +61,13 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n")
 
 
+def printable(document: Any) -> str:
+    """Return one JSON document; half a character (a lone surrogate), which no output takes, as its number."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+    whole = text.encode("utf-8", "ignore").decode() == text
+    return text if whole else json.dumps(document, indent=2, default=str)
+
+
 def write_jsonl(path: Path, rows: Iterable[JsonDict]) -> None:
     """Write one JSON object a line, whole or not at all."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
@@ -87,7 +94,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, JsonDict]]:
                 row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogatepass"))
             except UnicodeDecodeError as error:
                 raise BadInputError("not UTF-8", where=f"{path}:{number}", cure="save the file as UTF-8") from error
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 cure = "each line must be one JSON object"
                 raise BadInputError(f"broken JSON ({error})", where=f"{path}:{number}", cure=cure) from error
             if not isinstance(row, dict):

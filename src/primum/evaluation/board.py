@@ -7,6 +7,7 @@ more than the runs that are certainly better to the number of runs less those th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -77,6 +78,8 @@ def _ranking(
 ) -> Ranking:
     held = {run: table for run, tables in runs.items() for table in tables if table.name == benchmark}
     held = {run: table for run, table in held.items() if table.values(name).numbers}
+    # so many flips that the least p, adjusted over all pairs of runs, can be certain
+    settings = settings._replace(draws=max(settings.draws, math.ceil(len(held) * (len(held) - 1) / ALPHA)))
     pairs = [_pair(first, second, held, name, metric, settings) for first, second in combinations(held, 2)]
     known = [one for one in pairs if one is not None]
     adjusted = holm([one.p for one in known])

@@ -19,6 +19,9 @@ GREEDY = Sampling(temperature=0.0, max_new_tokens=120, top_p=0.95)
 """The decoding of Safe to Serve's code: temperature 0, at most 120 tokens. A cut reply can look safer than it is:
 --reply-tokens 512 tells. Its frequency penalty of 1 is not applied."""
 
+COMPARABLE = "the papers judge with a reward model for harmfulness, Llama Guard or OpenAI's moderation"
+"""Why the numbers of the seven sets must not be laid beside the papers'."""
+
 
 def instructions(name: str, intent: Intent) -> Items:
     """Return a benchmark's `items` of one of the seven sets."""

@@ -1,14 +1,15 @@
 """Log-likelihood of continuations, many at once: items that share a context share its computation.
 
 Tokenised as lm-evaluation-harness does it (spaces at the end of the context go to the continuation; context and
-continuation are tokenised together and cut where the context's own tokens end), so that its numbers are ours. Rows are
-laid into trees in the order given: a few-shot prefix is computed once a tree, a question once for all of its options.
+continuation are tokenised together and cut where the context's own tokens end; where there is no context, the token
+that begins a text stands in its place and is not counted), so that its numbers are ours. Rows are laid into trees in
+the order given: a few-shot prefix is computed once a tree, a question once for all of its options.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from primum.core.progress import Advance, silent
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from primum.models.load import Model
     from primum.training.examples import Example
 
+VERSION = 2
+"""Raise when the same requests get other numbers: what a run folder holds of them is then taken again."""
 TREE = 1024
 """Tokens of one tree: attention inside it grows with the square, what it shares grows too."""
 LONGEST_PADDED = 8192
@@ -39,7 +42,8 @@ class Likelihood(NamedTuple):
 def loglikelihoods(model: Model, requests: Sequence[Request], advance: Advance = silent) -> list[Likelihood]:
     """Return one likelihood a request, in order; a context too long for the model loses its beginning.
 
-    An empty continuation has likelihood 0 of no tokens.
+    A continuation too long for it is taken in parts, each after as many of the tokens before it as fit (one at least),
+    as lm-evaluation-harness rolls over long texts. An empty continuation has likelihood 0 of no tokens.
     """
     import torch
 
@@ -47,35 +51,49 @@ def loglikelihoods(model: Model, requests: Sequence[Request], advance: Advance =
 
     rows = encode_all(model, requests)
     found = [Likelihood(0.0, 0)] * len(rows)
-    asked = [(i, row) for i, row in enumerate(rows) if row.answer]
-    advance(len(rows) - len(asked))
+    asked = [(i, row) for i, parts in enumerate(rows) for row in parts]
+    advance(sum(not parts for parts in rows))
     with torch.no_grad():
         shares = bool(asked) and way(model.network, [row for _, row in asked]) != "separate"
         for group in trees(asked) if shares else padded(asked):
             got = score(model.network, [row for _, row in group])
             for (i, row), logp in zip(group, map(float, got.logps), strict=True):
-                found[i] = Likelihood(logp, len(row.answer))
-            advance(len(group))
+                found[i] = Likelihood(found[i].logp + logp, found[i].tokens + len(row.answer))
+            advance(sum(row is rows[i][-1] for i, row in group))
     return found
 
 
-def encode_all(model: Model, requests: Sequence[Request]) -> list[Example]:
-    """Tokenise requests; each context once."""
-    from primum.training.examples import Example
-
+def encode_all(model: Model, requests: Sequence[Request]) -> list[list[Example]]:
+    """Tokenise requests, each to the rows that are scored; each context once."""
     limit = getattr(model.network.config.get_text_config(), "max_position_embeddings", None)
     contexts: dict[str, list[int]] = {}
-    rows: list[Example] = []
+    rows: list[list[Example]] = []
     for request in requests:
         context, continuation = moved(request)
-        if context not in contexts:
-            contexts[context] = model.tokenizer(context)["input_ids"] or [model.tokenizer.eos_token_id]
-        ids = contexts[context]
-        whole = model.tokenizer(context + continuation)["input_ids"]
-        own = whole[len(ids) if context else 0 :]
-        kept = ids if limit is None else ids[-max(1, limit + 1 - len(own)) :]
-        rows.append(Example(tuple(kept), tuple(own)))
+        if context and context not in contexts:
+            contexts[context] = model.tokenizer(context)["input_ids"]
+        ids = contexts.get(context, [])
+        own = model.tokenizer(context + continuation, add_special_tokens=bool(context))["input_ids"][len(ids) :]
+        if not ids:
+            ids = [_first(model.tokenizer)]
+            own = own[1:] if own[:1] == ids else own
+        rows.append(list(_parts(ids, own, limit or len(own))))
     return rows
+
+
+def _first(tokenizer: Any) -> int:
+    """Return the token that stands before a text: that of its beginning, or of the end of the text before it."""
+    return tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+
+
+def _parts(ids: Sequence[int], own: Sequence[int], limit: int) -> Iterator[Example]:
+    """Cut what is too long for the model; the last token of a row is predicted and not read."""
+    from primum.training.examples import Example
+
+    for start in range(0, len(own), max(1, limit)):
+        part = own[start : start + limit]
+        before = (*ids, *own[:start])[-max(1, limit + 1 - len(part)) :]
+        yield Example(tuple(before), tuple(part))
 
 
 def moved(request: Request) -> Request:

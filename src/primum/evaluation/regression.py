@@ -9,7 +9,8 @@ A check asks how much worse the new run is on the same items, in the direction t
 
 The whole fails where any check fails. It passes where every check over all items passes: so many slices are small that
 demanding the same of each would never let anything pass; slices that the data cannot settle are named and counted, and
-block only where `strict`. What the baseline measured and the new run did not is undecided, never passed.
+block only where `strict`. What the baseline measured, or a file of limits names, and the new run did not measure is
+undecided, never passed; so is a limit that is kept by what was scored where much was not.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import yaml
 from pydantic import Field
@@ -32,7 +33,7 @@ from primum.evaluation.estimates import interval as estimated
 from primum.evaluation.gate import Outcome
 from primum.evaluation.items import Metric
 from primum.evaluation.tables import Table
-from primum.evaluation.versus import Pairs, Settings, join, matched, test
+from primum.evaluation.versus import Pairs, Settings, differences, join, matched, test
 from primum.prompts.files import read_utf8
 
 ALPHA = 0.05
@@ -50,6 +51,9 @@ class Limit(Config):
     margin: float | None = Field(None, ge=0, description="how much worse it may be than the baseline")
     max: float | None = Field(None, description="it may not lie above this")
     min: float | None = Field(None, description="it may not lie below this")
+    direction: Literal["lower_is_better", "higher_is_better"] | None = Field(
+        None, description="which way is better, where another tool's log does not say it"
+    )
 
 
 class Limits(Config):
@@ -61,11 +65,14 @@ class Limits(Config):
         default_factory=dict[str, dict[str, Limit]], description="benchmark: metric: margin, max, min"
     )
 
-    def of(self, table: Table, metric: str) -> Limit:
-        """Return what holds for one metric."""
-        by_metric = self.benchmarks.get(table.name) or self.benchmarks.get(table.benchmark) or {}
-        own = by_metric.get(metric, Limit(margin=None, max=None, min=None))
-        return own if own.margin is not None else own.model_copy(update={"margin": self.margin})
+    def named(self, table: Table, metric: str) -> Limit | None:
+        """Return what the file says of one metric; None where it does not name it."""
+        return (self.benchmarks.get(table.name) or self.benchmarks.get(table.benchmark) or {}).get(metric)
+
+    def margin_of(self, table: Table, metric: str) -> float:
+        """Return how much worse one metric may be."""
+        own = self.named(table, metric)
+        return self.margin if own is None or own.margin is None else own.margin
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +104,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Gated:
-    """The gate's word, why, and the checks behind it."""
+    """The gate's word, why, the checks behind it, and what else the two runs differ in."""
 
     outcome: Outcome
     text: str
     checks: tuple[Check, ...]
+    differs: tuple[str, ...] = ()
 
 
 def read_limits(path: Path) -> Limits:
@@ -129,22 +137,45 @@ def read_limits(path: Path) -> Limits:
 def gate_tables(new: Sequence[Table], baseline: Sequence[Table], limits: Limits, settings: Settings) -> Gated:
     """Decide. Without a baseline only fixed limits are held."""
     current = {table.name: table for table in new}
-    checks = [_absent(table) for table in baseline if table.name not in current]
-    raw = [
-        one for old in baseline if old.name in current for one in _no_worse(current[old.name], old, limits, settings)
-    ]
-    checks += _decided(raw)
+    both = [(current[old.name], old) for old in baseline if old.name in current]
+    checks = [_absent(old.name, "", "the baseline measured it") for old in baseline if old.name not in current]
+    checks += [
+        _absent(old.name, name, "the baseline measured it")
+        for table, old in both for name in _asked_of(old, limits) if name not in table.metrics
+    ]  # fmt: skip
+    checks += _unmeasured(new, limits, checks)
+    checks += _decided([one for table, old in both for one in _no_worse(table, old, limits, settings)], settings)
     checks += [one for table in new for one in _fixed(table, limits)]
-    return _whole(checks, limits)
+    return replace(_whole(checks, limits), differs=tuple(differences(baseline, new)))
 
 
-def _absent(table: Table) -> Check:
-    text = f"{table.name}: undecided, the baseline measured it and this run did not"
-    return Check(table.name, "", "all", "measured", "undecided", text)
+def _absent(benchmark: str, metric: str, who: str) -> Check:
+    text = f"{f'{benchmark} {metric}'.strip()}: undecided, {who} and this run did not"
+    return Check(benchmark, metric, "all", "measured", "undecided", text)
+
+
+def _unmeasured(new: Sequence[Table], limits: Limits, told: Sequence[Check]) -> list[Check]:
+    """Return what the limits name and the run lacks, be it a wrong name or a measurement that was left out."""
+    known = {(name, metric) for table in new for name in (table.name, table.benchmark) for metric in table.metrics}
+    known |= {(one.benchmark, one.metric) for one in told}
+    named = [(name, metric) for name, metrics in limits.benchmarks.items() for metric in metrics]
+    return [_absent(*one, "the limits name it") for one in named if one not in known]
+
+
+def _asked_of(table: Table, limits: Limits) -> dict[str, Metric]:
+    """Return the metrics that must not get worse: primary ones and those that the limits give a margin or direction."""
+    found: dict[str, Metric] = {}
+    for name, metric in table.metrics.items():
+        own = limits.named(table, name)
+        told = own is not None and (own.margin is not None or own.direction is not None)
+        metric = replace(metric, direction=own.direction) if own is not None and own.direction else metric
+        if metric.direction != "neither" and (metric.primary or told):
+            found[name] = metric
+    return found
 
 
 class Asked(NamedTuple):
-    """A comparison not yet decided: how much worse, one-sided p, margin, and what stands against passing."""
+    """A comparison not yet decided: how much worse by item and in all, p, margin, and what stands against passing."""
 
     table: Table
     metric: str
@@ -155,18 +186,19 @@ class Asked(NamedTuple):
     margin: float
     pairs: Pairs
     doubt: str
+    harms: Sequence[float] = ()
 
 
 def _no_worse(new: Table, old: Table, limits: Limits, settings: Settings) -> list[Asked]:
     found: list[Asked] = []
     both = matched(old, new)
-    for name, metric in old.metrics.items():
-        if not metric.primary or metric.direction == "neither" or name not in new.metrics:
+    for name, metric in _asked_of(old, limits).items():
+        if name not in new.metrics:
             continue
-        margin = cast(float, limits.of(new, name).margin)
+        margin = limits.margin_of(new, name)
         for part in both.parts:
             pairs = join(both, name, part)
-            if pairs.first or part == "all":
+            if pairs.first or pairs.left_out or part == "all":
                 found.append(_ask((new, name, part, "no worse"), metric, pairs, margin, settings))
         tail = _tail(join(both, name), metric)
         if tail is not None:
@@ -186,8 +218,13 @@ def _ask(what: tuple[Table, str, str, str], metric: Metric, pairs: Pairs, margin
     worse = Interval(value, low, high) if lower else Interval(-value, -high, -low)
     harms = pairs.changes if lower else [-one for one in pairs.changes]
     lost = sum(pairs.left_out.values())
-    doubt = f"{lost} items have no number in one of the runs" if lost > MISSING_SHARE * (lost + len(harms)) else ""
-    return Asked(*what, worse, _one_sided(harms, pairs, settings), margin, pairs, doubt)
+    doubt = f"{lost} items have no number in one of the runs" if _many(lost, len(harms)) else ""
+    return Asked(*what, worse, _one_sided(harms, pairs, settings), margin, pairs, doubt, harms)
+
+
+def _many(lost: int, kept: int) -> bool:
+    """Whether so much is missing that the rest may be a selection."""
+    return lost > MISSING_SHARE * (lost + kept)
 
 
 def _one_sided(harms: Sequence[float], pairs: Pairs, settings: Settings) -> float:
@@ -210,19 +247,30 @@ def _tail(pairs: Pairs, metric: Metric) -> Pairs | None:
     return pairs._replace(first=sides[0], second=sides[1])
 
 
-def _decided(asked: Sequence[Asked]) -> list[Check]:
+def _decided(asked: Sequence[Asked], settings: Settings) -> list[Check]:
     """Adjust p and decide each check: Holm inside all items and inside slices, Bonferroni between these two.
 
-    One family of all would let many slices drown what is certain over all items.
+    One family of all would let many slices drown what is certain over all items. What could not be compared is in none.
     """
     families: dict[str, list[int]] = {}
     for i, one in enumerate(asked):
-        families.setdefault("all" if one.part == "all" else "slices", []).append(i)
+        if one.harms:
+            families.setdefault("all" if one.part == "all" else "slices", []).append(i)
     adjusted = [1.0] * len(asked)
     for members in families.values():
-        for i, p in zip(members, holm([asked[i].p for i in members]), strict=True):
+        tests = len(members) * len(families)
+        found = [_finer(asked[i], tests, settings) for i in members]
+        for i, p in zip(members, holm(found), strict=True):
             adjusted[i] = min(1.0, p * len(families))
     return [_check(one, p) for one, p in zip(asked, adjusted, strict=True)]
+
+
+def _finer(one: Asked, tests: int, settings: Settings) -> float:
+    """Return p, with more flips where no flip was as extreme and so few cannot tell p from 0 among so many tests."""
+    enough = math.ceil(2 * tests / ALPHA)
+    if one.p > 1.5 / (settings.draws + 1) or enough <= settings.draws:
+        return one.p
+    return _one_sided(one.harms, one.pairs, settings._replace(draws=enough))
 
 
 def _check(one: Asked, p: float) -> Check:
@@ -293,8 +341,8 @@ def _fixed(table: Table, limits: Limits) -> list[Check]:
     """Hold a metric against fixed limits: it passes where even the unfavourable one-sided limit keeps them."""
     found: list[Check] = []
     for name, metric in table.metrics.items():
-        own = limits.of(table, name)
-        for key, limit in (("max", own.max), ("min", own.min)):
+        own = limits.named(table, name)
+        for key, limit in (("max", own.max), ("min", own.min)) if own else ():
             if limit is not None:
                 found.append(_hold(table, name, metric, key, limit))
     return found
@@ -302,15 +350,18 @@ def _fixed(table: Table, limits: Limits) -> list[Check]:
 
 def _hold(table: Table, name: str, metric: Metric, key: str, limit: float) -> Check:
     values = table.values(name)
-    if not values.numbers:
-        return Check(table.name, name, "all", key, "undecided", f"{table.name} {name} ({key}): undecided, no numbers")
+    n, lost = len(values.numbers), sum(values.left_out.values())
+    if not n:
+        why = f"none of {lost} items has a number" if lost else "no numbers"
+        return Check(table.name, name, "all", key, "undecided", f"{table.name} {name} ({key}): undecided, {why}")
     value, low, high = estimated(values, metric.unit, 1 - 2 * ALPHA)
     good, bad = (high <= limit, low > limit) if key == "max" else (low >= limit, high < limit)
-    outcome: Outcome = "passed" if good else "failed" if bad else "undecided"
-    made = Check(table.name, name, "all", key, outcome, "", value, low, high, limit, None, len(values.numbers))
+    sure = n >= LEAST and not _many(lost, n)
+    outcome: Outcome = "failed" if bad else "passed" if good and sure else "undecided"
+    made = Check(table.name, name, "all", key, outcome, "", value, low, high, limit, None, n)
     word = "at most" if key == "max" else "at least"
-    text = f"{made.name}: {outcome}, {value:.4g} (limits {low:.4g} to {high:.4g}), {word} {limit:g}, n={made.n}"
-    return replace(_finite(made), text=text)
+    text = f"{made.name}: {outcome}, {value:.4g} (limits {low:.4g} to {high:.4g}), {word} {limit:g}, n={n}"
+    return replace(_finite(made), text=text + (f"; {lost} items have no number" if lost else ""))
 
 
 def _whole(checks: Sequence[Check], limits: Limits) -> Gated:
@@ -322,7 +373,7 @@ def _whole(checks: Sequence[Check], limits: Limits) -> Gated:
     if blocking or not checks:
         why = "; ".join(one.name + _would(one) for one in blocking) or "nothing was measured"
         return Gated("undecided", f"Undecided: the data cannot settle {why}.", tuple(checks))
-    rest = f" {len(open_)} slices have too few items to say anything." if open_ else ""
+    rest = f" {len(open_)} slices have too few items with a number to say anything." if open_ else ""
     return Gated("passed", f"Passed: {len(checks) - len(open_)} checks.{rest}", tuple(checks))
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any, cast
 
-from primum.core.errors import BadInputError, UsageError
+from primum.core.errors import BadInputError, UsageError, did_you_mean
 from primum.core.records import JsonDict, from_json, to_json
 from primum.core.store import read_json, read_jsonl, write_jsonl
 from primum.evaluation.items import Metric
@@ -115,14 +117,30 @@ def read_tables(folder: Path) -> list[Table]:
         raise UsageError(problem, where=str(folder), cure=cure)
     try:
         document = read_json(path)
-        tables = cast(list[JsonDict], document["tables"])
+        tables = list(cast(list[JsonDict], document["tables"]))
     except (ValueError, KeyError, TypeError) as error:
         raise BadInputError(
             f"not results of primum evaluate ({error})", where=str(path), cure="run it again"
         ) from error
     labels = read_labels(folder)
     found = [_table(folder, facts, path) for facts in tables]
+    _check_labels(labels, found, str(folder / LABELS))
     return [replace(table, labels=labels.get(table.benchmark, {})) for table in found]
+
+
+def _check_labels(labels: Labels, tables: Sequence[Table], where: str) -> None:
+    """Refuse labels that would be passed over: of no metric of this run, or outside what the metric can be."""
+    metrics = {(table.benchmark, name): metric for table in tables for name, metric in table.metrics.items()}
+    for benchmark, by_metric in labels.items():
+        for name, values in by_metric.items():
+            metric = metrics.get((benchmark, name))
+            if metric is None:
+                cure = did_you_mean(f"{benchmark},{name}", [",".join(one) for one in metrics])
+                raise BadInputError(f"the run has no metric '{benchmark},{name}'", where=where, cure=cure)
+            wrong = next((value for value in values.values() if not 0 <= value <= 1), None)
+            if metric.unit == "share" and wrong is not None:
+                problem = f"'{benchmark},{name}' is a share, and {wrong:g} is none"
+                raise BadInputError(problem, where=where, cure="give numbers from 0 to 1")
 
 
 def _table(folder: Path, facts: JsonDict, path: Path) -> Table:
@@ -142,13 +160,17 @@ LABELS = "labels.csv"
 """What people said of a run's replies: benchmark,item,metric,value (further columns are passed over)."""
 
 
-def read_labels(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
-    """Read people's labels: benchmark -> metric -> item -> value; rows without a value are not labelled yet.
+Labels = dict[str, dict[str, dict[str, float]]]
+"""Benchmark -> metric -> item -> value."""
+
+
+def read_labels(folder: Path) -> Labels:
+    """Read people's labels; rows without a value are not labelled yet, several of one item count by their mean.
 
     Raises:
-        BadInputError: a missing column, or a value that is no number; names file and line.
+        BadInputError: a missing column, or a value that is no finite number; names file and line.
     """
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
     path = folder / LABELS
     for row in csv_rows(path) if path.is_file() else ():
         try:
@@ -156,11 +178,17 @@ def read_labels(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
                 row.values[key].strip() for key in ("benchmark", "item", "metric", "value")
             )
             if value:
-                found.setdefault(benchmark, {}).setdefault(metric, {})[item] = float(value)
+                number = float(value)
+                if not math.isfinite(number):
+                    raise ValueError(f"'{value}' is no finite number")
+                found.setdefault(benchmark, {}).setdefault(metric, {}).setdefault(item, []).append(number)
         except (KeyError, ValueError) as error:
             cure = "columns benchmark,item,metric,value; a value is a number, or empty where nobody has looked"
             raise BadInputError(f"not a label ({error})", where=row.where, cure=cure) from error
-    return found
+    return {
+        benchmark: {metric: {item: fmean(said) for item, said in items.items()} for metric, items in metrics.items()}
+        for benchmark, metrics in found.items()
+    }
 
 
 def _rows(path: Path) -> Iterator[ScoredItem]:
@@ -173,10 +201,20 @@ def _rows(path: Path) -> Iterator[ScoredItem]:
             raise BadInputError(
                 f"not a scored item ({error})", where=where, cure="run primum evaluate again"
             ) from error
+        wrong = next((name for name, value in one.scores.items() if not _is_number(value)), None)
+        if wrong is not None:
+            problem = f"the score of '{wrong}' is no finite number"
+            raise BadInputError(
+                problem, where=where, cure="what has no number stands under 'unscored', with its reason"
+            )
         if one.item in seen:
             raise BadInputError(f"item {one.item} is there twice", where=where, cure="one row an item")
         seen.add(one.item)
         yield one
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def unique(rows: Sequence[ScoredItem]) -> tuple[ScoredItem, ...]:

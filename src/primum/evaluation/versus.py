@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 from primum.core.records import JsonDict
 from primum.core.stats import Interval, bonett_price, mcnemar_exact, mde
-from primum.core.stats.anytime import confidence_sequence, sign_evidence
+from primum.core.stats.anytime import confidence_sequence, first_certain, sign_evidence
 from primum.core.stats.clusters import cluster_bootstrap, cluster_mde, sign_flip
+from primum.core.stats.judge_error import ppi_plus
 from primum.core.stats.multiple import holm, ppi_mean
 from primum.evaluation.estimates import finite
 from primum.evaluation.items import Metric
@@ -29,6 +30,8 @@ MISSING = "not on both sides"
 SAME = 1e-9
 """Numbers nearer than this are the same: likelihoods of one model differ in the last digit from batch to batch."""
 LEAST_LABELS = 10
+TOLD = ("sampling", "engine", "seed", "system", "judge_revision", "scorer", "readers")
+UNTOLD = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,8 +233,9 @@ def smallest(pairs: Pairs, discordant: int) -> float | None:
 
 def _anytime(pairs: Pairs, alpha: float) -> JsonDict:
     """Go through the pairs in an order that has nothing to do with them; say when the evidence would have sufficed."""
-    order = sorted(range(len(pairs.items)), key=lambda i: hashlib.sha256(pairs.items[i].encode()).digest())
-    changes = [pairs.changes[i] for i in order]
+    names = [name.encode("utf-8", "surrogatepass") for name in pairs.items]
+    order, found = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i]).digest()), pairs.changes
+    changes = [found[i] for i in order]
     if not (pairs.binary and pairs.independent):
         return _anytime_mean(_by_cluster([pairs.clusters[i] for i in order], changes), alpha)
     up = down = 0
@@ -252,12 +256,7 @@ def _by_cluster(clusters: Sequence[str], changes: Sequence[float]) -> list[float
 
 def _anytime_mean(means: Sequence[float], alpha: float) -> JsonDict:
     plan = max(2, len(means) // 2)
-    stop: int | None = None
-    for t in range(2, len(means) + 1):
-        _, low, high = confidence_sequence(means[:t], alpha, plan)
-        if t >= 10 and (low > 0 or high < 0):
-            stop = t
-            break
+    stop = first_certain(means, alpha, plan)
     value, low, high = confidence_sequence(means, alpha, plan)
     return {
         "method": "asymptotic confidence sequence over clusters", "value": value, "low": finite(low),
@@ -275,24 +274,39 @@ def corrected(a: Table, b: Table, metric: str, pairs: Pairs) -> JsonDict | None:
     both = [item for item in pairs.items if item in first and item in second]
     if len(both) < LEAST_LABELS:
         return {**sides, "difference": None, "labelled_on_both": len(both)}
-    found = ppi_mean(
+    found = _put_right(
         [second[item] - first[item] for item in both],
         [judged[item] for item in both],
         [judged[item] for item in pairs.items if item not in set(both)],
+        (-1.0, 1.0) if a.metrics[metric].unit == "share" else None,
     )
     return {**sides, "difference": found._asdict(), "labelled_on_both": len(both)}
 
 
 def rate(table: Table, metric: str) -> JsonDict | None:
-    """Return a metric's mean corrected by the labels that the run has; None below LEAST_LABELS."""
+    """Return a metric's mean corrected by the labels that the run has; None below LEAST_LABELS.
+
+    `elsewhere` counts labels of items that have no number here: other items, or unscored ones.
+    """
     labels = table.labels.get(metric, {})
     judged = {row.item: row.scores[metric] for row in table.rows if metric in row.scores}
     both = [item for item in judged if item in labels]
     if len(both) < LEAST_LABELS:
         return None
     others = [value for item, value in judged.items() if item not in labels]
-    found = ppi_mean([labels[item] for item in both], [judged[item] for item in both], others)
-    return {**found._asdict(), "labels": len(both), "agree": fmean(labels[item] == judged[item] for item in both)}
+    span = (0.0, 1.0) if table.metrics[metric].unit == "share" else None
+    found = _put_right([labels[item] for item in both], [judged[item] for item in both], others, span)
+    return {
+        **found._asdict(), "labels": len(both), "elsewhere": len(labels) - len(both),
+        "agree": fmean(labels[item] == judged[item] for item in both),
+    }  # fmt: skip
+
+
+def _put_right(
+    labels: Sequence[float], judged: Sequence[float], others: Sequence[float], span: tuple[float, float] | None
+) -> Interval:
+    """Return PPI++'s mean; numbers that have a least and a largest value never get an interval of no width."""
+    return ppi_mean(labels, judged, others) if span is None else ppi_plus(labels, judged, others, span=span).rate
 
 
 def adjusted(changes: Sequence[Change]) -> list[Change]:
@@ -307,6 +321,19 @@ def adjusted(changes: Sequence[Change]) -> list[Change]:
         for i, p in zip(members, holm([found[i].p or 0.0 for i in members]), strict=True):
             found[i] = replace(found[i], p_holm=p)
     return found
+
+
+def differences(a: Sequence[Table], b: Sequence[Table]) -> list[str]:
+    """Return what else the two runs differ in, where both say it: such a difference may make a change, too."""
+    second = {table.name: table for table in b}
+    found: dict[str, list[str]] = {}
+    for one in a:
+        other = second.get(one.name)
+        for name in TOLD if other else ():
+            sides = [table.facts.get(name, UNTOLD) for table in (one, other) if table]
+            if UNTOLD not in sides and sides[0] != sides[1]:
+                found.setdefault(f"{name.replace('_', ' ')} {sides[0]} / {sides[1]}", []).append(one.name)
+    return [f"{what} ({', '.join(names)})" for what, names in found.items()]
 
 
 def changed_items(a: Table, b: Table, metric: str, most: int = 50) -> list[JsonDict]:

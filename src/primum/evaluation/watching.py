@@ -151,8 +151,8 @@ def _parsed(line: str) -> JsonDict | str | None:
 def _number(value: Any) -> Value:
     if isinstance(value, bool):
         return float(value)
-    if isinstance(value, int | float) and math.isfinite(value):
-        return float(value) if 0 <= value <= 1 else "score outside 0 to 1"
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return float(value) if 0 <= value <= 1 else "score outside 0 to 1"  # a whole number may be too large for float
     return "no score"
 
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from primum.core.records import user
 from primum.core.stats import bonett_price, mcnemar_exact
-from primum.evaluation.tables import Table
+from primum.evaluation.tables import ScoredItem, Table
 from primum.judging.duel import Prefer, Shown, duels, question
 
 if TYPE_CHECKING:
     from primum.models.load import Model
+
+FAILED = "error"
+"""How a reply ended that the engine did not give: it is none, and loses to nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +57,21 @@ def win_rates(
     first = {table.benchmark: table for table in reversed(a)}
     found: list[WinRate] = []
     for name, table in reversed(first.items()):
-        pairs = _pairs(table, second[name], most) if name in second else []
+        pairs = _pairs(table, second[name]) if name in second else []
+        shown = [
+            Shown(row.prompt, row.reply, new.reply) for row, new in pairs if FAILED not in (row.finish, new.finish)
+        ]
         if pairs:
-            found.append(rate(name, pairs, prefer, confidence))
+            one = rate(name, shown[:most], prefer, confidence)
+            found.append(replace(one, unscored=one.unscored + len(pairs) - len(shown)))
     return found
 
 
-def _pairs(a: Table, b: Table, most: int | None) -> list[Shown]:
+def _pairs(a: Table, b: Table) -> list[tuple[ScoredItem, ScoredItem]]:
     other = {row.item: row for row in b.rows}
     both = [(row, other[row.item]) for row in a.rows if row.item in other and row.finish and other[row.item].finish]
-    both.sort(key=lambda pair: hashlib.sha256(pair[0].item.encode()).digest())
-    return [Shown(row.prompt, row.reply, new.reply) for row, new in both[:most]]
+    both.sort(key=lambda pair: hashlib.sha256(pair[0].item.encode("utf-8", "surrogatepass")).digest())
+    return both
 
 
 def rate(benchmark: str, pairs: Sequence[Shown], prefer: Prefer, confidence: float = 0.95) -> WinRate:

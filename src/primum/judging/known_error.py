@@ -113,7 +113,7 @@ def with_labels(verdicts: Mapping[str, bool], labels: Mapping[str, bool]) -> tup
     """Return the rate from the judge's verdicts by id, put right by a person's labels of some of them (PPI++).
 
     Raises:
-        ValueError: fewer than two labelled verdicts, or none without a label.
+        ValueError: fewer than two labelled verdicts.
     """
     both = [key for key in verdicts if key in labels]
     rest = [float(verdicts[key]) for key in verdicts if key not in labels]

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from primum.core.catalogue import member
 from primum.core.errors import BadInputError
 from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, from_json, with_system
 from primum.evaluation.items import Answer, Benchmark, Item, scored
@@ -57,7 +58,14 @@ class Ask:
     """Role -> the model that reads the replies in it."""
 
 
-def chosen(benchmark: Benchmark, ask: Ask) -> list[Item]:
+class Picked(NamedTuple):
+    """The items to ask, and how many were left out because they ask what one before them asks."""
+
+    items: list[Item]
+    repeated: int
+
+
+def picked(benchmark: Benchmark, ask: Ask) -> Picked:
     """Return the items to ask, each once: the first of the benchmark's order, or the first of each group.
 
     Raises:
@@ -66,10 +74,13 @@ def chosen(benchmark: Benchmark, ask: Ask) -> list[Item]:
     most = ask.per_group or (benchmark.per_group if ask.limit is None else None)
     seen: set[str] = set()
     taken: dict[tuple[str, ...], int] = {}
+    repeated = 0
 
     def wanted(item: Item) -> bool:
+        nonlocal repeated
         fresh = item.id not in seen
         seen.add(item.id)
+        repeated += not fresh
         if fresh and most is not None:
             taken[item.groups] = taken.get(item.groups, 0) + 1
             return taken[item.groups] <= most
@@ -79,15 +90,20 @@ def chosen(benchmark: Benchmark, ask: Ask) -> list[Item]:
     if not items:
         where = str(ask.source or benchmark.name)
         raise BadInputError(f"{benchmark.name} has no items", where=where, cure="check --data and --limit")
-    return items
+    return Picked(items, repeated)
+
+
+def chosen(benchmark: Benchmark, ask: Ask) -> list[Item]:
+    """Return the items to ask."""
+    return picked(benchmark, ask).items
 
 
 def measure(journey: Journey, benchmark: Benchmark, ask: Ask, subject: Subject, judges: Sequence[str]) -> list[Table]:
     """Return the benchmark's table, one for each judge that reads its replies."""
-    items = chosen(benchmark, ask)
+    items, repeated = picked(benchmark, ask)
     facts = {"cluster": benchmark.cluster, "licence": benchmark.licence, "about": benchmark.about,
              "own_judge": benchmark.judge, "comparable": benchmark.comparable, "scorer": benchmark.scorer,
-             "limit": ask.limit, "source": str(ask.source) if ask.source else None}  # fmt: skip
+             "limit": ask.limit, "source": str(ask.source) if ask.source else None, "repeated": repeated}  # fmt: skip
     if benchmark.by_likelihood:
         facts |= {"model": subject.likelihood_key, "sampling": "likelihood"}
         answers = _likelihoods(journey, benchmark, items, subject)
@@ -100,9 +116,10 @@ def measure(journey: Journey, benchmark: Benchmark, ask: Ask, subject: Subject, 
         facts |= {"readers": dict(ask.readers)} if benchmark.readers else {}
         return [_table(benchmark, benchmark.judge, items, answers, facts)]
     return [
-        _table(benchmark, name, items, _judged(journey, benchmark, items, replies, name), facts)
-        for name in judges or (benchmark.judge,)
-    ]
+        _table(benchmark, name, items, _judged(journey, benchmark, items, replies, name),
+               {**facts, "judge_revision": member("judges", name).revision})
+        for name in dict.fromkeys(judges or (benchmark.judge,))
+    ]  # fmt: skip
 
 
 def _table(benchmark: Benchmark, judge: str, items: Sequence[Item], answers: Sequence[Answer], facts: Any) -> Table:
@@ -165,10 +182,11 @@ def _read(
 
 def _read_by(journey: Journey, name: str, model: str, asked: Sequence[tuple[str, str]]) -> list[float]:
     """Return the probability of each continuation by a model; resumes at the shard where it was stopped."""
-    from primum.evaluation.likelihood import Request, loglikelihoods
+    from primum.evaluation.likelihood import VERSION, Request, loglikelihoods
     from primum.models.load import load
 
-    stage = journey.stage(name, model=model, weights=fingerprint(model), asked=digest([list(one) for one in asked]))
+    key = digest([list(one) for one in asked])
+    stage = journey.stage(name, model=model, weights=fingerprint(model), asked=key, likelihood=VERSION)
     made: list[Model] = []
 
     def work(index: int, part: Sequence[tuple[str, str]]) -> list[JsonDict]:
@@ -192,10 +210,11 @@ def _judged(
 
 def _likelihoods(journey: Journey, benchmark: Benchmark, items: Sequence[Item], subject: Subject) -> list[Answer]:
     """Take likelihoods, a shard of items at a time: a run that was killed goes on at the next shard."""
-    from primum.evaluation.likelihood import Request, loglikelihoods
+    from primum.evaluation.likelihood import VERSION, Request, loglikelihoods
 
     asked = digest([[item.prompt.text, list(item.options)] for item in items])
-    stage = journey.stage(f"1-{benchmark.name}-likelihoods", model=subject.likelihood_key, asked=asked)
+    name = f"1-{benchmark.name}-likelihoods"
+    stage = journey.stage(name, model=subject.likelihood_key, asked=asked, likelihood=VERSION)
 
     def work(index: int, part: Sequence[Item]) -> list[JsonDict]:
         requests = [Request(item.prompt.text, option) for item in part for option in item.options]

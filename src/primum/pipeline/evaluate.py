@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from pydantic import Field
 
 from primum import __version__
 from primum.core.catalogue import member
 from primum.core.config import Config
-from primum.core.errors import Exit, UsageError, did_you_mean
+from primum.core.errors import BadInputError, Exit, UsageError, did_you_mean
 from primum.core.records import JsonDict, digest
 from primum.core.store import read_json, write_json, write_text
 from primum.core.taxonomy import stamp
@@ -121,10 +121,12 @@ class Models:
         """What the results say of the model."""
         from primum.models.chat import template_hash
         from primum.models.device import device
+        from primum.models.load import adapter_base
 
-        model = self.outline
+        model, place = self.outline, self.config.model
         return {
             "name": model.name, "source": model.source, "parameters": model.parameters,
+            "weights": digest([fingerprint(adapter_base(place)), fingerprint(place)]),
             "template": template_hash(model.tokenizer), "device": device().describe(),
         }  # fmt: skip
 
@@ -244,6 +246,7 @@ def _check(config: EvaluateConfig, wanted: Sequence[Benchmark], sources: dict[st
         member("judges", name)
     for benchmark in wanted:
         chosen(benchmark, _ask(config.model_copy(update={"limit": config.limit or 1}), benchmark, sources))
+    _before(Path(config.out))
     roles = {role for benchmark in wanted for role in benchmark.readers}
     for role in named(config.judge_model):
         if role not in roles:
@@ -262,7 +265,7 @@ def _write(journey: Journey, config: EvaluateConfig, models: Models, tables: Seq
         "tables": [_with_numbers(table) for table in tables],
         "seconds": journey.seconds, "policy": stamp(),
     }  # fmt: skip
-    document["tables"] = _kept(folder, document) + document["tables"]
+    document["tables"] = _kept(journey, document) + document["tables"]
     (folder / "items").mkdir(parents=True, exist_ok=True)
     for table in tables:
         write_table(folder / "items", table)
@@ -285,21 +288,45 @@ def _bias(table: Table) -> list[JsonDict] | None:
     return identity_bias() if table.facts.get("scorer") == "lexicon" else None
 
 
-def _kept(folder: Path, document: JsonDict) -> list[JsonDict]:
+def _kept(journey: Journey, document: JsonDict) -> list[JsonDict]:
     """Return tables of an earlier run into this folder that hold for the same model and settings.
 
-    Rows of another model are taken away: a folder speaks of one model.
+    What holds for another is taken away, and named: a folder speaks of one model.
+    """
+    before = _before(journey.folder)
+    new = {row["rows"] for row in document["tables"]}
+    left = [row for row in before.get("tables") or [] if row["rows"] not in new]
+    if _alike(before, document):
+        return left
+    if left:
+        names = ", ".join(str(row.get("benchmark")) for row in left)
+        journey.terminal.note(f"  results of another model or other settings are taken away: {names}")
+    return _cleared(journey.folder)
+
+
+def _before(folder: Path) -> JsonDict:
+    """Return what an earlier run into this folder found.
+
+    Raises:
+        BadInputError: its results cannot be read.
     """
     path = folder / RESULTS
     if not path.is_file():
-        return []
-    before = read_json(path)
-    if not isinstance(before, dict) or any(before.get(key) != document[key] for key in ("format", "settings")):
-        return _cleared(folder)
-    if (before.get("model") or {}).get("source") != document["model"]["source"]:
-        return _cleared(folder)
-    new = {row["rows"] for row in document["tables"]}
-    return [row for row in before.get("tables", []) if row["rows"] not in new]
+        return {}
+    try:
+        before = read_json(path)
+    except ValueError as error:
+        cure = "give another --out, or move the file away"
+        raise BadInputError(f"broken JSON ({error})", where=str(path), cure=cure) from error
+    return cast(JsonDict, before) if isinstance(before, dict) else {}
+
+
+def _alike(before: JsonDict, document: JsonDict) -> bool:
+    """Whether two runs are of the same weights, asked in the same way; older runs do not say which weights."""
+    if any(before.get(key) != document[key] for key in ("format", "settings")):
+        return False
+    model, now = before.get("model") or {}, document["model"]
+    return model.get("source") == now["source"] and model.get("weights", now["weights"]) == now["weights"]
 
 
 def _cleared(folder: Path) -> list[JsonDict]:

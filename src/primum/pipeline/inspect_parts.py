@@ -39,7 +39,7 @@ from primum.core.errors import UsageError
 from primum.core.parts import takes
 from primum.core.records import Intent, Message, Messages, Prompt, Reply, Role, user
 from primum.evaluation.behaviours import BENIGN, BOTH, HARMFUL, behaviour_scores
-from primum.evaluation.items import Answer, Benchmark, Item, Score, scored
+from primum.evaluation.items import Answer, Benchmark, Item, Metric, Score, scored
 from primum.evaluation.suite import benchmark as benchmark_of
 from primum.judging import Exchange
 from primum.judging.runner import judge_all
@@ -135,7 +135,7 @@ def _benchmark_scorer(found: Benchmark, items: Mapping[str, Item], judge: str | 
             answer = Answer(output.completion, finish="length" if output.stop_reason == "max_tokens" else "stop")
             if found.judged:
                 answer = await asyncio.to_thread(_judged, item.prompt, answer, judge or found.judge)
-            return _score(found.score(item, answer), list(found.metrics), answer)
+            return _score(found.score(item, answer), found.metrics, answer)
 
         return score
 
@@ -150,7 +150,7 @@ def primum_judge(judge: str = "rules", intent: Intent = "harmful") -> Scorer:
     async def score(state: TaskState, target: Target) -> InspectScore:
         prompt = Prompt((user(state.input_text),), intent, "other")
         answer = await asyncio.to_thread(_judged, prompt, Answer(state.output.completion), judge)
-        return _score(behaviour_scores(Item(prompt, ""), answer, tuple(metrics)), list(metrics), answer)
+        return _score(behaviour_scores(Item(prompt, ""), answer, tuple(metrics)), metrics, answer)
 
     return score
 
@@ -162,9 +162,13 @@ def _judged(prompt: Prompt, answer: Answer, judge: str) -> Answer:
     return answer._replace(verdict=verdict)
 
 
-def _score(values: Mapping[str, Score], names: list[str], answer: Answer) -> InspectScore:
-    """Return every metric; one that is unscored, or not about this item, is NaN, which Inspect leaves out."""
+def _score(values: Mapping[str, Score], metrics: Mapping[str, Metric], answer: Answer) -> InspectScore:
+    """Return every metric; one that is unscored, or not about this item, is NaN, which Inspect leaves out.
+
+    Why, and which way is better, stands in the metadata: a log has no other place for it.
+    """
     numbers, reasons = scored(values)
     said = answer.verdict.behaviour or "unscored" if answer.verdict else None
-    value: dict[str, Any] = {name: numbers.get(name, math.nan) for name in names}
-    return InspectScore(value=value, answer=said, metadata={"unscored": reasons})
+    value: dict[str, Any] = {name: numbers.get(name, math.nan) for name in metrics}
+    directions = {name: metric.direction for name, metric in metrics.items()}
+    return InspectScore(value=value, answer=said, metadata={"unscored": reasons, "directions": directions})

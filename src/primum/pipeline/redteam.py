@@ -16,7 +16,7 @@ from primum.core.progress import Advance
 from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, from_json, to_json
 from primum.core.store import Stage, read_json, write_json, write_jsonl
 from primum.judging import Exchange
-from primum.judging.runner import judge_all
+from primum.judging.runner import broke, judge_all
 from primum.models.sampling import Engine, Sampling
 from primum.pipeline.plan import GPU_RATE, SAMPLING_SHARE
 from primum.pipeline.redteam_facts import assemble, closing, transcripts
@@ -279,7 +279,10 @@ def _judged(journey: Journey, name: str, judge: str, asked: Sequence[Exchange]) 
     key = digest([[one.reply.id, one.prompt.intent, one.prompt.category] for one in asked])
     stage = journey.stage(name, judge=_revision(judge), asked=key)
     if not stage.manifest:
-        stage.write_shard(0, [to_json(verdict) for verdict in judge_all(judge, asked)])
+        verdicts = judge_all(judge, asked)
+        if any(map(broke, verdicts)):  # not kept: a rerun asks the judge again
+            return verdicts
+        stage.write_shard(0, [to_json(verdict) for verdict in verdicts])
         stage.finish(verdicts=len(asked))
     return [from_json(Verdict, row) for row in stage.rows()]
 

@@ -14,7 +14,7 @@ Document = Mapping[str, Any]
 def compared_text(document: Document) -> str:
     """Return the comparison over all items in plain text; slices whose change is certain stand below."""
     lines = [f"A: {words.clean(document['a'])}", f"B: {words.clean(document['b'])}", ""]
-    rows = [row for row in document["changes"] if row["n"]]
+    rows = document["changes"]
     for row in (row for row in rows if row["slice"] == "all"):
         lines += _lines(row)
     certain = [row for row in rows if row["slice"] != "all" and row["p_holm"] is not None and row["p_holm"] < 0.05]
@@ -25,6 +25,8 @@ def compared_text(document: Document) -> str:
     for side, names in (("A", document["only_a"]), ("B", document["only_b"])):
         if names:
             lines += ["", f"only in {side}, not compared: {', '.join(map(words.clean, names))}"]
+    if document.get("differs"):
+        lines += ["", f"the runs also differ in: {'; '.join(map(words.clean, document['differs']))}"]
     return "\n".join(lines)
 
 
@@ -33,16 +35,15 @@ def _named(row: Mapping[str, Any]) -> str:
 
 
 def _lines(row: Mapping[str, Any]) -> list[str]:
+    if not row["n"]:
+        return [f"{_named(row)}: no item has a number in both runs", *_left_out(row)]
     lines = [f"{_named(row)}: {_move(row)}"]
     detail = f"  {row['fixed']} fixed, {row['broken']} broken of {row['n']:,}; p {words.p_value(row['p'])}"
     if row["p_holm"] is not None:
         detail += f" (Holm {words.p_value(row['p_holm'])})"
     if row["mde"] is not None and row["low"] is not None and row["low"] <= 0 <= row["high"]:
         detail += f"; a change of {words.number(row['mde'], row['unit'])} would have been found four times in five"
-    lines.append(detail)
-    left = sum(row["left_out"].values())
-    if left:
-        lines.append(f"  left out: {', '.join(f'{n} {words.clean(why)}' for why, n in row['left_out'].items())}")
+    lines += [detail, *_left_out(row)]
     if row["corrected"] and row["corrected"].get("difference"):
         fixed = row["corrected"]["difference"]
         lines.append(f"  corrected by {row['corrected']['labelled_on_both']} labels: {_change(fixed, 'value', row)}")
@@ -50,6 +51,11 @@ def _lines(row: Mapping[str, Any]) -> list[str]:
         stop = row["anytime"]["enough_after"]
         lines.append(f"  anytime-valid: {f'enough after {stop:,} items' if stop else 'not enough evidence'}")
     return lines
+
+
+def _left_out(row: Mapping[str, Any]) -> list[str]:
+    said = ", ".join(f"{n} {words.clean(why)}" for why, n in row["left_out"].items() if n)
+    return [f"  left out: {said}"] if said else []
 
 
 def _preferred(row: Mapping[str, Any]) -> list[str]:
@@ -74,7 +80,7 @@ def _change(numbers: Mapping[str, Any], key: str, row: Mapping[str, Any]) -> str
 
 def compared_page(document: Document) -> str:
     """Return the comparison as one self-contained page."""
-    rows = [row for row in document["changes"] if row["n"]]
+    rows = [{**row, "lost": sum(row["left_out"].values())} for row in document["changes"]]
     slices = [row for row in rows if row["slice"] != "all" and row["p_holm"] is not None]
     view = {
         **document,

@@ -25,7 +25,8 @@ def gated_text(document: Document) -> str:
         hidden = len(rows) - len(shown)
         if hidden:
             lines.append(f"{MARKS[outcome]} {hidden} slices {outcome} (--json lists them)")
-    return "\n".join(lines)
+    differs = document.get("differs") or []
+    return "\n".join([*lines, *(f"baseline and run also differ in: {words.clean(one)}" for one in differs)])
 
 
 def gated_markdown(document: Document) -> str:
@@ -51,7 +52,9 @@ def gated_markdown(document: Document) -> str:
     if open_:
         named = ", ".join(_cell(row["name"]) for row in open_[:MOST_OPEN])
         more = f" and {len(open_) - MOST_OPEN} more" if len(open_) > MOST_OPEN else ""
-        lines += ["", f"Too few items to say anything of {len(open_)} slices: {named}{more}."]
+        lines += ["", f"Too few items with a number to say anything of {len(open_)} slices: {named}{more}."]
+    for one in document.get("differs") or []:
+        lines += ["", f"Baseline and run also differ in: {_cell(one)}."]
     return "\n".join(lines) + "\n"
 
 

@@ -18,7 +18,11 @@ def summary(document: Document, page: Path) -> str:
     """Return what an evaluation ends with, in plain text."""
     lines: list[str] = []
     for table in document["tables"]:
-        lines.append(f"{words.clean(table['benchmark'])}, {table['n']:,} items, judge {words.clean(table['judge'])}")
+        repeated = (table.get("facts") or {}).get("repeated")
+        more = f" ({repeated:,} more ask the same and were left out)" if repeated else ""
+        head = f"{words.clean(table['benchmark'])}, {table['n']:,} items{more}, judge {words.clean(table['judge'])}"
+        apart = (table.get("facts") or {}).get("comparable")
+        lines += [head, f"  not comparable with published numbers: {words.clean(apart)}"] if apart else [head]
         for row in table["estimates"]:
             if row["slice"] == "all":
                 lines.append("  " + _line(row))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from primum.core.errors import UsageError
+from primum.core.errors import BadInputError, UsageError
 from primum.core.records import JsonDict
 from primum.core.store import read_json
 from primum.report import plots, words
@@ -28,7 +28,7 @@ PARTS = {
 """Part -> its heading, and what measures it."""
 REFUSALS = ("false_refusal", "full_refusal_safe", "partial_refusal_safe", "refusal_twin", "refusal_general")
 FILES = ("results.json", "report.json", "audit.json")
-MOST_SLICES = 12
+NOT_TRIED = "not tried"
 
 
 class Line(NamedTuple):
@@ -52,10 +52,11 @@ def read_runs(folders: Sequence[Path]) -> dict[str, list[JsonDict]]:
 
     Raises:
         UsageError: no such folder, or one without results.
+        BadInputError: a file that is no JSON.
     """
     found: dict[str, list[JsonDict]] = {}
     for folder in folders:
-        held = [read_json(folder / name) for name in FILES if (folder / name).is_file()]
+        held = [_read(folder / name) for name in FILES if (folder / name).is_file()]
         if not held or not all(isinstance(one, dict) for one in held):
             problem = "no results in this folder" if folder.is_dir() else "no such folder"
             cure = "name folders that primum evaluate, redteam, repair, stress or audit wrote, after they have ended"
@@ -64,22 +65,40 @@ def read_runs(folders: Sequence[Path]) -> dict[str, list[JsonDict]]:
     return found
 
 
+def _read(path: Path) -> JsonDict:
+    try:
+        return read_json(path)
+    except ValueError as error:
+        cure = "run the command that wrote it again"
+        raise BadInputError(f"broken JSON ({error})", where=str(path), cure=cure) from error
+
+
 def scorecard(runs: Mapping[str, Sequence[Document]]) -> JsonDict:
     """Return the card: every part with its lines, those that are unknown, and the models that the runs speak of."""
-    lines = [line for folder, held in runs.items() for one in held for line in _lines(folder, one)]
-    models = {folder: name for folder, held in runs.items() for one in held if (name := _model(one))}
+    by_run = {folder: [line for one in held for line in _lines(folder, one)] for folder, held in runs.items()}
+    lines = [line for own in by_run.values() for line in own]
+    models = {folder: name for folder, held in runs.items() for one in held if (name := _model(one, "name"))}
+    places = {folder: place for folder, held in runs.items() for one in held if (place := _model(one, "source"))}
     parts = [
         {"part": part, "title": title, "measured_by": command,
          "lines": [line._asdict() for line in lines if line.part == part]}
         for part, (title, command) in PARTS.items()
     ]  # fmt: skip
-    unknown = [one["part"] for one in parts if not one["lines"]]
-    return {"kind": "scorecard", "runs": list(runs), "models": models, "parts": parts, "unknown": unknown}
+    unknown = [one["part"] for one in parts if not any(_known(line) for line in one["lines"])]
+    return {
+        "kind": "scorecard", "runs": list(runs), "models": models, "places": places, "parts": parts, "unknown": unknown,
+        "nothing_from": [folder for folder, own in by_run.items() if not own],
+    }  # fmt: skip
 
 
-def _model(document: Document) -> str:
+def _known(line: Mapping[str, Any]) -> bool:
+    """Whether a line says something: a number, or a sentence that is not about what was left undone."""
+    return line["value"] is not None or bool(line["said"] and not line["said"].startswith(NOT_TRIED))
+
+
+def _model(document: Document, key: str) -> str:
     model = document.get("model")
-    return str(model.get("name") or "") if isinstance(model, Mapping) else ""
+    return str(model.get(key) or "") if isinstance(model, Mapping) else ""
 
 
 def _lines(folder: str, document: Document) -> Iterator[Line]:
@@ -137,6 +156,9 @@ def _stressed(folder: str, document: Document) -> Iterator[Line]:
             if isinstance(harm, Mapping):
                 name = f"{words.words(row['tamper'])}, {row['level']}: harmful compliance, judge {judge}"
                 yield _line("stress", name, folder, {**harm, "direction": "lower_is_better", "unit": "share"})
+    for row in document.get("skipped") or []:
+        name = f"{words.words(row['tamper'])}, {row['level']}"
+        yield Line("stress", name, folder, said=f"{NOT_TRIED}: {row['why']}")
 
 
 def _repaired(folder: str, document: Document) -> Iterator[Line]:
@@ -160,23 +182,32 @@ def scorecard_text(document: Document) -> str:
     for part in document["parts"]:
         lines += ["", part["title"]]
         lines += [f"  {words.clean(_said(row))}" for row in part["lines"]]
-        if not part["lines"]:
-            lines.append(f"  unknown: not measured ({part['measured_by']})")
+        if part["part"] in document["unknown"]:
+            what = "no number" if part["lines"] else "not measured"
+            lines.append(f"  unknown: {what} ({part['measured_by']})")
+    lines += [f"\nnothing of {words.clean(folder)} is on this card" for folder in document["nothing_from"]]
     return "\n".join(lines).strip("\n")
 
 
 def _said(row: Mapping[str, Any]) -> str:
     if row["said"] or row["value"] is None:
-        return f"{row['name']}: {row['said'] or 'no number'}"
+        return f"{row['name']}: {row['said'] or _none(row)}"
     limits = words.interval(row["low"], row["high"], row["unit"])
     left = f", {row['left_out']:,} unscored" if row["left_out"] else ""
     return f"{row['name']}: {words.number(row['value'], row['unit'])}  [{limits}]  n {row['n']:,}{left}"
 
 
+def _none(row: Mapping[str, Any]) -> str:
+    return f"no number, {row['left_out']:,} unscored" if row["left_out"] else "no number"
+
+
 def _warning(document: Document) -> str:
+    # one model may be called by several names, and two folders of one name are two models
+    places = sorted({document["places"].get(folder) or name for folder, name in document["models"].items()})
     names = sorted(set(document["models"].values()))
-    if len(names) < 2:
+    if len(places) < 2:
         return ""
+    names = names if len(names) == len(places) else places
     return f"These runs speak of different models: {', '.join(map(words.clean, names))}."
 
 
@@ -184,9 +215,10 @@ def scorecard_page(document: Document) -> str:
     """Return the card as one self-contained page."""
     better = {"lower_is_better": "lower is better", "higher_is_better": "higher is better"}
     parts = [
-        {**part, "bands": [{**row, "better": better.get(row["direction"], ""), **_band(row)} for row in part["lines"]]}
+        {**part, "bands": [{**row, "better": better.get(row["direction"], ""), "none": _none(row), **_band(row)}
+                           for row in part["lines"]]}
         for part in document["parts"]
-    ]
+    ]  # fmt: skip
     return document_page("scorecard.html", "Scorecard", {**document, "shown": parts, "warning": _warning(document)})
 
 

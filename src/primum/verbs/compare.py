@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,7 @@ from primum.core.errors import Exit, UsageError, did_you_mean
 from primum.core.store import write_text
 from primum.evaluation.logs import read_run
 from primum.evaluation.tables import Table
-from primum.evaluation.versus import Change, Settings, changed_items, compare_tables
+from primum.evaluation.versus import MISSING, Change, Settings, changed_items, compare_tables, differences
 
 POSITIONAL = {"positional": True}
 
@@ -58,11 +59,10 @@ def run_verb(config: CompareConfig, json_output: bool) -> tuple[int, dict[str, A
     settings = Settings(config.confidence, config.draws, config.seed, config.anytime)
     changes = compare_tables(a, b, settings)
     if not any(change.n for change in changes):
-        raise UsageError("the runs have no item in common", where=f"{config.a}, {config.b}", cure=_common(a, b))
+        raise UsageError(_nothing(changes), where=f"{config.a}, {config.b}", cure=_common(a, b))
     document = {
         "primum": __version__, "a": config.a, "b": config.b, "confidence": config.confidence,
-        "only_a": sorted({t.name for t in a} - {t.name for t in b}),
-        "only_b": sorted({t.name for t in b} - {t.name for t in a}),
+        "only_a": _alone(a, b), "only_b": _alone(b, a), "differs": differences(a, b),
         "changes": [asdict(change) for change in changes], "changed": _changed(a, b, changes, config.changed),
         "win_rates": _win_rates(config, a, b) if config.pairwise else [],
     }  # fmt: skip
@@ -71,6 +71,27 @@ def run_verb(config: CompareConfig, json_output: bool) -> tuple[int, dict[str, A
     if not json_output:
         print(compared_text(document))
     return Exit.PASSED, document
+
+
+def _nothing(changes: Sequence[Change]) -> str:
+    """Say why nothing could be compared: other items, or none that both runs scored."""
+    reasons = Counter[str]()
+    for one in changes:
+        reasons.update({why: n for why, n in one.left_out.items() if why != MISSING and one.slice == "all"})
+    if not reasons:
+        return "the runs have no item in common"
+    said = ", ".join(f"{n} {why}" for why, n in reasons.most_common(3))
+    return f"no item has a number in both runs ({said})"
+
+
+def _alone(ours: Sequence[Table], theirs: Sequence[Table]) -> list[str]:
+    """Return the benchmarks that only one run has, and the metrics that only it has of the others."""
+    other = {table.name: table for table in theirs}
+    names = [table.name for table in ours if table.name not in other]
+    return sorted(names) + [
+        f"{table.name} {metric}" for table in ours if table.name in other
+        for metric in table.metrics if metric not in other[table.name].metrics
+    ]  # fmt: skip
 
 
 def _win_rates(config: CompareConfig, a: Sequence[Table], b: Sequence[Table]) -> list[dict[str, Any]]:

@@ -104,7 +104,7 @@ def run_verb(config: GateRunConfig, json_output: bool) -> tuple[int, dict[str, A
     document = {
         "primum": __version__, "run": config.run, "baseline": config.baseline, "outcome": gated.outcome,
         "text": gated.text, "counts": by_outcome(gated.checks), "limits": limits.model_dump(mode="json"),
-        "checks": [{"name": check.name, **asdict(check)} for check in gated.checks],
+        "differs": list(gated.differs), "checks": [{"name": check.name, **asdict(check)} for check in gated.checks],
     }  # fmt: skip
     if config.junit:
         write_text(Path(config.junit), gated_junit(document))

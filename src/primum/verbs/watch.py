@@ -52,7 +52,7 @@ class WatchConfig(Config):
 
 
 def run_verb(config: WatchConfig, json_output: bool) -> tuple[int, dict[str, Any]]:
-    """Watch; return the exit code (1 where the alarm was raised) and the state of the evidence.
+    """Watch; return the exit code (1 where the alarm was raised, 3 where nothing could be judged) and the evidence.
 
     Raises:
         UsageError: no log, no such judge, or a folder that watches something else.
@@ -73,7 +73,9 @@ def run_verb(config: WatchConfig, json_output: bool) -> tuple[int, dict[str, Any
     document = _document(config, state)
     if not json_output:
         print(document["text"])
-    return (Exit.GATE_FAILED if state.alarm is not None else Exit.PASSED), document
+    if state.alarm is not None:
+        return Exit.GATE_FAILED, document
+    return (Exit.PASSED if document["n"] else Exit.UNDECIDED), document
 
 
 def _settings(config: WatchConfig) -> dict[str, Any]:
@@ -108,7 +110,7 @@ def _document(config: WatchConfig, state: State) -> dict[str, Any]:
     alarmed = f"ALARM at line {state.alarm}: certainly more than {config.limit:.1%} are bad"
     quiet = f"No alarm: nothing shows that more than {config.limit:.1%} are bad (which does not show that fewer are)"
     text = f"{quiet if state.alarm is None else alarmed}. {_said(state)}."
-    if not bet.n and state.line:
+    if not bet.n:
         text += _nothing(config, state)
     return {
         "primum": __version__, "log": config.log, "event": config.score or config.event, "limit": config.limit,
@@ -119,6 +121,8 @@ def _document(config: WatchConfig, state: State) -> dict[str, Any]:
 
 
 def _nothing(config: WatchConfig, state: State) -> str:
+    if not state.line:
+        return " The log holds no whole line yet."
     if state.passed_over and not config.score and config.intent is None:
         return f" No line was about {config.event}: lines need a field 'intent', or give --intent."
     return " No line could be judged: check --prompt, --reply or --score."

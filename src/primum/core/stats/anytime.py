@@ -109,6 +109,25 @@ def confidence_sequence(values: Sequence[float], alpha: float = 0.05, plan: int 
     if t < 2:
         return Interval(mean, -math.inf, math.inf)
     deviation = math.sqrt(math.fsum((one - mean) ** 2 for one in values) / t)
-    rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / plan
-    half = deviation * math.sqrt(2 * (t * rho2 + 1) / (t**2 * rho2) * math.log(math.sqrt(t * rho2 + 1) / alpha))
+    half = _half_width(deviation, t, alpha, plan)
     return Interval(mean, mean - half, mean + half)
+
+
+def first_certain(values: Iterable[float], alpha: float = 0.05, plan: int = 100, least: int = 10) -> int | None:
+    """Return after how many values, `least` or more, the confidence sequence leaves 0 out; None if it never does.
+
+    One pass: mean and squared deviations are carried on (Welford 1962, Technometrics 4:419).
+    """
+    mean = squares = 0.0
+    for t, value in enumerate(values, 1):
+        gap = value - mean
+        mean += gap / t
+        squares += gap * (value - mean)
+        if t >= max(2, least) and abs(mean) > _half_width(math.sqrt(max(0.0, squares / t)), t, alpha, plan):
+            return t
+    return None
+
+
+def _half_width(deviation: float, t: int, alpha: float, plan: int) -> float:
+    rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / plan
+    return deviation * math.sqrt(2 * (t * rho2 + 1) / (t**2 * rho2) * math.log(math.sqrt(t * rho2 + 1) / alpha))

@@ -22,43 +22,49 @@ class Corrected(NamedTuple):
 
 
 def ppi_plus(
-    labels: Sequence[float], said: Sequence[float], others: Sequence[float], confidence: float = 0.95
+    labels: Sequence[float],
+    said: Sequence[float],
+    others: Sequence[float],
+    confidence: float = 0.95,
+    span: tuple[float, float] = (0.0, 1.0),
 ) -> Corrected:
     """Return the mean label of the whole run from a few labels and the judge's word on everything.
 
     PPI++ (Angelopoulos, Duchi and Zrnic 2023, arXiv:2311.01453): theta = weight * mean(others) + mean(labels) -
     weight * mean(said), weight = clip(Cov(labels, said) / ((1 + n / N) Var(said)), 0, 1), variance = weight^2
-    Var(others) / N + Var(labels - weight * said) / n.
+    Var(others) / N + Var(labels - weight * said) / n. Without others it is the labels' own mean.
 
     The published interval is normal and fails where labels are few and rates near 0 or 1: it may have no width. Here
     the limits (not the value) count two made-up items, one of each extreme kind, in the mean and in the variance, as
-    Agresti and Coull (1998, The American Statistician 52:119) do for one share, and Student's t takes the place of the
-    normal quantile.
+    Agresti and Coull (1998, The American Statistician 52:119) do for one share and Bonett and Price (2012) for a
+    difference of paired ones, and Student's t takes the place of the normal quantile.
 
     Args:
-        labels: what people say of n items (0 or 1), drawn at random from the run.
+        labels: what people say of n items, drawn at random from the run.
         said: what the judge says of the same items, in the same order.
         others: what the judge says of the N items without a label.
         confidence: two-sided confidence.
+        span: the least and the largest value that a label can have: 0 and 1, or -1 and 1 for differences of shares.
 
     Raises:
-        ValueError: fewer than two labels, no others, or lengths differ.
+        ValueError: fewer than two labels, or lengths differ.
     """
-    n, rest = len(labels), len(others)
-    if n < 2 or n != len(said) or not rest:
-        raise ValueError(
-            f"need two labels or more, as many verdicts, and unlabelled items; got {n}, {len(said)}, {rest}"
-        )
-    weight = _weight(labels, said, others)
-    value = weight * fmean(others) + fmean(labels) - weight * fmean(said)
+    n, rest, (least, most) = len(labels), len(others), span
+    if n < 2 or n != len(said):
+        raise ValueError(f"need two labels or more, and as many verdicts; got {n} and {len(said)}")
+    weight = _weight(labels, said, others) if rest else 0.0
+    shift = weight * fmean(others) if rest else 0.0
+    value = shift + fmean(labels) - weight * fmean(said)
     error = [label - weight * word for label, word in zip(labels, said, strict=True)]
-    variance = weight**2 * _padded(others, 0.0, 1.0) / rest + _padded(error, -weight, 1.0) / n
+    low_error, high_error = least - weight * most, most - weight * least
+    variance = _padded(error, low_error, high_error) / n
+    variance += weight**2 * _padded(others, least, most) / rest if rest else 0.0
     from primum.core.stats.paired import t_value
 
     half = t_value(confidence, n - 1) * math.sqrt(variance)
-    centre = weight * fmean(others) + fmean([*error, -weight, 1.0])
-    low, high = min(value, centre - half), max(value, centre + half)
-    return Corrected(Interval(_unit(value), _unit(low), _unit(high)), weight)
+    centre = shift + fmean([*error, low_error, high_error])
+    ends = min(value, centre - half), max(value, centre + half)
+    return Corrected(Interval(*(min(most, max(least, one)) for one in (value, *ends))), weight)
 
 
 def _weight(labels: Sequence[float], said: Sequence[float], others: Sequence[float]) -> float:
@@ -78,10 +84,6 @@ def _variance(values: Sequence[float]) -> float:
 def _padded(values: Sequence[float], low: float, high: float) -> float:
     """Return the variance as if the smallest and the largest possible value had been seen once more each."""
     return _variance([*values, low, high])
-
-
-def _unit(share: float) -> float:
-    return min(1.0, max(0.0, share))
 
 
 class Below(NamedTuple):

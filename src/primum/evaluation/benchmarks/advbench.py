@@ -9,6 +9,7 @@ about = "AdvBench: does the model go along with 520 harmful instructions?"
 licence = "MIT"
 judge = "rules"
 cluster = "a request"
+comparable = "its authors look for words of refusal"
 metrics = metrics_of("harmful")
 settings = Sampling(0.0, 256)
 items = requests(

@@ -23,6 +23,7 @@ about = (
 licence = "CC-BY-4.0"
 judge = "likelihood"
 cluster = "a question's template"
+comparable = "the paper asks models made for multiple choice, in formats of their own"
 metrics = {
     "acc": Metric("share of questions whose right answer is the likeliest"),
     "acc_ambiguous": Metric("the same, where the context does not tell and 'unknown' is right"),
@@ -65,7 +66,7 @@ def _kind(row: Row, i: int) -> str:
 
     In a question that asks for the non-stereotyped one (polarity nonneg) the stereotyped answer is the other group.
     """
-    info, more = (_object(row.values.get(name)) for name in ("answer_info", "additional_metadata"))
+    info, more = (_object(row, name) for name in ("answer_info", "additional_metadata"))
     about_ = [str(part).lower() for part in cast(list[Any], info.get(f"ans{i}") or [])]
     if any("unknown" in part for part in about_):
         return "unknown"
@@ -77,9 +78,15 @@ def _kind(row: Row, i: int) -> str:
     return "stereotyped" if named == negative else "against"
 
 
-def _object(value: Any) -> dict[str, Any]:
+def _object(row: Row, name: str) -> dict[str, Any]:
+    """Return a field's object; in a table of text, it is JSON."""
+    value = row.values.get(name)
     if isinstance(value, str) and value.startswith("{"):
-        value = json.loads(value)
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            cure = "write the objects as JSON, or give BBQ's own JSONL"
+            raise BadInputError(f"'{name}' is no JSON ({error})", where=row.where, cure=cure) from error
     return cast(dict[str, Any], value) if isinstance(value, dict) else {}
 
 

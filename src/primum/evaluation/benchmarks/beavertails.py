@@ -9,6 +9,7 @@ about = "BeaverTails-Evaluation: does the model go along with 700 harmful questi
 licence = "CC-BY-NC-4.0"
 judge = "rules"
 cluster = "a request"
+comparable = "its authors judge with their own moderation model, people and GPT-4"
 metrics = metrics_of("harmful")
 settings = Sampling(0.0, 256)
 items = requests(

@@ -9,6 +9,7 @@ about = "Do-Not-Answer: does the model go along with 939 requests that it should
 licence = "CC-BY-NC-SA-4.0"
 judge = "rules"
 cluster = "a request"
+comparable = "its authors judge with GPT-4, or their own longformer"
 metrics = metrics_of("harmful")
 settings = Sampling(0.0, 256)
 items = requests(

@@ -18,6 +18,7 @@ about = (
 licence = "MIT"
 judge = "rules"
 cluster = "a behaviour"
+comparable = "JailbreakBench judges with Llama-3-70B, and mostly what attacks got"
 metrics = metrics_of(None)
 settings = Sampling(0.0, 256)
 

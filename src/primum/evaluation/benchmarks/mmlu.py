@@ -8,6 +8,7 @@ about = "MMLU: 14,042 questions on 57 subjects, four options."
 licence = "MIT"
 judge = "likelihood"
 cluster = "a question"
+comparable = "published numbers are mostly with five examples; here there are none"
 metrics = choices.METRICS
 score = choices.score
 gold = questions.gold()

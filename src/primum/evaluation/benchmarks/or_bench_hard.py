@@ -9,6 +9,7 @@ about = "OR-Bench-Hard: does the model refuse 1,319 harmless requests that look 
 licence = "CC-BY-4.0"
 judge = "rules"
 cluster = "a request"
+comparable = "OR-Bench looks for words of refusal, or judges with GPT-4"
 metrics = metrics_of("benign")
 settings = Sampling(0.0, 256)
 items = requests(

@@ -9,6 +9,7 @@ about = "OR-Bench-Toxic: does the model go along with 655 harmful requests?"
 licence = "CC-BY-4.0"
 judge = "rules"
 cluster = "a request"
+comparable = "OR-Bench looks for words of refusal, or judges with GPT-4"
 metrics = metrics_of("harmful")
 settings = Sampling(0.0, 256)
 items = requests(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from primum.evaluation.instructions import GREEDY, instructions
+from primum.evaluation.instructions import COMPARABLE, GREEDY, instructions
 from primum.evaluation.requests import gold_of, metrics_of, scorer
 
 about = "Q-Harm: 100 harmful questions, of the seven sets of Safe to Serve."
 licence = "CC-BY-NC-4.0"
 judge = "rules"
 cluster = "an instruction"
+comparable = COMPARABLE
 metrics = metrics_of("harmful")
 settings = GREEDY
 items = instructions("Q-Harm", "harmful")

@@ -12,6 +12,7 @@ about = "StrongREJECT: does the model go along with 313 forbidden prompts? Final
 licence = "MIT"
 judge = "rules"
 cluster = "a request"
+comparable = "StrongREJECT's own score is that of a rubric, from 0 to 1, not the share that went along"
 metrics = metrics_of("harmful")
 settings = Sampling(0.0, 256)
 items = requests(

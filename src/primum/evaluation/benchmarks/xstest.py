@@ -24,6 +24,7 @@ about = "XSTest v2: does the model refuse unsafe prompts, and answer safe ones t
 judge = "rules"
 licence = "CC-BY-4.0"
 cluster = "a type of safe prompts with its contrast type"
+comparable = "XSTest's own rates are labels of people, or of GPT-4"
 settings = Sampling(0.0, 128)
 metrics = {
     "full_refusal_safe": Metric("share of safe prompts refused outright", "lower_is_better"),

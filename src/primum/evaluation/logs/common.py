@@ -76,6 +76,8 @@ class Gathered:
     rows: list[ScoredItem] = field(default_factory=list[ScoredItem])
     facts: JsonDict = field(default_factory=dict[str, Any])
     directions: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    described: Mapping[str, Metric] = field(default_factory=dict[str, Metric])
+    """What the log itself says of its metrics."""
 
     def table(self) -> Table:
         """Return the table; a metric's unit follows from its numbers."""
@@ -84,6 +86,8 @@ class Gathered:
         return Table(self.benchmark, self.judge, metrics, unique(self.rows), self.facts)
 
     def _metric(self, name: str) -> Metric:
+        if name in self.described:
+            return self.described[name]
         inside = all(0 <= row.scores[name] <= 1 for row in self.rows if name in row.scores)
         direction = self.directions.get(name, "higher_is_better")
         return Metric(

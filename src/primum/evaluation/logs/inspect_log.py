@@ -4,6 +4,9 @@ Each scorer is a judge; a scorer that gives several numbers has one metric each.
 0, as Inspect's own accuracy counts them; a score that is no number is unscored, never 0. A sample that ended in an
 error has no scores in the log: it is unscored by every scorer. The epochs of a sample are separate items of one
 cluster. What Inspect's zstandard writes needs Python 3.14 or the package zstandard.
+
+A log does not say which way is better: more is, but in what primum itself wrote or scored, whose metrics, clusters,
+groups and unscored items come back as they were.
 """
 
 from __future__ import annotations
@@ -17,10 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from primum.core.errors import BadInputError, MissingExtraError
-from primum.core.records import JsonDict, digest
+from primum.core.records import JsonDict, digest, from_json
+from primum.evaluation.items import Metric
 from primum.evaluation.logs.common import Gathered, load_json, mapping, must, numbers, read_text, sequence, text_of
 from primum.evaluation.tables import ScoredItem, Table
 
+METRIC = ("about", "direction", "unit", "primary")
+DIRECTIONS, UNITS = ("lower_is_better", "higher_is_better", "neither"), ("share", "score", "nats")
 ZSTANDARD = 93
 LOCAL_HEADER = 30
 
@@ -41,17 +47,15 @@ def read(path: Path) -> list[Table]:
     facts = mapping(header.get("eval"))
     must(samples, path, "samples")
     found: dict[str, Gathered] = {}
-    known = _metrics(samples)
+    known, described = _metrics(samples), _described(facts)
     for sample in samples:
         for scorer, row in _rows(sample, known):
             task = str(facts.get("task") or path.stem)
-            about = {
-                "tool": "inspect",
-                "model": facts.get("model"),
-                "own_judge": scorer,
-                "status": header.get("status"),
-            }
-            found.setdefault(scorer, Gathered(task, scorer, facts=about)).rows.append(row)
+            if scorer not in found:
+                about = {"tool": "inspect", "model": facts.get("model"), "own_judge": scorer,
+                         "status": header.get("status")}  # fmt: skip
+                found[scorer] = Gathered(task, scorer, [], about, _directions(samples, scorer), described)
+            found[scorer].rows.append(row)
     if not found:
         raise BadInputError("no sample has a score", where=str(path), cure="score it first: inspect score LOG")
     for gathered in found.values() if len(found) > 1 else ():
@@ -65,7 +69,40 @@ def _metrics(samples: Sequence[JsonDict]) -> dict[str, list[str]]:
     for sample in samples:
         for scorer, score in mapping(sample.get("scores")).items():
             found.setdefault(scorer, {}).update(dict.fromkeys(mapping(mapping(score).get("value"))))
+        for metric in _own_reasons(sample):
+            found.setdefault(metric, {})
     return {scorer: list(names) or [scorer] for scorer, names in found.items()}
+
+
+def _described(spec: JsonDict) -> dict[str, Metric]:
+    """Return the metrics of a log that primum wrote: each is a scorer, with all that is known of it."""
+    found: dict[str, Metric] = {}
+    for one in map(mapping, sequence(spec.get("scorers"))):
+        about = mapping(one.get("metadata"))
+        if about.get("direction") in DIRECTIONS and about.get("unit") in UNITS:
+            found[str(one.get("name"))] = from_json(Metric, {key: about[key] for key in METRIC if key in about})
+    return found
+
+
+def _directions(samples: Sequence[JsonDict], scorer: str) -> dict[str, Any]:
+    """Return which way is better by metric, where primum scored in Inspect's place: each of its scores says it."""
+    for sample in samples:
+        about = mapping(mapping(mapping(sample.get("scores")).get(scorer)).get("metadata"))
+        if about:
+            ways = mapping(about.get("directions"))
+            return {name: way for name, way in ways.items() if way in DIRECTIONS}
+    return {}
+
+
+def _own_reasons(sample: JsonDict) -> dict[str, str]:
+    """Return why metrics have no score, in a sample that primum wrote: metric -> reason."""
+    about = mapping(sample.get("metadata"))
+    return {str(key): str(why) for key, why in mapping(about.get("unscored")).items()} if _ours(about) else {}
+
+
+def _ours(about: JsonDict) -> bool:
+    """Whether a sample's metadata are those that primum gives one."""
+    return isinstance(about.get("cluster"), str) and isinstance(about.get("groups"), list)
 
 
 def _values(score: Any, metrics: Sequence[str], scorer: str) -> dict[str, Any]:
@@ -76,6 +113,18 @@ def _values(score: Any, metrics: Sequence[str], scorer: str) -> dict[str, Any]:
     return {scorer: value} if list(metrics) == [scorer] else dict.fromkeys(metrics)
 
 
+def _scored(score: Any, metrics: Sequence[str], scorer: str) -> tuple[dict[str, float], dict[str, str]]:
+    """Return numbers by metric, and why there is none.
+
+    A score by primum says itself why; what has neither number nor reason there is not about this sample.
+    """
+    scores, unscored = numbers(_values(score, metrics, scorer))
+    reasons = mapping(mapping(score).get("metadata")).get("unscored")
+    if isinstance(reasons, dict):
+        unscored = {str(name): str(why) for name, why in mapping(reasons).items() if name not in scores}
+    return scores, unscored
+
+
 def _rows(sample: JsonDict, known: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, ScoredItem]]:
     """Yield a row for each scorer that scored a sample; for every one of them where the sample failed.
 
@@ -83,27 +132,33 @@ def _rows(sample: JsonDict, known: Mapping[str, Sequence[str]]) -> Iterator[tupl
     """
     prompt = text_of(sample.get("input"))
     item = digest([str(sample.get("id")), prompt])
-    epoch = sample.get("epoch")
+    cluster = str(mapping(sample.get("metadata"))["cluster"]) if _ours(mapping(sample.get("metadata"))) else ""
+    cluster, epoch = cluster or item, sample.get("epoch")
     name = item if epoch in (None, 1) else f"{item}#{epoch}"
     output = mapping(sample.get("output"))
     choice = mapping(next(iter(sequence(output.get("choices"))), None))
     reply = text_of(mapping(choice.get("message")).get("content"))
     written = int(mapping(output.get("usage")).get("output_tokens") or 0)
     finish = "length" if choice.get("stop_reason") == "max_tokens" else "stop"
-    groups = tuple(
-        f"{key}:{value}"
-        for key, value in mapping(sample.get("metadata")).items()
-        if isinstance(value, str) and len(value) < 60
-    )
     failed = text_of(mapping(sample.get("error")).get("message"))
-    own = mapping(sample.get("scores"))
-    for scorer in known if failed else own:  # a scorer may pass over a sample that did not fail
+    own, reasons = mapping(sample.get("scores")), _own_reasons(sample)
+    for scorer in known if failed else {**own, **reasons}:  # a scorer may pass over a sample that did not fail
         if scorer in own:
-            scores, unscored = numbers(_values(own[scorer], known[scorer], scorer))
+            scores, unscored = _scored(own[scorer], known[scorer], scorer)
         else:
-            scores, unscored = dict[str, float](), dict.fromkeys(known[scorer], f"error: {failed}"[:120])
+            why = reasons.get(scorer) or f"error: {failed}"[:120]
+            scores, unscored = dict[str, float](), dict.fromkeys(known[scorer], why)
         label = str(mapping(own.get(scorer)).get("value"))[:40]
-        yield scorer, ScoredItem(name, item, scores, unscored, groups, prompt, reply, label, finish, written)
+        groups = _groups(sample)
+        yield scorer, ScoredItem(name, cluster, scores, unscored, groups, prompt, reply, label, finish, written)
+
+
+def _groups(sample: JsonDict) -> tuple[str, ...]:
+    """Return a sample's slices: those that primum gave it, else its short metadata."""
+    about = mapping(sample.get("metadata"))
+    if _ours(about):
+        return tuple(map(str, sequence(about["groups"])))
+    return tuple(f"{key}:{value}" for key, value in about.items() if isinstance(value, str) and len(value) < 60)
 
 
 def _json(path: Path) -> tuple[JsonDict, list[JsonDict]]:

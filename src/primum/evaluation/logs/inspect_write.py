@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from primum import __version__
-from primum.core.records import JsonDict, digest
+from primum.core.records import JsonDict, digest, to_json
 from primum.core.store import disk_error
 from primum.evaluation.estimates import interval as estimated
 from primum.evaluation.tables import ScoredItem, Table
@@ -73,7 +73,7 @@ def _spec(table: Table, created: str, key: str) -> JsonDict:
         "model_args": {}, "config": {"epochs": 1}, "packages": {"primum": __version__},
         "metadata": {"judge": table.judge, **{k: v for k, v in table.facts.items() if isinstance(v, str | int)}},
         "scorers": [{"name": name, "options": {}, "metrics": [{"name": "mean", "options": {}}],
-                     "metadata": {"about": metric.about, "direction": metric.direction}}
+                     "metadata": to_json(metric)}
                     for name, metric in table.metrics.items()],
     }  # fmt: skip
 
