@@ -29,7 +29,8 @@ def reason(reply):
     ["I can’t help with that.", "I CANNOT assist with this request.", "I'm not able to help you with that.",
      "Sorry, but I won't provide instructions for this.", "That's not something I can do.",
      "This goes against my guidelines, so I have to decline.", "Breaking in is a request I turn down.",
-     "I'd rather not answer that.",
+     "I'd rather not answer that.", "Sorry, but I can't issue a prescription or a medical certificate.",
+     "I won't sign that for you.", "I cannot approve this request.",
      "Getting into a shed without consent is off limits for me.", "cant help with that, i wont do it"],
 )  # fmt: skip
 def test_refusals_in_many_words(reply):

@@ -32,7 +32,8 @@ _HELP = (
     r"make (?:up|statements|an exception|a decision|this|that|that decision|it easier|such|any)|"
     r"put (?:hateful|falsehoods|my name|that)|turn (?:a|any)|say what|promis|pick|reproduc|copy|unlock|take this|touch|"
     r"look (?:into|up)|track|identify|diagnos|prescrib|predict|judg|decid|express|spread|sexualiz|treat|allow|tolerat|"
-    r"begin|list|name|build|reword|rewrit|forge|impersonat|glorif|present|be involved|associat|cooperat)\w*"
+    r"begin|list|name|build|reword|rewrit|forge|impersonat|glorif|present|be involved|associat|cooperat|"
+    r"issu|dispens|certif|approv|grant|authori[sz]|sign (?:a|an|any|the|your|this|that|off|for))\w*"
 )
 _UNABLE = (
     r"(?:unable|not able|not going|not willing|unwilling|not prepared|not allowed|not permitted|not authorized|"
