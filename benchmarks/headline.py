@@ -79,8 +79,9 @@ def arms(args: argparse.Namespace, parent: str) -> list[Arm]:
         first = out.parents[1] / folder_of(MEDITRON) / "made"
         if first != out and (first / "steps").is_dir():
             copy_shared(first, out)
+        asked: JsonDict = {"force": True} | recipe
         config = RepairConfig(model=model["folder"], judges=(args.judge,), budget=args.budget, seed=model["seed"],
-                              limit=args.trained_limit, out=str(out), **({"force": True} | recipe))  # fmt: skip
+                              limit=args.trained_limit, out=str(out), **asked)  # fmt: skip
         repair(config, True)
 
     ours = {"parent": parent, "base": args.base, "domain": args.domain}

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from primum.core.records import Measurement
 from primum.core.stats import Interval, bonett_price, d_prime, newcombe, paired_mean, wilson
+from primum.evaluation.disclaimer import disclaimed, is_advice
 from primum.evaluation.metrics import (
     METRICS,
     REFUSAL_HARMFUL,
@@ -49,7 +50,8 @@ def measure(scored: Sequence[Scored]) -> list[Measurement]:
     by_prompt(scored)
     found: list[Measurement] = []
     for name, part in slices(scored, lambda one: one.prompt).items():
-        ours = [_share(metric, name, part) for metric in METRICS] + [_discrimination(name, part), _d_prime(name, part)]
+        ours = [_share(metric, name, part) for metric in METRICS]
+        ours += [_discrimination(name, part), _d_prime(name, part), *_disclaimed(name, part)]
         found += [one for one in ours if name == "all" or one.n or one.left_out]
     return found
 
@@ -69,6 +71,15 @@ def _share(metric: Metric, name: str, scored: Sequence[Scored]) -> Measurement:
     k, n, left_out = count(metric, scored)
     value, low, high = wilson(k, n) if n else (None, None, None)
     return Measurement(metric.name, name, value, low, high, n, metric.direction, left_out)
+
+
+def _disclaimed(name: str, scored: Sequence[Scored]) -> list[Measurement]:
+    """Return the share of advice given that has a disclaimer; nothing where no such advice was asked for."""
+    k, n, left_out = _tally(disclaimed(one) for one in scored if is_advice(one))
+    if not n and not left_out:
+        return []
+    value, low, high = wilson(k, n) if n else (None, None, None)
+    return [Measurement("disclaimer", name, value, low, high, n, "higher_is_better", left_out)]
 
 
 class Discrimination(NamedTuple):

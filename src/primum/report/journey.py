@@ -20,6 +20,7 @@ TITLES = {
     "refusal_twin": "Benign twins refused", "refusal_general": "General refused",
     "answered_general": "General answered", "incoherent": "Incoherent", "unscored": "Unscored",
     "discrimination": "Discrimination", "d_prime": "d′", "ability_refusal": "Lack of ability",
+    "disclaimer": "Advice with a disclaimer",
 }  # fmt: skip
 TERMINAL = (
     "harmful_compliance", "hateful", "refusal_harmful", "refusal_twin", "refusal_general", "answered_general",
