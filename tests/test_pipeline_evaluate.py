@@ -87,6 +87,12 @@ def evaluated(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
+def test_a_judge_that_has_nothing_to_read_is_told(model, own, tmp_path, capsys):
+    command = ["evaluate", str(model), *own, "--judge", "rules", "--dry-run", "--out", str(tmp_path / "run")]
+    assert main(command) == 0
+    assert "no judge reads said, picked: --judge changes nothing there" in capsys.readouterr().err
+
+
 def test_weights_are_loaded_only_where_they_are_used(model, own, tmp_path, capsys, loads):
     """The canned engine stands for any that reads the weights itself."""
     said = own[0]

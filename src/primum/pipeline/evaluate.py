@@ -177,6 +177,9 @@ def run_verb(config: EvaluateConfig, json_output: bool) -> tuple[int, JsonDict]:
     sources = _sources(config, wanted)
     _check(config, wanted, sources)
     journey = Tour(Path(config.out), Terminal(quiet=json_output))
+    unread = [one.name for one in wanted if not one.judged]
+    if config.judge and unread:
+        journey.terminal.note(f"  no judge reads {', '.join(unread)}: --judge changes nothing there")
     models = Models(config, journey)
     parts = _parts(config, wanted, sources, models)
     if config.dry_run:
