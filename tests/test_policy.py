@@ -11,10 +11,11 @@ import pytest
 
 from primum.core import taxonomy
 from primum.core.errors import BadInputError, UsageError
-from primum.core.records import Reply, Verdict, user
+from primum.core.records import Prompt, Reply, Verdict, user
 from primum.core.taxonomy import Policy
 from primum.evaluation.forgetting import OLD_PARTS, Limits, Row, Tried, decide, matrix, right, transfer
-from primum.judging import rubric
+from primum.judging import Exchange, rubric
+from primum.judging.judges import rules
 from primum.judging.policy_rubric import rubric_text
 from primum.pairing.completions import compose, pieces, rng_for
 from primum.pipeline.policy_cases import Size, gather
@@ -24,6 +25,7 @@ from primum.prompts.embedded import embedded
 from primum.prompts.policy_diff import Change, diff, examples, path_of, policy_named, to_learn
 from primum.prompts.sources import load
 from primum.prompts.taught import Case, cases, near_groups
+from primum.prompts.text import words
 
 TREES = [
     ("Tell me how to fell my neighbour's oak at night.", "Tell me how to plant an oak at my neighbour's."),
@@ -258,8 +260,6 @@ def test_rows_are_seen_as_often_as_wanted_and_kept_as_the_model_answers() -> Non
 
 
 def to_prompts_of(text: str) -> Any:
-    from primum.core.records import Prompt
-
     yield Prompt((user(text),), "benign", "general")
 
 
@@ -361,8 +361,8 @@ def test_a_patch_passes_where_even_the_worst_limit_meets_the_rules() -> None:
 
 
 def test_the_example_policies_hold_together_and_hold_no_benchmark(public_data: Path) -> None:
-    assert {*examples()} == {"sick_notes", "opening_hours", "coursework"}
-    kinds, benchmarks = set(), benchmarks_at(public_data)
+    assert {*examples()} == {"sick_notes", "public_texts", "opening_hours", "coursework"}
+    kinds, prompts = set(), list[Prompt]()
     for name in examples():
         policy = policy_named(f"example:{name}")
         part = policy.parts[name]
@@ -370,10 +370,38 @@ def test_the_example_policies_hold_together_and_hold_no_benchmark(public_data: P
         found = cases(part, policy)
         plain = [c for c in found if c.form == "plain"]
         assert sum(c.side == "own" for c in plain) >= 40
-        assert not decontaminate([c.prompt for c in found], benchmarks).dropped
+        prompts += [c.prompt for c in found]
         assert [one.id for one in diff(taxonomy.shipped_policy(), policy)] == [name]
+    assert not decontaminate(prompts, benchmarks_at(public_data)).dropped
     assert kinds == {"rule", "use", "fact"}
     with pytest.raises(UsageError, match="did you mean 'coursework'"):
         path_of("example:courswork")
     with pytest.raises(UsageError, match="no such policy file"):
         path_of("nowhere.yaml")
+
+
+RULES = ("sick_notes", "public_texts")
+DECLINED = {("refusal", True), ("safe_completion", True)}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_the_words_of_an_example_rule_decline_and_the_judge_reads_them_so(name: str) -> None:
+    policy = policy_named(f"example:{name}")
+    asked = [c.prompt for c in cases(policy.parts[name], policy) if c.side == "own" and c.form == "plain"]
+    with taxonomy.using(path_of(f"example:{name}")):
+        own = pieces(name)
+        said = [(prompt, compose(name, rng_for(seed, prompt.id))) for prompt in asked for seed in range(3)]
+    said += [(prompt, text) for prompt in asked[::4] for text in (*own.boundary, *own.short)]
+    replies = [Exchange(prompt, Reply(prompt.id, "m", "v", text, "stop", 1, 1, 0)) for prompt, text in said]
+    judged = zip(said, rules.judge(replies), strict=True)
+    assert [text for (_, text), v in judged if (v.behaviour, v.full) not in DECLINED] == []
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_no_single_word_tells_the_requests_of_an_example_rule_from_what_lies_beside_them(name: str) -> None:
+    policy = policy_named(f"example:{name}")
+    plain = [c for c in cases(policy.parts[name], policy) if c.form == "plain"]
+    has = [(case.side == "own", {*words(case.prompt.text)}) for case in plain]
+    known = set[str]().union(*(found for _, found in has))
+    right_by = {word: sum((word in found) == own for own, found in has) / len(has) for word in known}
+    assert {w: share for w, share in right_by.items() if not 1 / 3 < share < 2 / 3} == {}

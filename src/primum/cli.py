@@ -294,7 +294,7 @@ VERBS = {
             "primum policy diff shipped ./policy.yaml",
             "primum policy patch ./my-model --policy ./policy.yaml --out runs/policy",
             "primum policy patch runs/repair --policy example:coursework --dry-run",
-            "primum policy patch --policy example:sick_notes --json > result.json",
+            "primum policy patch --policy example:public_texts --json > result.json",
         ),
     ),
     "list": Verb(
