@@ -159,7 +159,7 @@ def test_dry_run_says_what_and_how_long_and_runs_nothing(model: Path, tmp_path: 
     ("arguments", "problem"),
     [
         (("--tampers", "quantise"), "did you mean 'quantize'"),
-        (("--cells", "quantize-int5"), "did you mean 'quantize-int4'"),
+        (("--cells", "quantze-int4"), "did you mean 'quantize-int4'"),
         (("--judges", "ruls"), "did you mean 'rules'"),
         (("--domain", "no.jsonl"), "no.jsonl"),
         (("--limit", "0"), "greater than or equal to 1"),
