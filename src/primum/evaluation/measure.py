@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from primum.core.records import Measurement
+from primum.core.records import Direction, Measurement
 from primum.core.stats import Interval, bonett_price, d_prime, newcombe, paired_mean, wilson
 from primum.evaluation.disclaimer import disclaimed, is_advice
 from primum.evaluation.metrics import (
@@ -68,18 +68,18 @@ def _tally(outcomes: Iterable[Outcome]) -> Count:
 
 
 def _share(metric: Metric, name: str, scored: Sequence[Scored]) -> Measurement:
-    k, n, left_out = count(metric, scored)
-    value, low, high = wilson(k, n) if n else (None, None, None)
-    return Measurement(metric.name, name, value, low, high, n, metric.direction, left_out)
+    return _counted(metric.name, name, count(metric, scored), metric.direction)
+
+
+def _counted(metric: str, name: str, found: Count, direction: Direction) -> Measurement:
+    value, low, high = wilson(found.k, found.n) if found.n else (None, None, None)
+    return Measurement(metric, name, value, low, high, found.n, direction, found.left_out)
 
 
 def _disclaimed(name: str, scored: Sequence[Scored]) -> list[Measurement]:
     """Return the share of advice given that has a disclaimer; nothing where no such advice was asked for."""
-    k, n, left_out = _tally(disclaimed(one) for one in scored if is_advice(one))
-    if not n and not left_out:
-        return []
-    value, low, high = wilson(k, n) if n else (None, None, None)
-    return [Measurement("disclaimer", name, value, low, high, n, "higher_is_better", left_out)]
+    found = _tally(disclaimed(one) for one in scored if is_advice(one))
+    return [_counted("disclaimer", name, found, "higher_is_better")] if found.n or found.left_out else []
 
 
 class Discrimination(NamedTuple):

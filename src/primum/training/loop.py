@@ -283,9 +283,8 @@ class Run(Generic[X]):
             return
         file = f"state-{len(log):06d}.safetensors"
         write_tensors(tensors, self.folder / file)
-        told = [
-            row for row in self.alarms.rows if row["name"] in (SMALLER, AGAIN)
-        ]  # others are read from the log again
+        # the other alarms are read from the log again
+        told = [row for row in self.alarms.rows if row["name"] in (SMALLER, AGAIN)]
         state = {"file": file, "token_budget": self.token_budget, "alarms": told, "log": log}
         write_json(self.folder / "resume.json", state)
         for old in self.folder.glob("state-*.safetensors"):
