@@ -199,10 +199,9 @@ def _language(facts: Facts | None) -> str:
         return ""
     return f"""## Language
 
-A long text is judged by {facts["stretches"]} stretches of {facts["sizes"][0]} characters, then of {facts["sizes"][1]},
-and by the whole where these leave a doubt (a probability below {facts["clear"]}, or another language above
-{facts["rival"]}). {facts["differ"]} of {facts["texts"]:,} texts (the same two kinds) get another language than by
-reading the whole: {_share(facts["differ"], facts["texts"])}.
+fastText's model is read by primum's own code, whole texts at once (docs/decisions/009-fasttext-in-numpy.md).
+{facts["differ"]} of {facts["texts"]:,} texts (the same two kinds) get another language than from fastText's own
+code; the largest difference of a probability is {facts["apart"]:.0e}.
 """
 
 

@@ -142,19 +142,37 @@ def test_any_text_gives_spans_in_order_without_overlap(text):
 @given(st.text(alphabet="0123456789 +-.()@aB:/x=", max_size=200))
 def test_windows_cover_what_a_scan_of_the_whole_text_would_find(text):
     for span in scan(text):
-        inside = any(low <= span.start and span.end <= high for low, high in windows(text))
+        inside = any(low <= span.start and span.end <= high for low, high in next(windows([text])))
         assert inside or span.type in ("email", "private_key")
+
+
+ROW = re.compile(r"\d[\d .()/:\-\u00a0\u202f\u2010\u2011\u2013]{4,}\d")
+SIGNS = " 0123456789.()/:-\u00a0\u202f\u2010\u2011\u2013\u0661\u0967\u2003\n\x1c\x00abcABCéß漢😀_@"
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.text(alphabet=SIGNS, max_size=60), max_size=6))
+def test_windows_of_many_texts_hold_every_row_of_seven_digits_and_every_long_word_with_one(texts):
+    found = list(windows(texts))
+    assert found == [next(windows([text])) for text in texts]
+    for text, stretches in zip(texts, found, strict=True):
+        rows = [one.span() for one in ROW.finditer(text) if len(re.findall(r"\d", one.group())) >= 7]
+        words = [one.span() for one in re.finditer(r"\S{14,}", text) if re.search(r"\d", one.group())]
+        for start, end in rows + words:
+            assert any(low <= start and end <= high for low, high in stretches), (start, end)
+        for low, high in stretches:  # and none is there for nothing
+            assert re.search(r"\d{3}", re.sub(r"[^\w]|_", "", text[low:high])) or "::" in text[low:high]
 
 
 @settings(deadline=None)
 @given(st.text(alphabet="iIıİkK\u212asSſ .:n1\n", max_size=30), st.integers(0, 30), st.integers(0, 30))
 def test_words_are_found_as_a_search_that_folds_case_finds_them(text, start, end):
     start, end = min(start, len(text)), min(end, len(text))
-    for pattern in (r"(?:^|[^a-z])(?:sin|ski|n\.i)\s*$", r"(?:^|[^a-z])(?:kin|is)(?:[^a-z]|$)"):
-        words, folded = Words(pattern), re.compile("(?i)" + pattern)
+    for said, after in ((r"sin|ski|n\.i", r"\s*$"), ("kin|is", "(?:[^a-z]|$)")):
+        words, folded = Words(said, after), re.compile(rf"(?i)(?:^|[^a-z])(?:{said}){after}")
         one, other = words.search(text), folded.search(text)
-        assert (one and one.span()) == (other and other.span())
-        assert [one.span() for one in words.finditer(text)] == [one.span() for one in folded.finditer(text)]
+        assert (one and (one.start, one.end)) == (other and other.span())
+        assert [(one.start, one.end) for one in words.finditer(text)] == [one.span() for one in folded.finditer(text)]
         assert words.within(text, start, end) == bool(folded.search(text, start, end))
 
 
@@ -171,7 +189,16 @@ NUMBERS = st.lists(st.sampled_from([*PIECES.split(), "\n"]), max_size=14)
 @given(NUMBERS, st.sampled_from([" ", "", ", "]))
 def test_what_is_left_out_of_a_stretch_would_have_found_nothing(parts, between):
     text = between.join(parts)
-    finders = (secrets.find, network.crypto, numbers.ibans, network.macs, network.ips, numbers.cards, national.find)
+    finders = (
+        secrets.find,
+        network.crypto,
+        network.bech32s,
+        numbers.ibans,
+        network.macs,
+        network.ips,
+        numbers.cards,
+        national.find,
+    )
     every = [span for find in (*finders, numbers.phones) for span in find(text, 0, len(text))]
     assert list(found_in(text, 0, len(text), numbers.REGIONS)) == every
 

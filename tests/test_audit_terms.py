@@ -2,10 +2,12 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 
-from primum.audit.language import Language, identify, is_of, model
+from primum.audit import lid
+from primum.audit.language import Language, identify, identify_all, is_of, lid_file
 from primum.audit.notes import Note
 from primum.audit.reading.document import Document
 from primum.audit.steps import LanguageStep, TermStep
@@ -170,15 +172,63 @@ def test_a_text_in_two_languages_is_read_whole():
     french = "Le comité s'est réuni le matin et a lu le rapport à voix haute devant tous les présents. "
     assert identify(english * 3 + french * 9).code == "fr"
     assert identify(english * 9 + french * 3).code == "en"
-    text = english * 6 + french * 7
-    # stretches from its begin to its end fall on both languages: the doubt is settled by every character
-    assert identify(text) == Language(*language(text))
 
 
-def language(text: str) -> tuple[str, float]:
-    """The model's own answer for a whole text, without primum."""
-    labels, probabilities = model().predict(text, k=1, threshold=0.0)
-    return labels[0].removeprefix("__label__"), min(float(probabilities[0]), 1.0)
+TEXTS = (
+    "", " ", "a", "Le chat dort sur le canapé pendant que nous préparons le dîner.", "你好世界，今天天气很好。",
+    "日本語の 文章です 。", "Привет, как дела? Всё хорошо", "สวัสดีครับ", "😀😀 ok", "\ud800 bad",
+    "hi \0 there\x0bor\x0cnot",    "x = 12; y = 77 {} ##", "Die Kinder\nspielen\r\nim Garten", "of the and in de la",
+    "a" * 300, "é" * 70, "\u00a0\u2003",
+    "Der Hund, der Hund, der Hund lief heim, der Hund.", "مرحبا بالعالم", "xin chào các bạn", "i̇stanbul'da", "ab\tc",
+)  # fmt: skip
+
+
+def fasttexts(text: str, theirs: Any) -> tuple[str, float]:
+    """What fastText's own code says of a text; it ends a text at a line's end and cannot read half a character."""
+    plain = text.encode("utf-8", "replace").decode().replace("\n", " ")
+    labels, shares = theirs.predict(plain, k=1, threshold=0.0)
+    return labels[0].removeprefix("__label__"), float(shares[0])
+
+
+def test_the_classifier_says_what_fasttext_says_of_the_same_file(monkeypatch):
+    fasttext = pytest.importorskip("fasttext")
+    path = lid_file()
+    monkeypatch.setattr(lid, "SLOTS", 5)  # so few that words drive one another out
+    ours, theirs = lid.Classifier(path), fasttext.load_model(str(path))
+    for texts in (TEXTS, TEXTS[::-1], [text + " und the de " + other for text in TEXTS for other in TEXTS]):
+        shares = ours.probabilities(texts)
+        assert shares.shape == (len(texts), 176)
+        for text, row in zip(texts, shares, strict=True):
+            label, share = fasttexts(text, theirs)
+            assert row[ours.labels.index(label)] == pytest.approx(share, abs=1e-5), text
+            assert row.max() == pytest.approx(share, abs=1e-5), text
+    ours.forget()
+    assert ours.probabilities(["ein Satz"]) == pytest.approx(ours.probabilities(["ein Satz"]), abs=1e-6)
+
+
+def test_fasttexts_own_marks_in_a_text_are_neither_its_end_nor_its_label():
+    assert identify("</s> Le chat dort sur le canapé __label__de") == identify("Le chat dort sur le canapé")
+
+
+def test_a_very_long_text_is_read_in_stretches():
+    english = "The committee met in the morning and read the report aloud to everybody who had come. "
+    assert identify(english * 5000).code == "en"
+    assert identify_all([]) == []
+
+
+def test_labels_stand_in_fasttexts_huffman_tree():
+    # by hand: 2 + 3 = 5 (node 4), 4 + 5 = 9 (node 5), 9 + 9 = 18 (node 6), of leaves 0: 9, 1: 4, 2: 3, 3: 2
+    nodes = lid.tree([9, 4, 3, 2])
+    assert nodes == [(3, 2), (1, 4), (5, 0)]
+    left, right = lid.paths(nodes, 4)
+    assert (left + right).sum(axis=0).tolist() == [1, 2, 3, 3]  # how deep each leaf stands
+
+
+@pytest.mark.parametrize("data", [b"", b"no model at all, but long enough to have a header of numbers" * 9])
+def test_a_file_that_is_no_model_is_named(tmp_path, data):
+    (tmp_path / "lid.ftz").write_bytes(data)
+    with pytest.raises(BadInputError, match=r"not a quantised fastText model"):
+        lid.Classifier(tmp_path / "lid.ftz")
 
 
 def test_holisticbias_has_the_published_sizes_and_no_overlap(public_data):

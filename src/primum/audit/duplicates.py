@@ -7,16 +7,16 @@ small signature of every document; afterwards bands are compared one at a time, 
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from struct import Struct
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from primum.audit.hashing import MIX, Words, hashed, runs, slices
+from primum.audit.hashing import MIX, Words, cut_short, hashed, runs, slices
 from primum.audit.notes import Note
 from primum.core.errors import MissingExtraError
 from primum.core.records import JsonDict
@@ -41,7 +41,7 @@ _ID, _SOURCE, _ATTRIBUTES = b'{"id": ', b', "source": ', b', "attributes": '
 
 So a line is cut without being parsed, and what is written of it is as it was.
 """
-_ROW = Struct(f"<{HASHES}I")
+
 _WEIGHTS = np.cumprod(np.full(ROWS // 2, MIX), dtype=np.uint64)
 
 
@@ -56,8 +56,10 @@ def features(texts: Sequence[str]) -> Features:
     """Return the hashed 5-word runs of each text; a shorter text is one feature, one without words has none."""
     held = hashed(texts)
     counts = np.diff(held.first)
+    kept = np.ones(len(held.words), bool)
+    kept[cut_short(held, RUN)[0]] = False
+    kept[held.first[:-1][counts > 0]] = True  # all of a shorter text is one feature
     sizes = np.where(counts >= RUN, counts - RUN + 1, np.minimum(counts, 1))
-    kept = np.arange(len(held.words)) - np.repeat(held.first[:-1], counts) < np.repeat(sizes, counts)
     return Features(runs(held, RUN)[kept], np.concatenate([[0], np.cumsum(sizes)]).astype(np.uint64))
 
 
@@ -78,7 +80,7 @@ def signatures(texts: Sequence[str]) -> NDArray[Any]:
 def _signed(found: Features, minhash: Any) -> NDArray[Any]:
     out = np.zeros(len(found.offsets) - 1, SIGNATURE)
     matrix = minhash.digest_matrix_from_flat_token_hashes(found.hashes, found.offsets, HASHES, SEED)
-    packed = b"".join([_ROW.pack(*row) for row in matrix.to_rows()])
+    packed = b"".join([array("I", row).tobytes() for row in matrix.to_rows()])
     bands = (np.frombuffer(packed, "<u8").reshape(-1, BANDS, ROWS // 2) * _WEIGHTS).sum(axis=2)  # two hashes a number
     bands ^= bands >> np.uint64(31)
     out["bands"] = np.where(np.diff(found.offsets)[:, None] > 0, np.maximum(bands, 1), NOTHING)

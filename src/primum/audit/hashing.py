@@ -29,7 +29,8 @@ def _table() -> bytes:
     return bytes(kept.get(c, 32) for c in range(256))
 
 
-_PLAIN = _table()
+PLAIN = _table()
+"""ASCII letters in lower case, digits and what is beyond ASCII as they are, blanks for the rest."""
 
 
 class Hashed(NamedTuple):
@@ -41,6 +42,16 @@ class Hashed(NamedTuple):
     def of(self, index: int) -> Words:
         """The words of one text."""
         return self.words[self.first[index] : self.first[index + 1]]
+
+
+class Found(NamedTuple):
+    """As `Hashed`, and where each word begins and ends in the texts' bytes, joined."""
+
+    words: Words
+    first: NDArray[np.int64]
+    blob: bytes
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
 
 
 def slices(texts: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -64,13 +75,23 @@ def hashed(texts: Sequence[str]) -> Hashed:
 
 
 def _hashed(texts: Sequence[str]) -> Hashed:
-    encoded = [text.encode("utf-8", "replace") for text in texts]
-    blob = b" " + b" ".join(encoded).translate(_PLAIN) + b" " * 8
+    found = hashed_words([text.encode("utf-8", "replace") for text in texts], PLAIN)
+    return Hashed(found.words, found.first)
+
+
+def hashed_words(texts: Sequence[bytes], table: bytes) -> Found:
+    """Return the words of texts and their hashes.
+
+    Args:
+        texts: their bytes.
+        table: what each byte counts as (`bytes.translate`); what becomes a blank parts words.
+    """
+    blob = b" " + b" ".join(texts).translate(table) + b" " * 8
     inside = np.frombuffer(blob, np.uint8) != 32
     edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
     starts, ends = edges[::2], edges[1::2]
-    begins = np.cumsum([1, *(len(one) + 1 for one in encoded)])
-    return Hashed(_words(blob, starts, ends), np.searchsorted(starts, begins).astype(np.int64))
+    begins = np.cumsum([1, *(len(one) + 1 for one in texts)])
+    return Found(_words(blob, starts, ends), np.searchsorted(starts, begins).astype(np.int64), blob, starts, ends)
 
 
 def _words(blob: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Words:
@@ -100,11 +121,19 @@ def runs(held: Hashed, length: int) -> Words:
     for step in range(1, length):
         found *= MIX
         found += padded[step : step + size]
-    last = np.repeat(held.first[1:], np.diff(held.first))
-    cut = np.flatnonzero(np.arange(length, size + length) > last)  # the few whose run reaches into the next text
+    cut, last = cut_short(held, length)  # the few whose run reaches into the next text
     found[cut] = 0
     for step in range(length):
-        found[cut] = found[cut] * MIX + np.where(cut + step < last[cut], padded[cut + step], np.uint64(0))
+        found[cut] = found[cut] * MIX + np.where(cut + step < last, padded[cut + step], np.uint64(0))
     found ^= found >> _LOW
     found *= MIX
     return found
+
+
+def cut_short(held: Hashed, length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the places of the words whose run of `length` words would pass their text's end, and those ends."""
+    ends, counts = held.first[1:], np.diff(held.first)
+    last = [ends[counts >= back] for back in range(1, length)]
+    places = [some - back for back, some in enumerate(last, 1)]
+    none = np.zeros(0, np.int64)
+    return np.concatenate([none, *places]), np.concatenate([none, *last])

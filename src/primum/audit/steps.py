@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from primum.audit import language
 from primum.audit.notes import Counts, Note, table
 from primum.audit.pii.numbers import REGIONS
-from primum.audit.pii.scan import scan
+from primum.audit.pii.scan import scan_all
 from primum.audit.reading.records import text_fields
 from primum.audit.terms.lexicon import Lexicon
 from primum.audit.terms.match import WORD, Matcher, Mentions
@@ -55,8 +55,8 @@ class LanguageStep:
     def __call__(self, notes: Sequence[Note], counts: Counts) -> None:
         """Identify a block's languages."""
         found = table(counts, "language")
-        for note in notes:
-            note.language = language.identify(note.document.text)
+        identified = language.identify_all([note.document.text for note in notes])
+        for note, note.language in zip(notes, identified, strict=True):
             found[note.language.code] += 1
             note.mark("language", note.language.code, round(note.language.probability, 4))
             words = language.SHORT_WORDS
@@ -76,8 +76,8 @@ class PiiStep:
         items, documents = table(counts, "pii_items"), table(counts, "pii_documents")
         by_source, in_source = table(counts, "source_pii_items"), table(counts, "source_pii_documents")
         kinds = table(counts, "source_pii_types")
-        for note in notes:
-            note.spans = scan(note.document.text, self.regions)
+        scanned = scan_all([note.document.text for note in notes], self.regions)
+        for note, note.spans in zip(notes, scanned, strict=True):
             if not note.spans:
                 continue
             source = note.document.source
@@ -98,8 +98,8 @@ class TermStep:
 
     def __call__(self, notes: Sequence[Note], counts: Counts) -> None:
         """Count in a block."""
-        for note in notes:
-            note.mentions = self._match(note.document.text)
+        found = self._match.all([note.document.text for note in notes])
+        for note, note.mentions in zip(notes, found, strict=True):
             for group in note.mentions.pronouns:
                 note.mark("pronouns", group)
             for axis, term in note.mentions.terms:

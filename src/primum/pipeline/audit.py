@@ -47,7 +47,7 @@ from primum.report.audit_words import closing_lines
 if TYPE_CHECKING:
     from primum.audit.cluster import Cluster
 
-VERSION = 5
+VERSION = 6
 """Raised when the same input and settings give other shards than before."""
 FACTS, PAGE, CARD = "audit.json", "audit.html", "croissant.json"
 STEPS = (*DEFAULT, *FURTHER)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 REACH = 48
 """Characters before a candidate that are looked at."""
@@ -35,42 +36,57 @@ _PHONE = (
 )
 
 
-class Words:
-    """A pattern of lower-case words that is sought in any case.
+class Said(NamedTuple):
+    """Words that were found: where they begin and end, and what they are, maybe in lower case."""
 
-    ASCII text is lowered first: a search that folds case tries every word at every place, ten times as slow.
+    start: int
+    end: int
+    text: str
+
+
+class Words:
+    """Lower-case words, after no letter, that are sought in any case.
+
+    ASCII text is lowered first, for a search that folds case tries every word at every place, ten times as slow; and a
+    blank stands before it, for a pattern that opens with a sign is sought faster than one that may open a text.
 
     Args:
-        pattern: in lower case, without flags.
+        words: a pattern in lower case, without flags.
+        after: what must stand behind them.
     """
 
-    def __init__(self, pattern: str) -> None:
-        self._lower, self._folded = re.compile(pattern), re.compile("(?i)" + pattern)
+    def __init__(self, words: str, after: str) -> None:
+        self._plain = re.compile(rf"[^a-z](?:{words}){after}")
+        self._folded = re.compile(rf"(?i)(?:^|[^a-z])(?:{words}){after}")
 
-    def search(self, text: str) -> re.Match[str] | None:
-        """Return the first match; its places are the text's, its words may be in lower case."""
-        return self._lower.search(text.lower()) if text.isascii() else self._folded.search(text)
+    def search(self, text: str) -> Said | None:
+        """Return where they stand first."""
+        return next(self.finditer(text), None)
 
-    def finditer(self, text: str) -> Iterator[re.Match[str]]:
-        """Yield every match, as `search` does."""
-        return self._lower.finditer(text.lower()) if text.isascii() else self._folded.finditer(text)
+    def finditer(self, text: str) -> Iterator[Said]:
+        """Yield every place where they stand, without overlaps."""
+        if text.isascii():
+            for match in self._plain.finditer(" " + text.lower()):
+                yield Said(max(match.start() - 1, 0), match.end() - 1, match.group())
+        else:
+            for match in self._folded.finditer(text):
+                yield Said(*match.span(), match.group())
 
     def within(self, text: str, start: int, end: int) -> bool:
-        """Return whether it is in a stretch of text; what stands before the stretch is no beginning of the text."""
-        low = max(start - 1, 0)
-        piece = text[low:end]
+        """Return whether they are in a stretch of text; the begin of one that is not the text's is in a word."""
+        piece = text[start:end]
         if piece.isascii():
-            return self._lower.search(piece.lower(), start - low) is not None
+            return self._plain.search(piece.lower() if start else " " + piece.lower()) is not None
         return self._folded.search(text, start, end) is not None
 
 
-NOT_PERSONAL = Words(rf"(?:^|[^a-z])(?:{_OTHER}){_LINK}")
+NOT_PERSONAL = Words(_OTHER, _LINK)
 """Ends in a label of something that is no personal number: an order, a ticket, a book."""
-VERSION = Words(rf"(?:^|[^a-z])(?:{_VERSION}){_LINK}")
+VERSION = Words(_VERSION, _LINK)
 """Ends in a word that announces a version or a section number."""
 PHONE = Words(
-    rf"(?:^|[^a-z])(?:{_PHONE})(?:[\s\-]*(?:me|us|him|her|them|at|on|no|nr|num|number|is|was|:|#|=|\.|\(|\"|'|\+|/)){{0,5}}"
-    r"[\s]*$"
+    _PHONE,
+    r"(?:[\s\-]*(?:me|us|him|her|them|at|on|no|nr|num|number|is|was|:|#|=|\.|\(|\"|'|\+|/)){0,5}[\s]*$",
 )
 """Ends in a word that announces a phone number."""
 

@@ -29,7 +29,7 @@ def _alone(shapes: str) -> re.Pattern[str]:
 
 
 def _labels(words: str) -> context.Words:
-    return context.Words(rf"(?:^|[^a-z])(?:{words})(?:[^a-z]|$)")
+    return context.Words(words, "(?:[^a-z]|$)")
 
 
 _ANY = r"id|identity|national id|identification|tax|tin|personal number"
@@ -120,7 +120,7 @@ def find(text: str, start: int, end: int) -> Iterator[Span]:
     """Yield the national ids of a stretch of text."""
     for kind, match in _shaped(_PLAIN, text, start, end):
         other = context.NOT_PERSONAL.search(context.before(text, match.start()))
-        if not (other and not _ID_WORD.search(other.group())) and _valid(kind.id, match.group()):
+        if not (other and not _ID_WORD.search(other.text)) and _valid(kind.id, match.group()):
             yield Span(match.start(), match.end(), kind.id.type)
     if _ANY_LABEL.within(text, start, end):
         for kind, match in _shaped(_LABELLED, text, start, end):
@@ -152,9 +152,9 @@ _ID_WORD = re.compile(r"(?i)\b(?:id|identity|ssn|social|national|tax|dni|nie|nin
 
 def _labelled(words: context.Words, said: str) -> bool:
     """Whether a word for the id stands before it, and none for another thing between ("DNI ...; SKU 11054428")."""
-    label = max((match.end() for match in words.finditer(said)), default=-1)
+    label = max((one.end for one in words.finditer(said)), default=-1)
     other = context.NOT_PERSONAL.search(said)
-    return label >= 0 and not (other and other.start() >= label - 1 and not _ID_WORD.search(other.group()))
+    return label >= 0 and not (other and other.start >= label - 1 and not _ID_WORD.search(other.text))
 
 
 def _valid(kind: National, number: str) -> bool:

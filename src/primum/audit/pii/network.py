@@ -41,8 +41,9 @@ _VERSIONS58 = frozenset({0, 5, 30, 48, 50, 22, 65, 76, 16})
 """First byte of an address: Bitcoin, Litecoin, Dogecoin, Tron, Dash."""
 _BECH32_ENDS = (1, 0x2BC830A3)
 """Checksums of Bech32 (BIP 173) and Bech32m (BIP 350)."""
-SHORTEST_CRYPTO, SHORTEST_MAC = 11, 14
-"""Characters of the shortest one; neither has a blank in it."""
+SHORTEST_CRYPTO, SHORTEST_MAC = 25, 14
+"""Characters of the shortest one; neither has a blank in it. A Bech32 address may have fewer."""
+_BECH32_BEGIN = re.compile(r"[bl][ct]1|[BL][CT]1|addr1")
 LONGEST_LOCAL, LONGEST_DOMAIN = 66, 255
 
 
@@ -96,16 +97,23 @@ def macs(text: str, start: int, end: int) -> Iterator[Span]:
 
 
 def crypto(text: str, start: int, end: int) -> Iterator[Span]:
-    """Yield the addresses of crypto-currencies: Ethereum's and Monero's form, Base58Check and Bech32 by checksum."""
+    """Yield the addresses of crypto-currencies: Ethereum's and Monero's form, Base58Check by checksum."""
     for match in _ETH.finditer(text, start, end):
         if len(set(match.group()[2:])) > 2:
             yield Span(match.start(), match.end(), "crypto")
     for match in _MONERO.finditer(text, start, end):
         yield Span(match.start(), match.end(), "crypto")
-    for pattern, valid in ((_BASE58, base58check), (_RIPPLE, ripple), (_BECH32, bech32)):
+    for pattern, valid in ((_BASE58, base58check), (_RIPPLE, ripple)):
         for match in pattern.finditer(text, start, end):
             if valid(match.group()):
                 yield Span(match.start(), match.end(), "crypto")
+
+
+def bech32s(text: str, start: int, end: int) -> Iterator[Span]:
+    """Yield the addresses of crypto-currencies in Bech32, by checksum."""
+    for match in _BECH32.finditer(text, start, end) if _BECH32_BEGIN.search(text, start, end) else ():
+        if bech32(match.group()):
+            yield Span(match.start(), match.end(), "crypto")
 
 
 def ripple(address: str) -> bool:

@@ -1,7 +1,7 @@
 """Every type over one text, fast: cheap triggers first, the patterns only around what they hit.
 
-A text is read three times by C code (is there an "@", where are rows of digits, where are long unbroken strings).
-The detailed patterns run only in windows around the hits, so a text without numbers costs next to nothing.
+The detailed patterns run only in windows around rows of digits and long unbroken strings (windows.py), so a text
+without numbers costs next to nothing.
 """
 
 from __future__ import annotations
@@ -9,19 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from primum.audit.pii import context, national, network, numbers, secrets
+from primum.audit.pii import national, network, numbers, secrets
 from primum.audit.pii.span import Span
+from primum.audit.pii.windows import Window, windows
 
-_DIGITS = re.compile(r"\d[\d .()/:\-\u00a0\u202f\u2010\u2011\u2013]{4,}\d")
-_DIGITS_ASCII = re.compile(r"[0-9][0-9 .()/:\-]{4,}[0-9]")
-"""The same in ASCII text, where it is found in half the time."""
 _NO_DIGIT = re.compile(r"\D+")
 _NO_DIGIT_BYTES = bytes(range(0x30)) + bytes(range(0x3A, 0x100))
-_DIGIT_OR_PREFIX = re.compile(r"\d|gh[opsur]_|github_pat_|hf_|glpat-|xox[a-z]-|npm_|pypi-|ya29\.|AIza|sk-|[rsp]k_|SG\.")
-"""A key of 20 random letters and digits has no digit at all in 3 of 100 cases; its prefix tells it."""
-LONG = 14
-"""An unbroken string of so many characters may be a key, an address or an id."""
-_SHORT_IDS = re.compile(r"(?<!\w)[A-Z]{5}\d{4}[A-Z](?!\w)|[0-9A-Fa-f]:(?::[0-9A-Fa-f]|[0-9A-Fa-f]+::)")
 TYPES = (
     "email", "phone", "ip", "credit_card", "iban", "us_ssn", "national_id", "api_key", "token", "private_key", "mac",
     "crypto",
@@ -38,79 +31,29 @@ def scan(text: str, regions: Sequence[str] = numbers.REGIONS) -> list[Span]:
         text: any text.
         regions: countries whose national phone formats are tried (ISO 3166 codes).
     """
+    return next(scan_all([text], regions))
+
+
+def scan_all(texts: Sequence[str], regions: Sequence[str] = numbers.REGIONS) -> Iterator[list[Span]]:
+    """Yield for each text what `scan` returns of it; many texts at once are read in less time.
+
+    Args:
+        texts: any texts.
+        regions: countries whose national phone formats are tried (ISO 3166 codes).
+    """
+    for text, found in zip(texts, windows(texts), strict=True):
+        yield _scanned(text, found, regions)
+
+
+def _scanned(text: str, stretches: Sequence[Window], regions: Sequence[str]) -> list[Span]:
     found: list[Span] = []
     if "PRIVATE KEY" in text:
         found += secrets.private_keys(text)
     if "@" in text:
         found += network.emails(text)
-    for start, end in windows(text):
+    for start, end in stretches:
         found += _window(text, start, end, regions)
     return _apart(found) if found else found
-
-
-def windows(text: str) -> list[tuple[int, int]]:
-    """Return the stretches of text that are worth the detailed patterns, merged and in order."""
-    rows = (_DIGITS_ASCII if text.isascii() else _DIGITS).finditer(text)
-    hits = [match.span() for match in rows if _many_digits(match) or _between_letters(match)]
-    if len(text) >= LONG:
-        hits += _long_strings(text)
-    if "::" in text or "PAN" in text:
-        hits += [match.span() for match in _SHORT_IDS.finditer(text)]
-    if not hits:
-        return []
-    return list(_merged(text, sorted(hits)))
-
-
-def _many_digits(match: re.Match[str]) -> bool:
-    """Whether a row of digits could be a number of somebody, and not a few decimals: 7 digits, an IP, three pairs."""
-    found = match.group()
-    if len(found) < 7:
-        return False
-    digits = len(_NO_DIGIT.sub("", found))
-    return digits >= 7 or found.count(".") == 3 or (digits == 6 and found.count(" ") >= 2)
-
-
-def _between_letters(match: re.Match[str]) -> bool:
-    """Whether six digits stand between capitals, as in a British insurance number (AB123456C)."""
-    start, end = match.span()
-    before, behind = match.string[max(start - 2, 0) : start], match.string[end : end + 1]
-    return end - start == 6 and behind in ("A", "B", "C", "D") and before.isalpha() and before.isupper()
-
-
-def _long_strings(text: str) -> Iterator[tuple[int, int]]:
-    at = 0
-    plain = "AIza" not in text  # the one prefix of letters alone
-    for word in [word for word in text.split() if len(word) >= LONG]:
-        if not (plain and word.isalpha()) and _DIGIT_OR_PREFIX.search(word):
-            at = text.find(word, at)
-            yield at, at + len(word)
-            at += len(word)
-
-
-def _merged(text: str, hits: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    low, high = -1, -1
-    for start, end in hits:
-        left, right = _left(text, start), _right(text, end)
-        if left <= high:
-            high = max(high, right)
-            continue
-        if high >= 0:
-            yield low, high
-        low, high = left, right
-    yield low, high
-
-
-def _left(text: str, start: int) -> int:
-    """Widen to the left by context.REACH, to a blank: labels of secrets and the first letters of spaced ids."""
-    edge = max(0, start - context.REACH)
-    blank = text.rfind(" ", max(0, edge - 32), edge)
-    return blank if blank >= 0 else edge
-
-
-def _right(text: str, end: int) -> int:
-    edge = min(len(text), end + 12)
-    blank = text.find(" ", edge, edge + 32)
-    return blank if blank >= 0 else edge
 
 
 def _window(text: str, start: int, end: int, regions: Sequence[str]) -> Iterator[Span]:
@@ -121,6 +64,7 @@ def _window(text: str, start: int, end: int, regions: Sequence[str]) -> Iterator
         yield from secrets.find(text, start, end)
     if longest >= network.SHORTEST_CRYPTO:
         yield from network.crypto(text, start, end)
+    yield from network.bech32s(text, start, end)
     yield from numbers.ibans(text, start, end)
     if longest >= network.SHORTEST_MAC:
         yield from network.macs(text, start, end)

@@ -8,20 +8,23 @@ and a trade, unless the whole text is in capitals.
 
 from __future__ import annotations
 
+import codecs
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from primum.audit.hashing import PLAIN, Words, hashed_words, slices
 from primum.audit.terms.lexicon import Lexicon
 
 WORD = re.compile(r"[^\W_]+")
-_BEYOND = re.compile("[^\\x00-\\x7f]")
-_BLANKED = bytes(c if c < 128 and chr(c).isalnum() else 32 for c in range(256))
-"""ASCII letters and digits as they are, blanks for the rest."""
 # What stands before is looked at after the letter: a pattern that opens with a letter is searched ten times as fast.
 _I = re.compile(r"[Ii](?<![\w.].)(?:(?<=I)(?!\w|\.\w)|(?<=i)(?![\w.)]))")
 _US, _IT = (re.compile(rf"[{w[0].upper()}{w[0]}]{w[1]}(?<![^\W_]..)(?![^\W_])") for w in ("us", "it"))
 _CHECKED = {"i": (" I ", _I), "us": (" us ", _US), "it": (" it ", _IT)}
+_TOP = np.uint64(48)
 _GENDERED = ("she", "he", "unspecified")
 
 
@@ -39,8 +42,18 @@ class _Long(NamedTuple):
     words: frozenset[str]
 
 
+def _letters(error: UnicodeError) -> tuple[bytes, int]:
+    """Keep the letters and digits beyond ASCII, and a blank for whatever else is there."""
+    assert isinstance(error, UnicodeEncodeError)
+    signs = error.object[error.start : error.end]
+    return "".join([sign if sign.isalnum() else " " for sign in signs]).encode(), error.end
+
+
+codecs.register_error("primum-letters", _letters)
+
+
 class Matcher:
-    """A lexicon made ready: one set of words that is intersected with each document's words, then a few checks."""
+    """A lexicon made ready: the hashes of its words, by which those of many texts are picked out, then a few checks."""
 
     def __init__(self, lexicon: Lexicon) -> None:
         self._groups = {word.lower(): group for group, words in lexicon.pronouns.items() for word in words}
@@ -51,9 +64,12 @@ class Matcher:
             for term in terms:
                 self._add(axis, term)
         parts = [word for longs in self._long.values() for long in longs for word in long.words]
-        known = frozenset(self._groups) | self._single.keys() | frozenset(parts)
-        self._known = known
-        self._ascii = frozenset(word.encode() for word in known if word.isascii())
+        known = sorted({*self._groups, *self._single, *parts})
+        hashes = _hashes([" ".join(known)])[0]
+        order = np.argsort(hashes)
+        self._known, self._hashes = [known[at] for at in order], hashes[order]
+        self._begins = np.zeros(1 << 16, bool)
+        self._begins[self._hashes >> _TOP] = True
 
     def _add(self, axis: str, term: str) -> None:
         parts = WORD.findall(term.lower())
@@ -63,8 +79,22 @@ class Matcher:
             self._long.setdefault(parts[0], []).append(_Long(axis, term, _phrase(term), frozenset(parts)))
 
     def __call__(self, text: str) -> Mentions:
-        """Return what a text mentions."""
-        found = self._words(text)
+        """Return what a text mentions; many at once are read sooner by `all`."""
+        return next(self.all([text]))
+
+    def all(self, texts: Sequence[str]) -> Iterator[Mentions]:
+        """Yield what each text mentions."""
+        for some in slices(texts):
+            words, first = _hashes(some)
+            may = np.flatnonzero(self._begins[words >> _TOP])  # most words are passed over by the first of their bits
+            places = np.minimum(np.searchsorted(self._hashes, words[may]), len(self._hashes) - 1)
+            held = self._hashes[places] == words[may]
+            at = np.searchsorted(may[held], first).tolist()
+            known = [self._known[place] for place in places[held].tolist()]
+            for number, text in enumerate(some):
+                yield self._mentions(text, frozenset(known[at[number] : at[number + 1]]))
+
+    def _mentions(self, text: str, found: frozenset[str]) -> Mentions:
         if not found:
             return Mentions((), ())
         groups = {group for word in found if (group := self._groups.get(word)) and self._is_pronoun(word, text)}
@@ -75,19 +105,18 @@ class Matcher:
                     terms.append((long.axis, long.term))
         return Mentions(_with_unions(groups), tuple(sorted(terms)))
 
-    def _words(self, text: str) -> frozenset[str]:
-        """Return the known words of a text; without a pattern and a string a word where only ASCII has letters."""
-        lower = text.lower()
-        if lower.isascii() or not any(map(str.isalnum, _BEYOND.findall(lower))):
-            words = lower.encode("ascii", "replace").translate(_BLANKED).split()
-            return frozenset(map(bytes.decode, self._ascii.intersection(words)))
-        return self._known.intersection(WORD.findall(lower))
-
     def _is_pronoun(self, word: str, text: str) -> bool:
         if not self._english or word not in _CHECKED:
             return True
         plain, pattern = _CHECKED[word]
         return plain in text or pattern.search(text) is not None or (word != "i" and text.isupper())
+
+
+def _hashes(texts: Sequence[str]) -> tuple[Words, NDArray[np.int64]]:
+    """Return the hashes of the lower-cased words of texts, and where each text's begin (and the last one's end)."""
+    plain = [text if text.isascii() else text.lower() for text in texts]  # the table lowers what is ASCII
+    found = hashed_words([text.encode("ascii", "primum-letters") for text in plain], PLAIN)
+    return found.words, found.first
 
 
 def _phrase(term: str) -> re.Pattern[str]:

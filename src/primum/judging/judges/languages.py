@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 
 import yaml
 
-from primum.audit import language
+from primum.audit import language, lid
 from primum.core.languages import ENGLISH, UNKNOWN, base
 from primum.core.records import Behaviour, Verdict, digest
 from primum.judging import Case, Exchange, loops, spoken, text
@@ -128,7 +128,7 @@ def _revision() -> str:
 
     Verdicts are kept under it: after the extra `audit` was installed, what was unscored for want of it is read anew.
     """
-    sources = [inspect.getsource(module) for module in (spoken, loops, text, language)]
+    sources = [inspect.getsource(module) for module in (spoken, loops, text, language, lid)]
     return digest([
         _texts(), LISTED.pattern, language.installed(), *sources, Path(__file__).read_text(encoding="utf-8")
     ])  # fmt: skip
