@@ -298,7 +298,7 @@ def language(n: int) -> Facts:
 
 def machine() -> Facts:
     packages: Facts = {}
-    for name in ("phonenumbers", "python-stdnum", "fasttext-predict", "rensa", "numpy", "scipy", "presidio-analyzer"):
+    for name in ("phonenumbers", "python-stdnum", "fasttext-predict", "numpy", "scipy", "presidio-analyzer"):
         try:
             packages[name] = version(name)
         except PackageNotFoundError:

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from primum.audit.contamination import ContaminationStep, contaminated_shares, stretch, summarise, verdict
-from primum.audit.duplicates import HASHES, duplicate_findings, signatures, write_signatures
+from primum.audit.duplicates import duplicate_findings, signatures, write_signatures
 from primum.audit.hashing import hashed, runs, slices
+from primum.audit.minhash import BINS
 from primum.audit.notes import Note
 from primum.audit.reading.document import Document
 from primum.audit.sample import sampled
@@ -87,8 +88,8 @@ def test_the_overlap_of_signatures_estimates_jaccard():
         exact = len(shingles(a) & shingles(b)) / len(shingles(a) | shingles(b))
         held = signatures([a, b])["hashes"]
         same = float(np.mean(held[0] == held[1]))
-        # 4 standard errors of HASHES independent hashes, and two different ones share their last byte once in 256
-        assert abs((same - 1 / 256) / (1 - 1 / 256) - exact) <= 4 * 0.5 / HASHES**0.5
+        # 4 standard errors of BINS independent hashes, and two different ones share their last byte once in 256
+        assert abs((same - 1 / 256) / (1 - 1 / 256) - exact) <= 4 * 0.5 / BINS**0.5
 
 
 def find(tmp_path, texts, threshold=0.8):

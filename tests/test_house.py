@@ -28,7 +28,7 @@ BROAD_EXCEPTS: dict[str, str] = {
 """File -> why it may catch everything."""
 OPTIONAL_PACKAGES = {
     "datasets", "inspect_ai", "pytest", "pyarrow", "trl", "starlette", "uvicorn", "sqlalchemy", "alembic", "argon2",
-    "fasttext", "fsspec", "phonenumbers", "rensa", "stdnum", "zstandard", "openvino", "openvino_genai", "ray",
+    "fasttext", "fsspec", "phonenumbers", "stdnum", "zstandard", "openvino", "openvino_genai", "ray",
     "PIL", "spacy", "presidio_analyzer", "gliner", "bitsandbytes", "authlib", "joserfc", "requests", "sacrebleu",
 }  # fmt: skip
 """Imported inside functions; the extras of pyproject.toml install them."""

@@ -7,7 +7,6 @@ small signature of every document; afterwards bands are compared one at a time, 
 from __future__ import annotations
 
 import json
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from primum.audit.hashing import MIX, Words, cut_short, hashed, runs, slices
+from primum.audit.minhash import BINS, minhashes
 from primum.audit.notes import Note
-from primum.core.errors import MissingExtraError
 from primum.core.records import JsonDict
 from primum.core.store import disk_error
 
@@ -26,22 +25,19 @@ RUN = 5
 """Words of a feature, as datatrove takes them."""
 BANDS, ROWS = 16, 8
 """A pair of overlap J shares a band with probability 1 - (1 - J^8)^16: 95% at .8, 6% at .5."""
-HASHES = BANDS * ROWS
 THRESHOLD = 0.8
 PAIRS = 1 << 16
 """Pairs that are confirmed together."""
 SUFFIX = ".signatures"
-SEED = 42
 NOTHING = 0
 """The bands of a text without a word: it repeats nothing."""
-SIGNATURE = np.dtype([("bands", np.uint64, (BANDS,)), ("hashes", np.uint8, (HASHES,))])
+SIGNATURE = np.dtype([("bands", np.uint64, (BANDS,)), ("hashes", np.uint8, (BINS,))])
 """What is kept of a document: a hash of each band, and the last byte of each MinHash to confirm a pair by."""
 _ID, _SOURCE, _ATTRIBUTES = b'{"id": ', b', "source": ', b', "attributes": '
 """What stands before each value of a shard's line; inside a value its quotes would have backslashes.
 
 So a line is cut without being parsed, and what is written of it is as it was.
 """
-
 _WEIGHTS = np.cumprod(np.full(ROWS // 2, MIX), dtype=np.uint64)
 
 
@@ -49,7 +45,7 @@ class Features(NamedTuple):
     """Hashed features of documents, one after the other, and where each document's begin (and the last one's end)."""
 
     hashes: Words
-    offsets: Words
+    offsets: NDArray[np.int64]
 
 
 def features(texts: Sequence[str]) -> Features:
@@ -60,31 +56,22 @@ def features(texts: Sequence[str]) -> Features:
     kept[cut_short(held, RUN)[0]] = False
     kept[held.first[:-1][counts > 0]] = True  # all of a shorter text is one feature
     sizes = np.where(counts >= RUN, counts - RUN + 1, np.minimum(counts, 1))
-    return Features(runs(held, RUN)[kept], np.concatenate([[0], np.cumsum(sizes)]).astype(np.uint64))
+    return Features(runs(held, RUN)[kept], np.concatenate([[0], np.cumsum(sizes)]))
 
 
 def signatures(texts: Sequence[str]) -> NDArray[Any]:
-    """Return the signature of each text, dtype SIGNATURE.
-
-    Raises:
-        MissingExtraError: rensa is not installed.
-    """
-    try:
-        from rensa import RMinHash  # pyright: ignore[reportAttributeAccessIssue] (a compiled module without stubs)
-    except ImportError as error:
-        raise MissingExtraError("rensa, which finds near-duplicates,", "audit") from error
-    parts = [_signed(features(some), RMinHash) for some in slices(texts)]
+    """Return the signature of each text, dtype SIGNATURE."""
+    parts = [_signed(features(some)) for some in slices(texts)]
     return np.concatenate(parts) if parts else np.zeros(0, SIGNATURE)
 
 
-def _signed(found: Features, minhash: Any) -> NDArray[Any]:
+def _signed(found: Features) -> NDArray[Any]:
     out = np.zeros(len(found.offsets) - 1, SIGNATURE)
-    matrix = minhash.digest_matrix_from_flat_token_hashes(found.hashes, found.offsets, HASHES, SEED)
-    packed = b"".join([array("I", row).tobytes() for row in matrix.to_rows()])
-    bands = (np.frombuffer(packed, "<u8").reshape(-1, BANDS, ROWS // 2) * _WEIGHTS).sum(axis=2)  # two hashes a number
+    numbers = minhashes(*found)
+    bands = (numbers.view(np.uint64).reshape(-1, BANDS, ROWS // 2) * _WEIGHTS).sum(axis=2)  # two hashes a number
     bands ^= bands >> np.uint64(31)
     out["bands"] = np.where(np.diff(found.offsets)[:, None] > 0, np.maximum(bands, 1), NOTHING)
-    out["hashes"] = np.frombuffer(packed, np.uint8).reshape(-1, HASHES, 4)[:, :, 0]
+    out["hashes"] = numbers.astype(np.uint8)
     return out
 
 
