@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from primum.audit.hashing import Words
 
 BINS = 128
+"""A power of two."""
 FEW = 24
 """Documents that fill so few bins are densified bin by bin: where most bins are empty, looking takes many turns."""
 TOGETHER = 1 << 10
@@ -68,7 +69,7 @@ def _by_turns(numbers: Numbers) -> Numbers:
     held = numbers.reshape(-1)
     found, empty = held.copy(), np.flatnonzero(held == _EMPTY)
     for looked in _ORDERS[1:]:
-        bins = empty % BINS
+        bins = empty & (BINS - 1)
         taken = held[empty - bins + looked[bins]]
         found[empty] = taken
         empty = empty[taken == _EMPTY]
