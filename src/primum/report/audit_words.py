@@ -177,6 +177,9 @@ def _sources(facts: Facts) -> Iterator[str]:
 
 
 def _outcome(facts: Facts) -> Iterator[str]:
+    if facts["outcome"] == "passed" and not facts["ledger"]["given"]:
+        yield "READ TO THE END: nothing was checked against a ledger (--ledger)"
+        return
     yield f"{facts['outcome'].upper()}" + (": " + "; ".join(map(clean, facts["problems"])) if facts["problems"] else "")
     if facts["files"].get("page"):
         yield ""
