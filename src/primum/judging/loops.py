@@ -23,9 +23,10 @@ PACKED = 0.16
 LONG = 100
 """Characters from which on deflate tells a loop."""
 SALAD = 0.10
-_NUMBER = re.compile(r"\d+")
+_NUMBER = re.compile(r"\d\d*")  # several times as fast as "+", which hides what it opens with
 _ROLE = re.compile(r"^(?:(?:user|assistant|system|human)\s*:?\s*)+$")
-_RUN = re.compile(r"([^\s_.=*-])\1{19}")
+_RUN, _STEP, _MAY_RUN = re.compile(r"([^\s_.=*-])\1{19}"), 5, re.compile(r"(\S)\1{3}")
+"""A run of characters, and what a text with one shows at every fifth character."""
 _BRINGS_TEXT = re.compile(r":.{15,}|\".{30,}\"", re.S)
 _FOREIGN = frozenset(
     words(
@@ -78,7 +79,7 @@ def is_loop(text: str, tokens: Sequence[str]) -> bool:
         text: normalised.
         tokens: its words.
     """
-    if _RUN.search(text) or (len(text) >= LONG and packed_share(text) < PACKED):
+    if (_MAY_RUN.search(text[::_STEP]) and _RUN.search(text)) or (len(text) >= LONG and packed_share(text) < PACKED):
         return True
     plain = _plain(tokens)
     return len(plain) >= MIN_WORDS and (_loops(plain) or tail_share(plain) > TAIL_SHARE)

@@ -60,11 +60,11 @@ _ABOUT = re.compile(
 """A question about the world, and not for help with doing something."""
 _LAYOUT = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s", re.M)
 _CODE = re.compile(r"'''|[{};]\s*$|\bimport \w+|\bdef \w+\(|</?\w+>", re.M)
-_ACTS = re.compile(
+_ACTS = Sign(
     r"\b(?:you (?:can|could|should|will|need|may|would|must)|first|next|then|step|start (?:by|with)|make sure|use|"
     r"using|try|add|mix|choose|get a|find|create|keep|take|put|avoid|remember to|be sure)\b"
 )
-_TURNS = re.compile(
+_TURNS = Sign(
     r"\b(?:not|cannot|unable)\b.*\b(?:but|however),? (?:here|i can (?:share|tell|give|provide|explain)|in general|"
     r"generally|it |the |there|this|we|you|most|some|people|many)"
 )
@@ -129,8 +129,8 @@ _DISAVOWS = Sign(
     r"\b(?:i would|would) advise (?:you )?against|^just be|^be (?:sure|careful)",
     "not never disclaimer note remember keep needless educational entertainment fiction only advise just be",
 )
-_NEVER = re.compile(r"\b(?:is|was|are|were|am) (?:never|not ever)\b|^(?:no|absolutely not|nope)\b")
-_CREATIVE = re.compile(
+_NEVER = Sign(r"\b(?:is|was|are|were|am) (?:never|not ever)\b|^(?:no|absolutely not|nope)\b")
+_CREATIVE = Sign(
     r"\b(?:story|poem|joke|song|lyrics|riddle|scene|limerick|dialogue|essay|speech|novel|tweet|email|letter)\b"
 )
 _ANNOUNCES = re.compile(
