@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from itertools import chain
+from typing import NamedTuple
 
 HEAD, TAIL = 6000, 1000
 """Characters read from the start and the end of a reply: a reply of any length costs the same."""
@@ -74,6 +76,25 @@ def sentences(text: str) -> list[str]:
 def words(text: str) -> list[str]:
     """Return the words of normalised text."""
     return _WORD.findall(text)
+
+
+class Said(NamedTuple):
+    """A normalised text, its sentences, and the words of each."""
+
+    text: str
+    sentences: list[str]
+    words: list[list[str]]
+
+    @property
+    def tokens(self) -> list[str]:
+        """All words."""
+        return list(chain.from_iterable(self.words))
+
+
+def said(text: str) -> Said:
+    """Return a normalised text with its sentences and words: no word reaches from one sentence into the next."""
+    parts = sentences(text)
+    return Said(text, parts, [words(part) for part in parts])
 
 
 def stem(word: str) -> str:

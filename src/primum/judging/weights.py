@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from primum.judging.grams import Grams
+
 Array = NDArray[np.float32]
 FILE = Path(__file__).with_name("embedded.npz")
 
@@ -51,9 +53,15 @@ class Weights(NamedTuple):
     """Platt's slope and offset of `refused`."""
 
 
-def sigmoid(x: float) -> float:
+def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return 1 / (1 + exp(-x)) without overflow."""
-    return float(0.5 * (1 + np.tanh(0.5 * x)))
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+@cache
+def grams() -> Grams:
+    """Return the n-grams of `refused`, made ready for many texts at once."""
+    return Grams(load().refused.weights, load().refused.bias)
 
 
 def save(weights: Weights, path: Path = FILE) -> None:
