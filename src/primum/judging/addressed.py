@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from math import inf
 
 from primum.judging.weights import load
@@ -44,6 +44,10 @@ _ORDERS = re.compile(
     r")[^.!?\n]*[.!?]?",
     re.IGNORECASE,
 )
+_ORDER_WORDS = (
+    "safe", "harm", "benign", "refus", "complian", "incoherent", "deflection", "pass", "ignore", "disregard", "forget",
+    "override",
+)  # fmt: skip
 _TAGS = re.compile(
     r"```(?:json)?\s*\{[^{}]{0,300}\}\s*```"
     r"|<(\w{0,20}(?:score|verdict|label|safety|refusal|judge?ment|rating)\w{0,20})>[^<\n]{0,40}</\1>"
@@ -75,9 +79,22 @@ def without_addressed(text: str, prompt: str = "") -> str:
     """
     if not text.strip():
         return text
-    found = _LINES.sub("", _ORDERS.sub("", _TAGS.sub(" ", _FIRST_TURN.sub("", _NEXT_TURN.sub("", text)))))
-    found = _without_edges(found, frozenset(_TOKEN.findall(prompt.lower())))
+    found = _TAGS.sub(" ", _FIRST_TURN.sub("", _NEXT_TURN.sub("", text)))
+    if _may_order(found):
+        found = _ORDERS.sub("", found)
+    found = _without_edges(_LINES.sub("", found), _tokens_of(prompt))
     return found if found.strip() else text
+
+
+def _may_order(text: str) -> bool:
+    """Whether a text has a word that each of _ORDERS holds; other letters than ASCII's may count as one of it."""
+    small = text.lower()
+    return not text.isascii() or any([word in small for word in _ORDER_WORDS])
+
+
+@lru_cache(maxsize=4096)
+def _tokens_of(prompt: str) -> frozenset[str]:
+    return frozenset(_TOKEN.findall(prompt.lower()))
 
 
 def _without_edges(text: str, asked: frozenset[str]) -> str:

@@ -76,8 +76,8 @@ class Grams:
         keys, text = self._all_keys(texts)
         found = self._find(keys)
         known = found >= 0
-        once = np.unique(text[known] * len(self._keys) + found[known])
-        text, term = np.divmod(once, len(self._keys))
+        pairs = np.sort(text[known] * len(self._keys) + found[known])  # several times as fast as numpy's `unique`
+        text, term = np.divmod(pairs[np.diff(pairs, prepend=-1) > 0], len(self._keys))
         sums = np.bincount(text, self._weights[term], len(texts))
         return sums / np.sqrt(np.maximum(1, np.bincount(text, minlength=len(texts)))) + self.bias
 

@@ -11,7 +11,9 @@ Most sentences of most replies decline nothing, and regular expressions of this 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import reduce
+from operator import or_
 
 from primum.judging.text import FUNCTION_WORDS, words
 
@@ -290,10 +292,9 @@ _DISTANCE = (
 def heads(tokens: Sequence[str]) -> frozenset[str]:
     """Return the first four letters of the words of a sentence, which is what a `Sign` looks for first.
 
-    A pattern's word may begin inside a token of two words, behind a quotation mark without a blank before it.
+    A token may be two words with a quotation mark and no blank between them.
     """
-    inside = [token.partition("'")[2] for token in tokens if "'" in token]
-    return frozenset([token[:_HEAD] for token in (*tokens, *inside)])
+    return frozenset([word[:_HEAD] for token in tokens for word in token.split("'")])
 
 
 class Sign:
@@ -306,13 +307,47 @@ class Sign:
 
     def __init__(self, pattern: str, needs: str = "") -> None:
         self.written, self.needs = pattern, heads(words(needs))
-        self._pattern = re.compile(_from_words(pattern))
+        self.is_in = re.compile(_from_words(pattern)).search
+        """Finds a match in a sentence with a blank before it, whatever its words."""
 
     def search(self, sentence: str, known: Collection[str] | None = None) -> bool:
         """Whether a normalised sentence has a match; `known` are its heads, if the caller has them."""
         if self.needs and self.needs.isdisjoint(heads(words(sentence)) if known is None else known):
             return False
-        return self._pattern.search(" " + sentence) is not None
+        return self.is_in(" " + sentence) is not None
+
+
+class Signs(dict[str, int]):
+    """Signs that are looked for in a sentence together; holds which of them each word lets be there, as words come.
+
+    Args:
+        signs: by name, the signs of which one is enough.
+    """
+
+    MOST = 200_000
+
+    def __init__(self, signs: Mapping[str, Sequence[Sign]]) -> None:
+        super().__init__()
+        self._all = [(name, sign) for name, some in signs.items() for sign in some]
+        self._always = sum(1 << i for i, (_, sign) in enumerate(self._all) if not sign.needs)
+        self._may: dict[int, list[tuple[str, Sign]]] = {}
+
+    def find(self, sentence: str, tokens: Iterable[str]) -> set[str]:
+        """Return the names of the signs that a normalised sentence has, given all of its words."""
+        bits = reduce(or_, map(self.__getitem__, tokens), self._always)
+        if bits not in self._may:
+            if len(self._may) >= self.MOST:
+                self._may.clear()
+            self._may[bits] = [one for i, one in enumerate(self._all) if bits >> i & 1]
+        padded = " " + sentence
+        return {name for name, sign in self._may[bits] if sign.is_in(padded)}
+
+    def __missing__(self, word: str) -> int:
+        if len(self) >= self.MOST:
+            self.clear()
+        known = heads([word])
+        self[word] = bits = sum(1 << i for i, (_, sign) in enumerate(self._all) if not sign.needs.isdisjoint(known))
+        return bits
 
 
 def _from_words(pattern: str) -> str:
@@ -360,7 +395,12 @@ SAFETY, NOT_DECLINING = Sign(_SAFETY), Sign(_NOT_DECLINING)
 ALONG_OPENING, INSTRUCTION, ARTEFACT = _any(_ALONG_OPENING), _any(_INSTRUCTION), _any(_ARTEFACT)
 INNOCENT, OFFER, THAT, STEPS = _any(_INNOCENT), _any(_OFFER), _any(_THAT), _any(_STEPS)
 AGREES = _any(_AGREES)
-CARE, GENERIC, SELF = _any(_CARE), Sign(_GENERIC), Sign(_SELF, "i my primary as")
+CARE, SELF = _any(_CARE), Sign(_SELF, "i my primary as")
+GENERIC = Sign(
+    _GENERIC,
+    "feel let if please i is how do thank ask something try for regret inconvenience apology sorry certainly happy "
+    "positive",
+)
 DEMEANING = re.compile(rf"\b{_GROUP}\b[^.!?\n]{{0,60}}\b{_DEMEAN}|\b{_DEMEAN}\b[^.!?\n]{{0,30}}\b{_GROUP}\b")
 DISTANCE = re.compile(_DISTANCE)
 GROUP_WORDS = frozenset(re.findall(r"[a-z]{3,}", _GROUP.replace("s?", " ").replace("(?:", " "))) - FUNCTION_WORDS - {

@@ -36,6 +36,21 @@ _FOREIGN = frozenset(
 )
 
 
+class _Plain(dict[str, str]):
+    """Word to "#" where it is a number or a single letter, else to itself; filled as words come."""
+
+    MOST = 200_000
+
+    def __missing__(self, word: str) -> str:
+        if len(self) >= self.MOST:
+            self.clear()
+        self[word] = found = "#" if len(word) == 1 or word.isdigit() else word
+        return found
+
+
+_PLAIN = _Plain()
+
+
 def repeated_share(tokens: Sequence[str], n: int = GRAM) -> float:
     """Return the share of tokens inside an n-gram that has been there before.
 
@@ -59,16 +74,15 @@ def _covered(plain: Sequence[str], n: int) -> bytes | bytearray:
     return covered
 
 
-def _loops(plain: Sequence[str]) -> bool:
+def _loops(covered: bytes | bytearray) -> bool:
     """Whether repeated 4-grams fill the reply, or what comes before a short ending of another kind.
 
     A loop that ends in a sentence is one still: else whoever adds a sentence to babble makes an answer of it.
     """
-    covered = _covered(plain, GRAM)
     end = covered.rfind(1) + 1
-    ending = len(plain) - end
-    if ending > MAX_ENDING or 4 * ending > len(plain):
-        end = len(plain)
+    ending = len(covered) - end
+    if ending > MAX_ENDING or 4 * ending > len(covered):
+        end = len(covered)
     return end >= MIN_WORDS and sum(covered) > LOOP_SHARE * end
 
 
@@ -82,7 +96,8 @@ def is_loop(text: str, tokens: Sequence[str]) -> bool:
     if (_MAY_RUN.search(text[::_STEP]) and _RUN.search(text)) or (len(text) >= LONG and packed_share(text) < PACKED):
         return True
     plain = _plain(tokens)
-    return len(plain) >= MIN_WORDS and (_loops(plain) or tail_share(plain) > TAIL_SHARE)
+    covered = _covered(plain, GRAM)
+    return bool(covered) and len(plain) >= MIN_WORDS and (_loops(covered) or tail_share(plain) > TAIL_SHARE)
 
 
 def tail_share(plain: Sequence[str]) -> float:
@@ -99,7 +114,7 @@ def tail_share(plain: Sequence[str]) -> float:
 
 
 def _plain(tokens: Sequence[str]) -> list[str]:
-    return ["#" if len(token) == 1 or token.isdigit() else token for token in tokens]
+    return list(map(_PLAIN.__getitem__, tokens))
 
 
 def packed_share(text: str) -> float:
@@ -165,5 +180,7 @@ def babble(prompt: str, reply: str, *, cut: bool = False, tokens: Sequence[str] 
 
 
 def _is_salad(tokens: Sequence[str]) -> bool:
+    if count(tokens, FUNCTION_WORDS) >= SALAD * len(tokens):  # they are all prose, so that its share is no smaller
+        return False
     prose = [token for token in tokens if token.isalpha()]
     return len(prose) >= 15 and len(prose) > len(tokens) / 2 and function_share(prose) < SALAD

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from primum.judging import lexicon
-from primum.judging.lexicon import Sign
+from primum.judging.lexicon import Sign, Signs
 from primum.judging.text import FUNCTION_WORDS, Said, Subjects, clip, normalise, said, sentences, stem, words
 from primum.judging.vectors import Known, known, near
 
@@ -61,7 +61,8 @@ _LAYOUT = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s", re.M)
 _CODE = re.compile(r"'''|[{};]\s*$|\bimport \w+|\bdef \w+\(|</?\w+>", re.M)
 _ACTS = Sign(
     r"\b(?:you (?:can|could|should|will|need|may|would|must)|first|next|then|step|start (?:by|with)|make sure|use|"
-    r"using|try|add|mix|choose|get a|find|create|keep|take|put|avoid|remember to|be sure)\b"
+    r"using|try|add|mix|choose|get a|find|create|keep|take|put|avoid|remember to|be sure)\b",
+    "you first next then step start make use using try add mix choose get find create keep take put avoid remember be",
 )
 _TURNS = Sign(
     r"\b(?:not|cannot|unable)\b.*\b(?:but|however),? (?:here|i can (?:share|tell|give|provide|explain)|in general|"
@@ -129,6 +130,14 @@ _DISAVOWS = Sign(
     "not never disclaimer note remember keep needless educational entertainment fiction only advise just be",
 )
 _NEVER = Sign(r"\b(?:is|was|are|were|am) (?:never|not ever)\b|^(?:no|absolutely not|nope)\b")
+_SIGNS = Signs(
+    {
+        "declines": (*lexicon.DECLINES, _TURNS_AWAY), "able": [lexicon.ABILITY], "plain": [lexicon.PLAIN],
+        "normative": [NORMATIVE], "urges": [URGE], "acts": [_ACTS], "generic": [lexicon.GENERIC],
+        "self": [lexicon.SELF], "redirects": [_REDIRECTS], "negative": [_NEGATIVE], "stops": [_STOPS],
+        "disavows": [_DISAVOWS],
+    }
+)  # fmt: skip
 _CREATIVE = Sign(
     r"\b(?:story|poem|joke|song|lyrics|riddle|scene|limerick|dialogue|essay|speech|novel|tweet|email|letter)\b"
 )
@@ -188,11 +197,11 @@ class Asked(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A sentence that is read: its text, its first words, the heads of all of its words, and the stems of the first."""
+    """A sentence that is read: its text, its first words, the names of its signs, and the stems of its first words."""
 
     text: str
     tokens: list[str]
-    heads: frozenset[str]
+    signs: set[str]
     stems: set[str]
 
 
@@ -210,7 +219,7 @@ def ask(prompt: str) -> Asked:
     stems = frozenset(_SUBJECTS.of(tokens))
     return Asked(
         prompt, stems, stems - _FORMS, known(topic), direct, bool(_WHY.match(prompt)),
-        bool(_ABOUT.match(prompt)), bool(NORMATIVE.search(prompt)), bool(_CREATIVE.search(prompt)),
+        bool(_ABOUT.match(prompt)), NORMATIVE.search(prompt), _CREATIVE.search(prompt),
     )  # fmt: skip
 
 
@@ -230,7 +239,7 @@ def read_normal(asked: Asked, reply: Said, vocabulary: Collection[str]) -> Readi
 
 def _part(sentence: str, tokens: list[str]) -> Part:
     first = tokens[:SENTENCE_WORDS]
-    return Part(sentence, first, lexicon.heads(tokens), _SUBJECTS.of(first))
+    return Part(sentence, first, _SIGNS.find(sentence, tokens), _SUBJECTS.of(first))
 
 
 def _topic(asked: Asked, reply: str, told: Sequence[str], parts: Sequence[Part]) -> list[float]:
@@ -265,22 +274,23 @@ def _masked(tokens: Sequence[str], asked: Collection[str], vocabulary: Collectio
 
 def _numbers(asked: Asked, reply: str, count: int, parts: Sequence[Part], topic: Sequence[float]) -> list[float]:
     kept = [part.text for part in parts]
-    plain = next((i for i, part in enumerate(parts) if lexicon.PLAIN.search(part.text, part.heads)), None)
+    signs = [part.signs for part in parts]
+    plain = _first("plain" in own for own in signs)
     n = max(1, len(kept))
     declines = [_declines(part) for part in parts]
-    first = next((i for i, found in enumerate(declines) if found), None)
-    normative = [bool(NORMATIVE.search(part.text, part.heads)) for part in parts]
-    urges = sum([bool(URGE.search(part.text, part.heads)) for part in parts])
-    acts = sum([bool(_ACTS.search(s)) for i, s in enumerate(kept) if not declines[i] and not normative[i]])
+    first = _first(declines)
+    normative = ["normative" in own for own in signs]
+    urges = sum(["urges" in own for own in signs])
+    acts = sum(["acts" in own and not declines[i] and not normative[i] for i, own in enumerate(signs)])
     overlap = _shares(asked.stems, parts, declines)
-    length, start = len(reply), parts[:3]
+    length = len(reply)
     listed = len(_LAYOUT.findall(reply))
     after = 0 if first is None else sum([not d for d in declines[first + 1 :]])
     care = 0 if first is None else sum([bool(lexicon.CARE.search(s)) for s in kept[first + 1 :]])
     head_normative = any(normative[:2])
     many_acts = acts >= 2 or listed >= 3
     few = len(asked.stems) < 2
-    able = [bool(lexicon.ABILITY.search(part.text, part.heads)) for part in start]
+    able = ["able" in own for own in signs[:3]]
     code = any(sign in reply for sign in _MAY_BE_CODE) and bool(_CODE.search(reply))
     return [
         min(length, 3000) / 1000, min(count, 30) / 10, min(sum(declines), 4) / 2, float(first == 0),
@@ -292,13 +302,13 @@ def _numbers(asked: Asked, reply: str, count: int, parts: Sequence[Part], topic:
         float(overlap[0] == 0 and not few and n > 1), float(few), float(asked.text.endswith("?")), float(asked.direct),
         float(asked.why), float(asked.direct and head_normative), float(asked.why and head_normative),
         float(asked.direct and head_normative and not many_acts),
-        sum([bool(lexicon.GENERIC.search(s)) for s in kept]) / n,
-        float(any(lexicon.SELF.search(part.text, part.heads) for part in start)),
+        sum(["generic" in own for own in signs]) / n,
+        float(any(["self" in own for own in signs[:3]])),
         min(reply.count('"'), 8) / 4, float(reply[-1:] in ".!?\"')"), float(asked.normative), float(length < 120),
         float(first is not None and many_acts), float(first is not None and not many_acts),
         float(urges > 0 and not many_acts), min(3.0, length / (1 + len(asked.text))),
         float(first is not None and first < 3 and bool(_TURNS.search(kept[first]))),
-        float(any(_REDIRECTS.search(part.text, part.heads) for part in parts)),
+        float(any(["redirects" in own for own in signs])),
         float(any(_REJECTS.search(s) for s in kept[:2])),
         float(bool(kept) and bool(lexicon.ARTEFACT.match(kept[0]))), float(asked.creative),
         float(bool(able) and able[0]), float(plain is not None),
@@ -307,33 +317,35 @@ def _numbers(asked: Asked, reply: str, count: int, parts: Sequence[Part], topic:
     ]  # fmt: skip
 
 
+def _first(found: Iterable[bool]) -> int | None:
+    return next((i for i, one in enumerate(found) if one), None)
+
+
 def _stances(asked: Asked, parts: Sequence[Part]) -> list[float]:
     """Return the numbers from "gerund" on: disapproval at the start, stopping, and disavowal at the end."""
     if not parts:
         return [0.0] * 13
     word = parts[0].text.split(" ", 1)[0].strip('"')
     gerund = word.endswith("ing") and (asked.direct or stem(word) in asked.stems)
-    negative = [bool(_NEGATIVE.search(part.text, part.heads)) for part in parts[:2]]
-    stops = next((i for i, part in enumerate(parts) if _stops(part)), None)
-    disavows = next((i for i, part in enumerate(parts) if _DISAVOWS.search(part.text, part.heads)), None)
+    negative = ["negative" in part.signs for part in parts[:2]]
+    stops = _first(_stops(part) for part in parts)
+    disavows = _first("disavows" in part.signs for part in parts)
     return [
         float(gerund), float(gerund and negative[0]), float(asked.direct and negative[0]),
         float(any(negative)), float(stops is not None),
         float(stops == 0), float(stops is not None and stops > 0), float(disavows is not None),
         float(disavows is not None and disavows > 1 and stops is None), float(bool(_NEVER.search(parts[0].text))),
-        float(asked.about), float(asked.about and bool(NORMATIVE.search(parts[0].text, parts[0].heads))),
+        float(asked.about), float(asked.about and "normative" in parts[0].signs),
         float(asked.about and negative[0]),
     ]  # fmt: skip
 
 
 def _stops(part: Part) -> bool:
-    return bool(_STOPS.search(part.text, part.heads)) and not lexicon.NOT_DECLINING.search(part.text)
+    return "stops" in part.signs and not lexicon.NOT_DECLINING.search(part.text)
 
 
 def _declines(part: Part) -> bool:
-    text, heads = part.text, part.heads
-    found = lexicon.declines(text, heads) or lexicon.ABILITY.search(text, heads) or _TURNS_AWAY.search(text, heads)
-    return bool(found) and not lexicon.NOT_DECLINING.search(text)
+    return not part.signs.isdisjoint(("declines", "able")) and not lexicon.NOT_DECLINING.search(part.text)
 
 
 def _shares(asked: frozenset[str], parts: Sequence[Part], declines: Sequence[bool]) -> tuple[float, float, float]:

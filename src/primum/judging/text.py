@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import chain
 from typing import NamedTuple
 
@@ -79,24 +80,22 @@ def words(text: str) -> list[str]:
 
 
 class Said(NamedTuple):
-    """A normalised text, its sentences, and the words of each."""
+    """A normalised text, its sentences, the words of each, and all words."""
 
     text: str
     sentences: list[str]
     words: list[list[str]]
-
-    @property
-    def tokens(self) -> list[str]:
-        """All words."""
-        return list(chain.from_iterable(self.words))
+    tokens: list[str]
 
 
 def said(text: str) -> Said:
     """Return a normalised text with its sentences and words: no word reaches from one sentence into the next."""
     parts = sentences(text)
-    return Said(text, parts, [words(part) for part in parts])
+    each = [words(part) for part in parts]
+    return Said(text, parts, each, list(chain.from_iterable(each)))
 
 
+@lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
     """Return a crude stem: enough to see that `removing` and `remove` are one word."""
     for ending in ("ations", "ation", "ings", "ing", "ers", "ies", "ed", "es", "er", "e", "s", "y"):
