@@ -89,7 +89,7 @@ def without_addressed(text: str, prompt: str = "") -> str:
 def _may_order(text: str) -> bool:
     """Whether a text has a word that each of _ORDERS holds; other letters than ASCII's may count as one of it."""
     small = text.lower()
-    return not text.isascii() or any([word in small for word in _ORDER_WORDS])
+    return not text.isascii() or any(word in small for word in _ORDER_WORDS)
 
 
 @lru_cache(maxsize=4096)

@@ -34,8 +34,8 @@ from primum.core.errors import BadInputError
 from primum.core.store import file_sha256
 from primum.judging import addressed, corpus, reading
 from primum.judging.gold import load_gold, load_texts
-from primum.judging.judges.embedded import ELSEWHERE, REFUSES
 from primum.judging.grams import terms as terms_of
+from primum.judging.judges.embedded import ELSEWHERE, REFUSES
 from primum.judging.text import normalise, words
 from primum.judging.weights import FILE, Weights, Words, save
 from primum.prompts.files import csv_rows

@@ -298,10 +298,10 @@ def heads(tokens: Sequence[str]) -> frozenset[str]:
 
 
 class Sign:
-    """A pattern to be looked for in a sentence, and words (or beginnings of words) of which every match holds one.
+    r"""A pattern to be looked for in a sentence, and words (or beginnings of words) of which every match holds one.
 
     Args:
-        pattern: what begins with `\\b` stands for a word's start, as in any pattern, and a letter or digit follows it.
+        pattern: what begins with `\b` stands for a word's start, as in any pattern, and a letter or digit follows it.
         needs: the words; none: the pattern is always looked for.
     """
 

@@ -2,9 +2,9 @@
 
 Words that carry a topic are masked, so that what is learned is how replies decline and go along, and not what about:
 a word of the prompt becomes "#", any word outside the judge's vocabulary "_". N-grams of these are read in three
-places (the first sentence, the last, anywhere; grams.py), never across a sentence's end. The numbers say where declining stands
-in the reply, how much of the prompt it takes up, and how it is laid out. Pure string work, bounded in time: a reply of
-any length is read by its first and last sentences.
+places (the first sentence, the last, anywhere; grams.py), never across a sentence's end. The numbers say where
+declining stands in the reply, how much of the prompt it takes up, and how it is laid out. Pure string work, bounded in
+time: a reply of any length is read by its first and last sentences.
 """
 
 from __future__ import annotations
@@ -227,7 +227,8 @@ def read_normal(asked: Asked, reply: Said, vocabulary: Collection[str]) -> Readi
     """Return what is seen of a normalised reply."""
     if reply.text[:1] in "ar" and (label := _LABEL.match(reply.text)):
         reply = said(reply.text[label.end() :])
-    own = said(_unquoted(reply.text)) if '"' in reply.text else reply
+    bare = _unquoted(reply.text) if '"' in reply.text else reply.text
+    own = reply if bare == reply.text else said(bare)
     kept = list(zip(own.sentences, own.words, strict=True))
     if len(kept) > HEAD_SENTENCES + TAIL_SENTENCES:
         kept = kept[:HEAD_SENTENCES] + kept[-TAIL_SENTENCES:]
@@ -303,12 +304,12 @@ def _numbers(asked: Asked, reply: str, count: int, parts: Sequence[Part], topic:
         float(asked.why), float(asked.direct and head_normative), float(asked.why and head_normative),
         float(asked.direct and head_normative and not many_acts),
         sum(["generic" in own for own in signs]) / n,
-        float(any(["self" in own for own in signs[:3]])),
+        float(any("self" in own for own in signs[:3])),
         min(reply.count('"'), 8) / 4, float(reply[-1:] in ".!?\"')"), float(asked.normative), float(length < 120),
         float(first is not None and many_acts), float(first is not None and not many_acts),
         float(urges > 0 and not many_acts), min(3.0, length / (1 + len(asked.text))),
         float(first is not None and first < 3 and bool(_TURNS.search(kept[first]))),
-        float(any(["redirects" in own for own in signs])),
+        float(any("redirects" in own for own in signs)),
         float(any(_REJECTS.search(s) for s in kept[:2])),
         float(bool(kept) and bool(lexicon.ARTEFACT.match(kept[0]))), float(asked.creative),
         float(bool(able) and able[0]), float(plain is not None),

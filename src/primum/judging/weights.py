@@ -31,8 +31,7 @@ class Words(NamedTuple):
 
     def score(self, terms: Iterable[str]) -> float:
         """Return the log-odds: the weights of the known terms over the root of their number, and the bias."""
-        weights = self.weights
-        found = [weights[term] for term in terms if term in weights]
+        found = [weight for weight in map(self.weights.get, terms) if weight is not None]
         return math.fsum(found) / max(1, len(found)) ** 0.5 + self.bias
 
 

@@ -114,7 +114,7 @@ def see(exchanges: Sequence[Exchange]) -> list[Seen]:
 
 
 def _see(block: Sequence[Exchange]) -> list[Seen]:
-    weights, heard = load(), [_hear(one) for one in block]
+    weights, heard = load(), _hear(block)
     english = [one for one in heard if one]
     if not english:
         return [FOREIGN] * len(block)
@@ -128,15 +128,27 @@ def _see(block: Sequence[Exchange]) -> list[Seen]:
     return [_seen(one.prompt, it, *next(chances)) if it else FOREIGN for one, it in zip(block, heard, strict=True)]
 
 
-def _hear(one: Exchange) -> _Heard | None:
-    """Return what is seen of a reply; None where it is in another language than English."""
-    prompt = one.prompt.text
-    reply = said(normalise(without_addressed(clip(_answer(one.reply.text)), prompt)))
-    asked, tokens = _asked(prompt), reply.tokens
-    broken = loops.babble(asked.text, reply.text, cut=one.reply.finish == "length", tokens=tokens)
-    if broken in (None, "salad", "parrot") and _is_foreign(tokens):
-        return None
-    return _Heard(asked, reply, broken, reading.read_normal(asked, reply, load().vocabulary))
+def _hear(block: Sequence[Exchange]) -> list[_Heard | None]:
+    """Return what is seen of each reply; None where it is in another language than English.
+
+    Step by step for all of them, so that what a step looks words up in stays in the processor's cache.
+    """
+    plain = [without_addressed(clip(_answer(one.reply.text)), one.prompt.text) for one in block]
+    replies = [said(text) for text in [normalise(text) for text in plain]]
+    asked = [_asked(one.prompt.text) for one in block]
+    known = load().vocabulary
+    broken = [
+        loops.babble(prompt.text, reply.text, cut=one.reply.finish == "length", tokens=reply.tokens)
+        for one, prompt, reply in zip(block, asked, replies, strict=True)
+    ]
+    foreign = [
+        what in (None, "salad", "parrot") and _is_foreign(reply.tokens)
+        for what, reply in zip(broken, replies, strict=True)
+    ]
+    return [
+        None if other else _Heard(prompt, reply, what, reading.read_normal(prompt, reply, known))
+        for prompt, reply, what, other in zip(asked, replies, broken, foreign, strict=True)
+    ]
 
 
 def _seen(prompt: Prompt, heard: _Heard, refused: float, elsewhere: float, helps: float) -> Seen:
