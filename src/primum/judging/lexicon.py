@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import reduce
-from operator import or_
 
 from primum.judging.text import FUNCTION_WORDS, words
 
@@ -334,7 +332,9 @@ class Signs(dict[str, int]):
 
     def find(self, sentence: str, tokens: Iterable[str]) -> set[str]:
         """Return the names of the signs that a normalised sentence has, given all of its words."""
-        bits = reduce(or_, map(self.__getitem__, tokens), self._always)
+        bits = self._always
+        for token in tokens:
+            bits |= self[token]
         if bits not in self._may:
             if len(self._may) >= self.MOST:
                 self._may.clear()

@@ -197,17 +197,16 @@ class Asked(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A sentence that is read: its text, its first words, the names of its signs, and the stems of its first words."""
+    """A sentence that is read: its text, the names of its signs, and the stems of its first words."""
 
     text: str
-    tokens: list[str]
     signs: set[str]
     stems: set[str]
 
 
 def read(prompt: str, reply: str, vocabulary: Collection[str]) -> Reading:
     """Return what is seen of a reply to a prompt, both as written."""
-    return read_normal(ask(normalise(clip(prompt))), said(normalise(reply)), vocabulary)
+    return read_all([ask(normalise(clip(prompt)))], [said(normalise(reply))], vocabulary)[0]
 
 
 def ask(prompt: str) -> Asked:
@@ -223,35 +222,48 @@ def ask(prompt: str) -> Asked:
     )  # fmt: skip
 
 
-def read_normal(asked: Asked, reply: Said, vocabulary: Collection[str]) -> Reading:
-    """Return what is seen of a normalised reply."""
-    if reply.text[:1] in "ar" and (label := _LABEL.match(reply.text)):
-        reply = said(reply.text[label.end() :])
-    bare = _unquoted(reply.text) if '"' in reply.text else reply.text
-    own = reply if bare == reply.text else said(bare)
-    kept = list(zip(own.sentences, own.words, strict=True))
-    if len(kept) > HEAD_SENTENCES + TAIL_SENTENCES:
-        kept = kept[:HEAD_SENTENCES] + kept[-TAIL_SENTENCES:]
-    parts = [_part(sentence, tokens) for sentence, tokens in kept]
-    masked = [_masked(part.tokens, asked.stems, vocabulary) for part in parts]
-    topic = _topic(asked, reply.text, reply.tokens[:TOPIC_WORDS], parts)
-    return Reading(masked, _numbers(asked, reply.text, len(own.sentences), parts, topic), topic)
+def read_all(asked: Sequence[Asked], replies: Sequence[Said], vocabulary: Collection[str]) -> list[Reading]:
+    """Return what is seen of each of some normalised replies.
+
+    Step by step for all of them, so that what a step looks words up in stays in the processor's cache.
+    """
+    replies = [_unlabelled(reply) for reply in replies]
+    own = [_unquoted(reply) for reply in replies]
+    kept = [_kept(list(zip(one.sentences, one.words, strict=True))) for one in own]
+    signs = [[_SIGNS.find(sentence, tokens) for sentence, tokens in some] for some in kept]
+    stems = [[_SUBJECTS.of(tokens[:SENTENCE_WORDS]) for _, tokens in some] for some in kept]
+    masked = [
+        [_masked(tokens[:SENTENCE_WORDS], prompt.stems, vocabulary) for _, tokens in some]
+        for prompt, some in zip(asked, kept, strict=True)
+    ]
+    parts = [
+        [Part(sentence, *seen) for (sentence, _), *seen in zip(some, *both, strict=True)]
+        for some, *both in zip(kept, signs, stems, strict=True)
+    ]
+    topics = [_topic(*one) for one in zip(asked, replies, parts, strict=True)]
+    numbers = [_numbers(*one) for one in zip(asked, replies, own, parts, topics, strict=True)]
+    return [Reading(*one) for one in zip(masked, numbers, topics, strict=True)]
 
 
-def _part(sentence: str, tokens: list[str]) -> Part:
-    first = tokens[:SENTENCE_WORDS]
-    return Part(sentence, first, _SIGNS.find(sentence, tokens), _SUBJECTS.of(first))
+def _unlabelled(reply: Said) -> Said:
+    label = _LABEL.match(reply.text) if reply.text[:1] in "ar" else None
+    return said(reply.text[label.end() :]) if label else reply
 
 
-def _topic(asked: Asked, reply: str, told: Sequence[str], parts: Sequence[Part]) -> list[float]:
+def _kept(some: list[tuple[str, list[str]]]) -> list[tuple[str, list[str]]]:
+    """Return the sentences that are read."""
+    return some if len(some) <= HEAD_SENTENCES + TAIL_SENTENCES else some[:HEAD_SENTENCES] + some[-TAIL_SENTENCES:]
+
+
+def _topic(asked: Asked, reply: Said, parts: Sequence[Part]) -> list[float]:
     """Return how much the reply is about what was asked: shared words, over much of the reply."""
-    stems = asked.subject
+    stems, told = asked.subject, reply.tokens[:TOPIC_WORDS]
     shared = len(stems & _SUBJECTS.of(told))
     none, few = float(shared == 0 and bool(stems)), float(len(stems) < 2)
     creative = float(asked.creative)
     head = parts[0].stems - _FORMS if parts else set[str]()
     close = near(asked.topic, known(told))
-    announces = bool(_ANNOUNCES.match(reply)) and len(head) > 1 and not head & stems
+    announces = bool(_ANNOUNCES.match(reply.text)) and len(head) > 1 and not head & stems
     return [
         shared / max(1, len(stems)), none, none * min(1.0, len(told) / 100), few, min(len(stems), 12) / 6,
         len(told) / 100, float(announces and not few), creative, creative * none, close.whole,
@@ -260,10 +272,10 @@ def _topic(asked: Asked, reply: str, told: Sequence[str], parts: Sequence[Part])
     ]  # fmt: skip
 
 
-def _unquoted(reply: str) -> str:
+def _unquoted(reply: Said) -> Said:
     """Return the reply without what it quotes, unless it is one long quotation."""
-    bare = _QUOTED.sub('"_"', reply)
-    return bare if len(bare) > 0.3 * len(reply) else reply
+    bare = _QUOTED.sub('"_"', reply.text) if '"' in reply.text else reply.text
+    return reply if bare == reply.text or len(bare) <= 0.3 * len(reply.text) else said(bare)
 
 
 def _masked(tokens: Sequence[str], asked: Collection[str], vocabulary: Collection[str]) -> list[str]:
@@ -273,7 +285,9 @@ def _masked(tokens: Sequence[str], asked: Collection[str], vocabulary: Collectio
     ]
 
 
-def _numbers(asked: Asked, reply: str, count: int, parts: Sequence[Part], topic: Sequence[float]) -> list[float]:
+def _numbers(asked: Asked, said: Said, own: Said, parts: Sequence[Part], topic: Sequence[float]) -> list[float]:
+    """Return the numbers of a reply; `own` is what it does not quote."""
+    reply, count = said.text, len(own.sentences)
     kept = [part.text for part in parts]
     signs = [part.signs for part in parts]
     plain = _first("plain" in own for own in signs)

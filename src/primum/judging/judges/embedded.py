@@ -136,7 +136,6 @@ def _hear(block: Sequence[Exchange]) -> list[_Heard | None]:
     plain = [without_addressed(clip(_answer(one.reply.text)), one.prompt.text) for one in block]
     replies = [said(text) for text in [normalise(text) for text in plain]]
     asked = [_asked(one.prompt.text) for one in block]
-    known = load().vocabulary
     broken = [
         loops.babble(prompt.text, reply.text, cut=one.reply.finish == "length", tokens=reply.tokens)
         for one, prompt, reply in zip(block, asked, replies, strict=True)
@@ -145,9 +144,9 @@ def _hear(block: Sequence[Exchange]) -> list[_Heard | None]:
         what in (None, "salad", "parrot") and _is_foreign(reply.tokens)
         for what, reply in zip(broken, replies, strict=True)
     ]
+    readings = reading.read_all(asked, replies, load().vocabulary)
     return [
-        None if other else _Heard(prompt, reply, what, reading.read_normal(prompt, reply, known))
-        for prompt, reply, what, other in zip(asked, replies, broken, foreign, strict=True)
+        None if other else _Heard(*one) for other, *one in zip(foreign, asked, replies, broken, readings, strict=True)
     ]
 
 
@@ -184,7 +183,7 @@ def _asked(prompt: str) -> reading.Asked:
 @lru_cache(maxsize=4096)
 def p_harmful_prompt(prompt: str) -> float:
     """Return the probability that a normalised prompt asks for something harmful, by its words."""
-    return float(sigmoid(np.float64(load().intent.score(set(reading.prompt_terms(prompt))))))
+    return float(sigmoid(np.array(load().intent.score(set(reading.prompt_terms(prompt))))))
 
 
 def _elsewhere(elsewhere: float, helps: float, harmful: bool) -> float:
