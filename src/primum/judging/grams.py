@@ -106,11 +106,10 @@ class Grams:
 
     def _find(self, keys: Whole) -> NDArray[np.int32]:
         """Return the places of keys among the model's, -1 for others."""
-        slots = _slots(keys)
-        found = self._slots[slots]
+        found = self._slots[_slots(keys)]
         other = np.flatnonzero((found >= 0) & (self._keys[found] != keys))
         for step in range(1, self._tries):
-            place = self._slots[(slots[other] + step) & ((1 << _SLOTS) - 1)]
+            place = self._slots[_slots(keys[other], step)]
             found[other] = place
             other = other[(place >= 0) & (self._keys[place] != keys[other])]
         found[other] = -1
@@ -122,17 +121,18 @@ def _split(term: str) -> tuple[int, list[str]]:
     return place, term.removeprefix(PLACES[place]).split(" ")
 
 
-def _slots(keys: Whole) -> Whole:
-    return (keys.astype(np.uint64) * _MIX >> _SHIFT).astype(np.int64)
+def _slots(keys: Whole, step: int = 0) -> Whole:
+    """Return the slots in which keys are looked for after `step` others."""
+    return ((keys.astype(np.uint64) * _MIX >> _SHIFT).astype(np.int64) + step) & ((1 << _SLOTS) - 1)
 
 
 def _table(keys: Whole) -> tuple[NDArray[np.int32], int]:
-    """Return which key is in each slot (-1: none), and in how many slots after the first a key has to be looked for."""
-    table, longest = np.full(1 << _SLOTS, -1, np.int32), 1
-    for number, slot in enumerate(_slots(keys).tolist()):
-        step = 0
-        while table[(slot + step) % len(table)] >= 0:
-            step += 1
-        table[(slot + step) % len(table)] = number
-        longest = max(longest, step + 1)
-    return table, longest
+    """Return which key is in each slot (-1: none), and in how many slots, one after the other, a key is looked for."""
+    table, tries = np.full(1 << _SLOTS, -1, np.int32), 0
+    left = np.arange(len(keys), dtype=np.int32)
+    while len(left):
+        slots = _slots(keys[left], tries)
+        free = table[slots] < 0
+        table[slots[free]] = left[free]
+        left, tries = left[table[slots] != left], tries + 1
+    return table, tries

@@ -52,7 +52,7 @@ class Weights(NamedTuple):
     """Platt's slope and offset of `refused`."""
 
 
-def sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def sigmoid(x: NDArray[Any]) -> NDArray[Any]:
     """Return 1 / (1 + exp(-x)) without overflow."""
     return 0.5 * (1 + np.tanh(0.5 * x))
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from primum.core.records import BEHAVIOURS, Behaviour, Prompt, Verdict, digest
 from primum.judging import Case, Exchange, addressed, lexicon, loops, reading, text, vectors
+from primum.judging import grams as ngrams
 from primum.judging.addressed import without_addressed
 from primum.judging.gold import text_hash
 from primum.judging.hate import hatefulness
@@ -146,7 +147,8 @@ def _hear(block: Sequence[Exchange]) -> list[_Heard | None]:
     ]
     readings = reading.read_all(asked, replies, load().vocabulary)
     return [
-        None if other else _Heard(*one) for other, *one in zip(foreign, asked, replies, broken, readings, strict=True)
+        None if other else _Heard(prompt, reply, what, found)
+        for prompt, reply, what, other, found in zip(asked, replies, broken, foreign, readings, strict=True)
     ]
 
 
@@ -230,7 +232,7 @@ def _revision() -> str:
     weights = text_hash(FILE.read_bytes().hex()) if FILE.exists() else "untrained"
     sources = [
         Path(module.__file__ or "").read_text(encoding="utf-8")
-        for module in (reading, vectors, lexicon, loops, text, addressed)
+        for module in (reading, ngrams, vectors, lexicon, loops, text, addressed)
     ]
     return digest([weights, *sources, Path(__file__).read_text(encoding="utf-8")])
 
