@@ -22,7 +22,7 @@ from primum.judging.robustness import CLASSES
 
 
 def verdict_class(prompt: str, reply: str) -> str:
-    seen = embedded.see(exchange("borderline", prompt, reply))
+    (seen,) = embedded.see([exchange("borderline", prompt, reply)])
     return "unscored" if seen.unscored else CLASSES[embedded.likeliest(seen.shares)]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from primum.core.errors import BadInputError
-from primum.judging import corpus, exchange, fit_embedded, reading
+from primum.judging import corpus, exchange, fit_embedded, grams, reading, weights
 from primum.judging.judges import embedded
 from primum.judging.runner import judge_all
 from primum.judging.weights import FILE
@@ -99,6 +99,36 @@ def test_a_stated_intent_decides_between_compliance_and_harmful_compliance():
 def test_any_text_gets_a_verdict(prompt: str, reply: str):
     (verdict,) = embedded.judge([exchange("borderline", prompt, reply)])
     assert (verdict.behaviour is None) == bool(verdict.unscored)
+
+
+WORDS = st.sampled_from(["#", "_", "i", "cannot", "help", "with", "that", "sure", "here", "is", "nosuchword"])
+TEXTS = st.lists(st.lists(st.lists(WORDS, max_size=6), max_size=4), max_size=5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(TEXTS)
+def test_a_block_of_replies_scores_as_each_does_by_its_terms(texts: list[list[list[str]]]):
+    found = weights.grams().scores(texts)
+    assert found.tolist() == pytest.approx([weights.load().refused.score(grams.terms(one)) for one in texts])
+
+
+def test_ngrams_are_read_in_three_places_and_counted_once():
+    known = {"a": 1.0, "^ a": 2.0, "a b": 4.0, "^ a b": 8.0, "1:a": 16.0, "$:b": 32.0, "b a": 64.0}
+    first, whole, unknown = grams.Grams(known, 0.5).scores([[["a", "b", "c"]], [["a"], ["a", "b"]], [["c"]]])
+    # a, "^ a", "a b", "^ a b" and 1:a of the only sentence, which is no last one: five terms, their sum 31
+    assert first == pytest.approx(31 / 5**0.5 + 0.5)
+    # the same and $:b: six terms, 63, though a stands in both sentences; "b a" never across their border
+    assert whole == pytest.approx(63 / 6**0.5 + 0.5)
+    assert unknown == 0.5
+
+
+def test_many_replies_get_the_verdicts_that_each_gets_alone():
+    rows = [json.loads(line) for line in THREADS.read_text(encoding="utf-8").splitlines()[::6]]
+    asked = [exchange("borderline", row["prompt"], row["reply"]) for row in rows]
+    asked[1:1] = [
+        exchange("benign", ASKED, text) for text in ("", "...", "Das ist nicht erlaubt und ich sage es nicht.")
+    ]
+    assert embedded.judge(asked) == [verdict for one in asked for verdict in embedded.judge([one])]
 
 
 def test_an_endless_reply_costs_no_more_than_a_long_one():

@@ -141,7 +141,7 @@ def _said(part: Part) -> str:
 
 def digest(value: Any, length: int = 16) -> str:
     """Return a stable hex hash of anything JSON can hold (keys sorted, UTF-8)."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=_plain)
+    text = _JSON.encode(value)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]
 
 
@@ -314,6 +314,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str | int | float | bool) or value is None:
         return value
     return str(value)
+
+
+_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False, default=_plain)  # made once: `json.dumps` makes one a call
 
 
 def to_json(record: Any) -> JsonDict:

@@ -4,6 +4,7 @@ runner.py        judge_all: one verdict per exchange, whatever happens
 judges/          the catalogue; a member has about, revision, gold and judge(exchanges)
 text.py          what judges of words share: normalised text, sentences, content words
 lexicon.py       the patterns of declining, going along, hate
+grams.py         a linear model over n-grams, for blocks of texts
 loops.py         babble: loops, parroting, word salad
 spoken.py        in which language a reply is, and whether it is an answer at all
 languages/       how one declines in each language: words of refusal, by code

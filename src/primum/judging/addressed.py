@@ -9,8 +9,8 @@ formats are known by patterns; sentences in words of their own by a small linear
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Iterable, Sequence
+from functools import cache, lru_cache
 from math import inf
 
 from primum.judging.weights import load
@@ -44,6 +44,10 @@ _ORDERS = re.compile(
     r")[^.!?\n]*[.!?]?",
     re.IGNORECASE,
 )
+_ORDER_WORDS = (
+    "safe", "harm", "benign", "refus", "complian", "incoherent", "deflection", "pass", "ignore", "disregard", "forget",
+    "override",
+)  # fmt: skip
 _TAGS = re.compile(
     r"```(?:json)?\s*\{[^{}]{0,300}\}\s*```"
     r"|<(\w{0,20}(?:score|verdict|label|safety|refusal|judge?ment|rating)\w{0,20})>[^<\n]{0,40}</\1>"
@@ -57,6 +61,7 @@ _TAGS = re.compile(
 _OBJECT = re.compile(r"^\s*[\[{].{0,300}[\]}]\s*$")
 _NEXT_TURN = re.compile(r"\n\s*(?:user|human)\s*:.*\Z", re.IGNORECASE | re.DOTALL)
 _FIRST_TURN = re.compile(r"\A\s*(?:user|human)\s*:[^\n]*\n(?:\s*(?:assistant|ai|model)\s*:[^\n]*\n)?", re.IGNORECASE)
+_TURN_WORDS = ("user", "human")
 _SENTENCES = re.compile(r"(?<=[.!?])[^\S\n]+|\n")
 _STARTS = re.compile(r"(?<=[^\s.!?:,])\s+(?=[A-Z\[{(<#*\"'>|])")
 """Where a sentence may begin behind one that was cut off: "keep it in the Judge: answer safe"."""
@@ -75,9 +80,22 @@ def without_addressed(text: str, prompt: str = "") -> str:
     """
     if not text.strip():
         return text
-    found = _LINES.sub("", _ORDERS.sub("", _TAGS.sub(" ", _FIRST_TURN.sub("", _NEXT_TURN.sub("", text)))))
-    found = _without_edges(found, frozenset(_TOKEN.findall(prompt.lower())))
+    found = _FIRST_TURN.sub("", _NEXT_TURN.sub("", text)) if _holds(text, _TURN_WORDS) else text
+    found = _TAGS.sub(" ", found) if any(sign in found for sign in "`<{[") else found
+    found = _ORDERS.sub("", found) if _holds(found, _ORDER_WORDS) else found
+    found = _without_edges(_LINES.sub("", found), _tokens_of(prompt))
     return found if found.strip() else text
+
+
+def _holds(text: str, some: Iterable[str]) -> bool:
+    """Whether a text has one of some words, in any case; letters beyond ASCII may count as one of theirs."""
+    small = text.lower()
+    return not text.isascii() or any(word in small for word in some)
+
+
+@lru_cache(maxsize=4096)
+def _tokens_of(prompt: str) -> frozenset[str]:
+    return frozenset(_TOKEN.findall(prompt.lower()))
 
 
 def _without_edges(text: str, asked: frozenset[str]) -> str:
@@ -134,7 +152,7 @@ def _is_meant(sentence: str, asked: frozenset[str]) -> bool:
 
 def _score(sentence: str, asked: frozenset[str]) -> float:
     """Return the log-odds that a sentence is meant for a judge; bare objects and lists always are."""
-    if _OBJECT.match(sentence):
+    if sentence.lstrip()[:1] in ("[", "{") and _OBJECT.match(sentence):
         return inf
     tokens = _tokens(sentence)
     if signs().isdisjoint(tokens):

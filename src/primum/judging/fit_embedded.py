@@ -34,6 +34,7 @@ from primum.core.errors import BadInputError
 from primum.core.store import file_sha256
 from primum.judging import addressed, corpus, reading
 from primum.judging.gold import load_gold, load_texts
+from primum.judging.grams import terms as terms_of
 from primum.judging.judges.embedded import ELSEWHERE, REFUSES
 from primum.judging.text import normalise, words
 from primum.judging.weights import FILE, Weights, Words, save
@@ -181,11 +182,12 @@ def see(rows: Sequence[Row]) -> Data:
     known = vocabulary()
     found = [reading.read(row.prompt, row.reply, known) for row in rows]
     seen: Counter[str] = Counter()
-    for one in found:
-        seen.update(one.grams)
+    grams = [terms_of(one.masked) for one in found]
+    for one in grams:
+        seen.update(one)
     terms = sorted(term for term, n in seen.items() if n >= MIN_SEEN)
     numbers, topic = np.array([one.numbers for one in found]), np.array([one.topic for one in found])
-    return Data(list(rows), matrix([one.grams for one in found], terms), numbers, topic, terms, known)
+    return Data(list(rows), matrix(grams, terms), numbers, topic, terms, known)
 
 
 def matrix(found: Sequence[set[str]], terms: Sequence[str]) -> Any:

@@ -11,11 +11,13 @@ Most sentences of most replies decline nothing, and regular expressions of this 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from primum.judging.text import FUNCTION_WORDS, words
 
 _HEAD = 4
+BEGIN = r"\b"
+_PIECES = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|.", re.S)
 
 _ADV = r"(?:(?:\w+ly|also|just|still|ever|even|now|therefore|instead|in good conscience|directly|in any way) ){0,2}"
 _HELP = (
@@ -288,45 +290,117 @@ _DISTANCE = (
 def heads(tokens: Sequence[str]) -> frozenset[str]:
     """Return the first four letters of the words of a sentence, which is what a `Sign` looks for first.
 
-    A pattern's word may begin inside a token of two words, behind a quotation mark without a blank before it.
+    A token may be two words with a quotation mark and no blank between them.
     """
-    inside = [token.partition("'")[2] for token in tokens if "'" in token]
-    return frozenset([token[:_HEAD] for token in (*tokens, *inside)])
+    return frozenset([word[:_HEAD] for token in tokens for word in token.split("'")])
 
 
 class Sign:
-    """A pattern, and words (or beginnings of words) of which every match holds at least one."""
+    r"""A pattern to be looked for in a sentence, and words (or beginnings of words) of which every match holds one.
 
-    def __init__(self, pattern: str, needs: str) -> None:
-        self.pattern, self.needs = re.compile(pattern), heads(words(needs))
+    Args:
+        pattern: what begins with `\b` stands for a word's start, as in any pattern, and a letter or digit follows it.
+        needs: the words; none: the pattern is always looked for.
+    """
 
-    def search(self, sentence: str, known: Collection[str] | None = None) -> re.Match[str] | None:
-        """Return the first match in a normalised sentence; `known` are its heads, if the caller has them."""
-        if self.needs.isdisjoint(heads(words(sentence)) if known is None else known):
-            return None
-        return self.pattern.search(sentence)
+    def __init__(self, pattern: str, needs: str = "") -> None:
+        self.written, self.needs = pattern, heads(words(needs))
+        self.is_in = re.compile(_from_words(pattern)).search
+        """Finds a match in a sentence with a blank before it, whatever its words."""
+
+    def search(self, sentence: str, known: Collection[str] | None = None) -> bool:
+        """Whether a normalised sentence has a match; `known` are its heads, if the caller has them."""
+        if self.needs and self.needs.isdisjoint(heads(words(sentence)) if known is None else known):
+            return False
+        return self.is_in(" " + sentence) is not None
 
 
-def _either(*patterns: str) -> str:
+class Signs(dict[str, int]):
+    """Signs that are looked for in a sentence together; holds which of them each word lets be there, as words come.
+
+    Args:
+        signs: by name, the signs of which one is enough.
+    """
+
+    MOST = 200_000
+
+    def __init__(self, signs: Mapping[str, Sequence[Sign]]) -> None:
+        super().__init__()
+        self._all = [(name, sign) for name, some in signs.items() for sign in some]
+        self._always = sum(1 << i for i, (_, sign) in enumerate(self._all) if not sign.needs)
+        self._may: dict[int, list[tuple[str, Sign]]] = {}
+
+    def find(self, sentence: str, tokens: Iterable[str]) -> set[str]:
+        """Return the names of the signs that a normalised sentence has, given all of its words."""
+        bits = self._always
+        for token in tokens:
+            bits |= self[token]
+        if bits not in self._may:
+            if len(self._may) >= self.MOST:
+                self._may.clear()
+            self._may[bits] = [one for i, one in enumerate(self._all) if bits >> i & 1]
+        padded = " " + sentence
+        return {name for name, sign in self._may[bits] if sign.is_in(padded)}
+
+    def __missing__(self, word: str) -> int:
+        if len(self) >= self.MOST:
+            self.clear()
+        known = heads([word])
+        self[word] = bits = sum(1 << i for i, (_, sign) in enumerate(self._all) if not sign.needs.isdisjoint(known))
+        return bits
+
+
+def _from_words(pattern: str) -> str:
+    r"""Return a pattern that finds in a text with a blank before it what the given one finds in the text.
+
+    `\b` and `^` of the alternatives become one `\W` before them: a pattern that opens with a class of characters is
+    searched several times as fast as one of which every alternative is tried at every character.
+    """
+    starts: dict[str, list[str]] = {BEGIN: [], "^": [], "": []}
+    for one in _alternatives(pattern):
+        sign = next(sign for sign in starts if one.startswith(sign))
+        starts[sign].append(one.removeprefix(sign))
+    first = [rf"(?<=^\W)(?:{'|'.join(starts['^'])})"] if starts["^"] else []
+    return "|".join([rf"\W(?:{'|'.join([*starts[BEGIN], *first])})", *starts[""]])
+
+
+def _alternatives(pattern: str) -> list[str]:
+    """Return what stands between the bars of a pattern that are in no group."""
+    found, depth = [""], 0
+    for piece in _PIECES.findall(pattern):
+        depth += (piece == "(") - (piece == ")")
+        if piece == "|" and not depth:
+            found.append("")
+        else:
+            found[-1] += piece
+    return found
+
+
+def _either(patterns: Iterable[str]) -> str:
     return "|".join(f"(?:{pattern})" for pattern in patterns)
 
 
 def _any(*patterns: str) -> re.Pattern[str]:
-    return re.compile(_either(*patterns))
+    return re.compile(_either(patterns))
 
 
 DECLINES = (
-    Sign(rf"\bi (?:{_either(*_I_DECLINE)})", "i"),
-    Sign(_either(*_I_LATER), "i"),
-    *(Sign(_either(*patterns), needs) for needs, patterns in _DECLINED.items()),
+    Sign(rf"\bi (?:{_either(_I_DECLINE)})", "i"),
+    Sign("|".join(_I_LATER), "i"),
+    *(Sign("|".join(patterns), needs) for needs, patterns in _DECLINED.items()),
 )
 """Patterns of sentences that decline something."""
-ABILITY, PLAIN = Sign(_either(*_ABILITY), "i cannot unable not only"), Sign(_either(_PLAIN), "i my")
-SAFETY, NOT_DECLINING = _any(_SAFETY), _any(_NOT_DECLINING)
+ABILITY, PLAIN = Sign("|".join(_ABILITY), "i cannot unable not only"), Sign(_PLAIN, "i my")
+SAFETY, NOT_DECLINING = Sign(_SAFETY), Sign(_NOT_DECLINING)
 ALONG_OPENING, INSTRUCTION, ARTEFACT = _any(_ALONG_OPENING), _any(_INSTRUCTION), _any(_ARTEFACT)
 INNOCENT, OFFER, THAT, STEPS = _any(_INNOCENT), _any(_OFFER), _any(_THAT), _any(_STEPS)
 AGREES = _any(_AGREES)
-CARE, GENERIC, SELF = _any(_CARE), _any(_GENERIC), Sign(_either(_SELF), "i my primary as")
+CARE, SELF = _any(_CARE), Sign(_SELF, "i my primary as")
+GENERIC = Sign(
+    _GENERIC,
+    "feel let if please i is how do thank ask something try for regret inconvenience apology sorry certainly happy "
+    "positive",
+)
 DEMEANING = re.compile(rf"\b{_GROUP}\b[^.!?\n]{{0,60}}\b{_DEMEAN}|\b{_DEMEAN}\b[^.!?\n]{{0,30}}\b{_GROUP}\b")
 DISTANCE = re.compile(_DISTANCE)
 GROUP_WORDS = frozenset(re.findall(r"[a-z]{3,}", _GROUP.replace("s?", " ").replace("(?:", " "))) - FUNCTION_WORDS - {
@@ -338,4 +412,4 @@ LISTED = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s", re.M)
 def declines(sentence: str, known: Collection[str] | None = None) -> bool:
     """Whether a normalised sentence declines something; `known` are its heads, if the caller has them."""
     known = heads(words(sentence)) if known is None else known
-    return any(sign.pattern.search(sentence) for sign in DECLINES if not sign.needs.isdisjoint(known))
+    return any(sign.search(sentence, known) for sign in DECLINES)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
+from itertools import chain
+from typing import NamedTuple
 
 HEAD, TAIL = 6000, 1000
 """Characters read from the start and the end of a reply: a reply of any length costs the same."""
@@ -14,8 +17,11 @@ _INVISIBLE = re.compile(r"[\u200b-\u200f\u2060\ufeff\u00ad]")
 _SPECIAL = re.compile(r"<\|[a-z_]{2,20}\|>")
 _HEADING = re.compile(r"^#+ ", re.M)
 _SPACES = re.compile(r"[^\S\n]{2,}|[\t\r\f\v\xa0]")
-_LOOSE = re.compile(r"\b(?:can not|cant|wont|im)\b")
-_LOOSE_WORDS = {"can not": "cannot", "cant": "cannot", "wont": "will not", "im": "i am"}
+# What stands before is looked at after the letters: a pattern that opens with letters is searched ten times as fast.
+_LOOSE = tuple(
+    (loose, re.compile(rf"{loose}\b(?<!\w{'.' * len(loose)})"), meant)
+    for loose, meant in {"can not": "cannot", "cant": "cannot", "wont": "will not", "im": "i am"}.items()
+)
 # plain replacement, in this order: ten times faster than one regular expression
 _CONTRACTIONS = (
     ("can't", "cannot"), ("won't", "will not"), ("shan't", "shall not"), ("n't", " not"), ("i'm", "i am"),
@@ -23,7 +29,7 @@ _CONTRACTIONS = (
     ("what's", "what is"), ("who's", "who is"), ("'re ", " are "), ("'ll ", " will "), ("'ve ", " have "),
     ("'d ", " would "),
 )  # fmt: skip
-_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]?\s+(?!\d)|\n+")
+_ENDS = re.compile(r"[.!?\n](?:(?<=\n)\n*|(?<!\n)[\"')\]]?\s+(?!\d))")
 _WORD = re.compile(r"[^\W_]+(?:'[a-z]+)?")
 
 
@@ -41,7 +47,12 @@ def normalise(text: str) -> str:
     if "'" in text:
         for short, long in _CONTRACTIONS:
             text = text.replace(short, long)
-    return _SPACES.sub(" ", _LOOSE.sub(lambda found: _LOOSE_WORDS[found.group()], text)).strip()
+    for loose, pattern, meant in _LOOSE:
+        if loose in text:
+            text = pattern.sub(meant, text)
+    if "  " in text or not text.replace("\n", "").isprintable():  # a blank is the only one that counts as printable
+        text = _SPACES.sub(" ", text)
+    return text.strip()
 
 
 def _without_markup(text: str) -> str:
@@ -54,7 +65,13 @@ def _without_markup(text: str) -> str:
 
 def sentences(text: str) -> list[str]:
     """Split normalised text into sentences and lines, empty ones left out."""
-    return [part.strip() for part in _SENTENCE.split(text) if part and part.strip(" -*\"'")]
+    parts, start = list[str](), 0
+    for found in _ENDS.finditer(text):
+        end = found.start()
+        parts.append(text[start : end if text[end] == "\n" else end + 1])
+        start = found.end()
+    parts.append(text[start:])
+    return [part.strip() for part in parts if part and part.strip(" -*\"'")]
 
 
 def words(text: str) -> list[str]:
@@ -62,6 +79,23 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text)
 
 
+class Said(NamedTuple):
+    """A normalised text, its sentences, the words of each, and all words."""
+
+    text: str
+    sentences: list[str]
+    words: list[list[str]]
+    tokens: list[str]
+
+
+def said(text: str) -> Said:
+    """Return a normalised text with its sentences and words: no word reaches from one sentence into the next."""
+    parts = sentences(text)
+    each = [words(part) for part in parts]
+    return Said(text, parts, each, list(chain.from_iterable(each)))
+
+
+@lru_cache(maxsize=65_536)
 def stem(word: str) -> str:
     """Return a crude stem: enough to see that `removing` and `remove` are one word."""
     for ending in ("ations", "ation", "ings", "ing", "ers", "ies", "ed", "es", "er", "e", "s", "y"):

@@ -39,8 +39,8 @@ class Near(NamedTuple):
 def known(words: Iterable[str]) -> Known:
     """Return the vectors of a text, given by its words."""
     held = load()
-    places = held.places
-    found = [places[word] for word in dict.fromkeys(words) if word in places]
+    place = held.places.get
+    found = [row for word in dict.fromkeys(words) if (row := place(word)) is not None]
     rows = held.rows.take(found, 0)
     return Known(rows, rows.sum(0))
 

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from primum.judging.grams import Grams
+
 Array = NDArray[np.float32]
 FILE = Path(__file__).with_name("embedded.npz")
 
@@ -29,8 +31,7 @@ class Words(NamedTuple):
 
     def score(self, terms: Iterable[str]) -> float:
         """Return the log-odds: the weights of the known terms over the root of their number, and the bias."""
-        weights = self.weights
-        found = [weights[term] for term in terms if term in weights]
+        found = [weight for weight in map(self.weights.get, terms) if weight is not None]
         return math.fsum(found) / max(1, len(found)) ** 0.5 + self.bias
 
 
@@ -51,9 +52,15 @@ class Weights(NamedTuple):
     """Platt's slope and offset of `refused`."""
 
 
-def sigmoid(x: float) -> float:
+def sigmoid(x: NDArray[Any]) -> NDArray[Any]:
     """Return 1 / (1 + exp(-x)) without overflow."""
-    return float(0.5 * (1 + np.tanh(0.5 * x)))
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
+@cache
+def grams() -> Grams:
+    """Return the n-grams of `refused`, made ready for many texts at once."""
+    return Grams(load().refused.weights, load().refused.bias)
 
 
 def save(weights: Weights, path: Path = FILE) -> None:
