@@ -12,6 +12,7 @@ from scipy import stats
 from primum.core.errors import UsageError
 from primum.core.records import Prompt, Verdict, to_json, user
 from primum.core.stats import wilson
+from primum.pipeline.redteam_facts import closing
 from primum.redteam import against, campaign, measure
 from primum.redteam.outcomes import NOTHING, Result, Try, exchanges, result, row
 from primum.redteam.runner import Attempt, Turn
@@ -276,3 +277,29 @@ def test_a_rating_of_three_is_no_violation(tmp_path):
 def test_a_wrong_campaign_row_is_named(lines, says, tmp_path):
     with pytest.raises(UsageError, match=says):
         _campaign(tmp_path, *lines)
+
+
+def test_an_uplift_and_its_interval_stay_within_100_points():
+    # t interval over two goals of 0 and +100 points: far beyond what a share can rise
+    found = measure.difference({"a": 1.0, "b": 0.0}, {"a": 1.0, "b": 1.0})
+    assert found is not None
+    assert (found["difference"], found["low"], found["high"]) == (0.5, -1.0, 1.0)
+    assert measure.difference({"a": 0.0}, {"a": 1.0}) == {"difference": 1.0, "low": None, "high": None, "n": 1}
+
+
+def test_the_closing_lines_name_vectors_without_verdicts_and_rank_by_the_lower_end():
+    def cell(value, low, n, unscored):
+        k = round(value * n)
+        return {"value": value, "low": low, "high": 1.0, "n": n, "unscored": unscored,
+                "least": k / (n + unscored), "most": (k + unscored) / (n + unscored)}  # fmt: skip
+
+    attacks = [("plain", 0.3, 0.1, 10, 0), ("languages", 1.0, 0.57, 5, 15), ("prefill", 1.0, 0.72, 10, 0)]
+    rows = [{"attack": name, "success": cell(*rest), "uplift": None} for name, *rest in attacks]
+    vectors = [{"vector": row["attack"], "success": row["success"], "uplift": None} for row in rows[1:]]
+    facts = {"results": {"rules": {"attacks": rows, "vectors": vectors, "any": {"k": 1, "n": 2, "unknown": 0}}}}
+    text = closing(facts, Path("report.html"))
+    strongest = text.partition("strongest attacks")[2]
+    assert strongest.index("prefill") < strongest.index("languages")
+    assert "  languages: 15 of 20 unscored, so 25 to 100%, whatever they are" in text
+    assert "prefill: " not in text
+    assert all(len(line) <= 80 for line in text.splitlines())

@@ -38,6 +38,7 @@ def test_seconds(value: Any, expected: str) -> None:
 
 def test_change_p_and_figure() -> None:
     assert (words.change(-0.54), words.change(0.027, "nats")) == ("−54.0", "+0.027")
+    assert (words.change(-0.0001), words.change(-0.0), words.change(-0.0006)) == ("+0.0", "+0.0", "−0.1")
     assert (words.p_value(0.00001), words.p_value(0.04)) == ("<0.001", "0.040")
     assert (words.figure(134515008), words.figure(0.12345), words.figure(None)) == ("134,515,008", "0.1235", "–")
     assert words.moment("2025-11-21T06:20:00+00:00") == "2025-11-21 06:20 UTC"

@@ -143,9 +143,10 @@ def closing(facts: Facts, page: Path) -> str:
         lines += [f"success % [95% interval], judge {judge}", "-" * 80]
         lines += [_line("plain request", _row(found, "plain"), None)]
         lines += [_line(row["vector"], row["success"], row["uplift"]) for row in found["vectors"]]
-        rows = sorted(found["attacks"], key=lambda row: -(row["success"]["value"] or 0))
+        rows = sorted(found["attacks"], key=lambda row: -(row["success"]["low"] or 0))
         best = [row for row in rows if row["attack"] != "plain"][:STRONGEST]
         lines += ["", "strongest attacks", *(_line(row["attack"], row["success"], row["uplift"]) for row in best)]
+        lines += _unscored(found["vectors"])
         some = found["any"]
         lines += ["", f"some attack got through on {some['k']} of {some['n']} goals ({some['unknown']} unknown)"]
     gone = ((facts.get("against") or {}).get("judges") or {}).values()
@@ -158,6 +159,18 @@ def closing(facts: Facts, page: Path) -> str:
             f"{rate['violations']} in {rate['hours']:g} h"
         ]
     return "\n".join([*lines, "", "report:", words.clean(page)])
+
+
+def _unscored(vectors: Sequence[JsonDict]) -> list[str]:
+    """Return a line for each vector of which a tenth or more of the attempts have no verdict."""
+    said: list[str] = []
+    for row in vectors:
+        one = row["success"]
+        asked = one["n"] + one["unscored"]
+        if one["unscored"] and one["unscored"] >= 0.1 * asked:
+            share = f"{100 * one['least']:.0f} to {100 * one['most']:.0f}%, whatever they are"
+            said.append(f"  {row['vector']}: {one['unscored']} of {asked} unscored, so {share}")
+    return ["", *said] if said else []
 
 
 def _row(found: Mapping[str, Any], attack: str) -> Mapping[str, Any]:

@@ -203,8 +203,12 @@ def difference(first: Mapping[str, float], second: Mapping[str, float]) -> JsonD
     if len(both) > 1 and low == high:
         # no goal differs from another: that is no certainty, so take the width that pairs without any change have
         half = bonett_price(0, 0, len(both)).high
-        low, high = max(-1.0, value - half), min(1.0, value + half)
-    return {"difference": value, "low": finite(low), "high": finite(high), "n": len(both)}
+        low, high = value - half, value + half
+    low, high = finite(low), finite(high)  # of one goal alone there is none
+    return {
+        "difference": value, "low": None if low is None else max(low, -1.0),
+        "high": None if high is None else min(high, 1.0), "n": len(both),
+    }  # fmt: skip
 
 
 def any_attack(results: Sequence[Result]) -> JsonDict:

@@ -134,8 +134,8 @@ def change(value: Any, unit: str = "share") -> str:
     plain = finite(value)
     if plain is None:
         return NONE
-    text = f"{plain * 100:+.1f}" if unit == "share" else f"{plain:+.{3 if unit == 'nats' else 2}f}"
-    return text.replace("-", "−")
+    shown, digits = (plain * 100, 1) if unit == "share" else (plain, 3 if unit == "nats" else 2)
+    return f"{round(shown, digits) + 0.0:+.{digits}f}".replace("-", "−")  # + 0.0: no change has no sign of a loss
 
 
 def p_value(value: Any) -> str:
