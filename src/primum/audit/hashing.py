@@ -87,11 +87,15 @@ def hashed_words(texts: Sequence[bytes], table: bytes) -> Found:
         table: what each byte counts as (`bytes.translate`); what becomes a blank parts words.
     """
     blob = b" " + b" ".join(texts).translate(table) + b" " * 8
-    inside = np.frombuffer(blob, np.uint8) != 32
-    edges = np.flatnonzero(inside[1:] != inside[:-1]) + 1
-    starts, ends = edges[::2], edges[1::2]
+    starts, ends = stretches(np.frombuffer(blob, np.uint8) != 32)
     begins = np.cumsum([1, *(len(one) + 1 for one in texts)])
     return Found(_words(blob, starts, ends), np.searchsorted(starts, begins).astype(np.int64), blob, starts, ends)
+
+
+def stretches(marked: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where each unbroken stretch of marked places begins and ends; the first and the last place are not."""
+    edges = np.flatnonzero(marked[1:] != marked[:-1]) + 1
+    return edges[::2], edges[1::2]
 
 
 def _words(blob: bytes, starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Words:

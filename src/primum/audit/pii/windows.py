@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from primum.audit.hashing import slices
+from primum.audit.hashing import slices, stretches
 from primum.audit.pii import context
 
 Window = tuple[int, int]
@@ -78,9 +78,7 @@ def _hits(texts: Sequence[str]) -> list[list[Window]]:
 
 def _runs(blob: bytes, table: bytes, least: int, first: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
     """Yield the runs of at least so many bytes that the table marks: a text's number, begin and end in it."""
-    inside = np.frombuffer(b"\0" + blob.translate(table) + b"\0", np.bool_)
-    edges = np.flatnonzero(inside[1:] != inside[:-1])
-    starts, ends = edges[::2], edges[1::2]
+    starts, ends = (at - 1 for at in stretches(np.frombuffer(b"\0" + blob.translate(table) + b"\0", np.bool_)))
     long = ends - starts >= least
     starts, ends = starts[long], ends[long]
     numbers = np.searchsorted(first, starts, side="right") - 1
