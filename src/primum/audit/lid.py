@@ -115,7 +115,7 @@ class Classifier:
         self._rank = np.argsort(known)
         self._known = known[self._rank]
         self._end = next(number for number, (name, _, _) in enumerate(held) if name == END)
-        self._keys, self._sums = np.zeros(1 << SLOTS, np.uint64), np.zeros((1 << SLOTS, size + 1), np.float32)
+        self._keys, self._sums = np.zeros(1 << SLOTS, np.uint64), np.zeros((1 << SLOTS, size + 1), np.int64)
 
     def forget(self) -> None:
         """Forget the sums of words; a benchmark that reads the same texts again calls it."""
@@ -144,15 +144,15 @@ class Classifier:
         found = hashed_words([text.encode("utf-8", "replace") for text in texts], _BLANKS)
         slots = (found.words >> np.uint64(64 - SLOTS)).astype(np.int64)
         kept = self._keys[slots] == found.words
-        sums = _by_part(self._sums, slots, found.first, kept) + self._vectors[self._end]
+        sums = _by_part(self._sums, slots, found.first, kept) + _fixed(self._vectors[self._end])
         new = np.flatnonzero(~kept)
         if len(new):
             hashes, first, again = np.unique(found.words[new], return_index=True, return_inverse=True)
             chosen = new[first]
-            more = self._of_words(hashes, _bracketed(found.blob, found.starts[chosen], found.ends[chosen]))
+            more = _fixed(self._of_words(hashes, _bracketed(found.blob, found.starts[chosen], found.ends[chosen])))
             sums += _by_part(more, again, np.searchsorted(new, found.first))
             self._keys[slots[chosen]], self._sums[slots[chosen]] = hashes, more
-        return sums[:, :-1] / sums[:, -1:]
+        return (sums[:, :-1] / sums[:, -1:]).astype(np.float32)
 
     def _of_words(self, hashes: Words, bracketed: bytes) -> Floats:
         """Return the sum of the vectors of each word and of its n-grams.
@@ -216,7 +216,18 @@ def _characters(blob: bytes) -> _Characters:
                        signed[begins] == 32)  # fmt: skip
 
 
-def _by_part(table: Floats, rows: NDArray[Any], first: Whole, counted: NDArray[np.bool_] | None = None) -> Floats:
+def _fixed(sums: Floats) -> Whole:
+    """Return sums as whole numbers of 2 ** -24.
+
+    Whole numbers add up to the same in any order, so that a text's answer does not hang on which words were kept: a run
+    that was stopped and goes on writes the same bytes.
+    """
+    return np.rint(sums.astype(np.float64) * (1 << 24)).astype(np.int64)
+
+
+def _by_part(
+    table: NDArray[Any], rows: NDArray[Any], first: Whole, counted: NDArray[np.bool_] | None = None
+) -> NDArray[Any]:
     """Return the sums of a table's rows by parts.
 
     Args:
@@ -227,8 +238,8 @@ def _by_part(table: Floats, rows: NDArray[Any], first: Whole, counted: NDArray[n
     """
     from scipy.sparse import csr_array  # several times as fast as taking the rows and adding them up by numpy
 
-    weights = np.ones(len(rows), np.float32) if counted is None else counted.astype(np.float32)
-    return np.asarray(csr_array((weights, rows, first), shape=(len(first) - 1, len(table))) @ table, np.float32)
+    weights = np.ones(len(rows), table.dtype) if counted is None else counted.astype(table.dtype)
+    return np.asarray(csr_array((weights, rows, first), shape=(len(first) - 1, len(table))) @ table)
 
 
 def tree(counts: Sequence[int]) -> list[Row]:
