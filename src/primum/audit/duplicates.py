@@ -23,7 +23,8 @@ from primum.core.store import disk_error
 
 RUN = 5
 """Words of a feature, as datatrove takes them."""
-BANDS, ROWS = 16, 8
+BANDS = 16
+ROWS = BINS // BANDS
 """A pair of overlap J shares a band with probability 1 - (1 - J^8)^16: 95% at .8, 6% at .5."""
 THRESHOLD = 0.8
 PAIRS = 1 << 16

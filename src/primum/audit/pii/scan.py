@@ -6,15 +6,12 @@ without numbers costs next to nothing.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from primum.audit.pii import national, network, numbers, secrets
 from primum.audit.pii.span import Span
-from primum.audit.pii.windows import Window, windows
+from primum.audit.pii.windows import Window, digits_of, windows
 
-_NO_DIGIT = re.compile(r"\D+")
-_NO_DIGIT_BYTES = bytes(range(0x30)) + bytes(range(0x3A, 0x100))
 TYPES = (
     "email", "phone", "ip", "credit_card", "iban", "us_ssn", "national_id", "api_key", "token", "private_key", "mac",
     "crypto",
@@ -59,7 +56,7 @@ def _scanned(text: str, stretches: Sequence[Window], regions: Sequence[str]) -> 
 def _window(text: str, start: int, end: int, regions: Sequence[str]) -> Iterator[Span]:
     """Yield what the patterns find that this stretch can hold at all: by its longest word and its digits."""
     piece = text[start:end]
-    longest, digits = max(map(len, piece.split()), default=0), _digits(piece)
+    longest, digits = max(map(len, piece.split()), default=0), digits_of(piece)
     if longest >= secrets.SHORTEST:
         yield from secrets.find(text, start, end)
     if longest >= network.SHORTEST_CRYPTO:
@@ -75,12 +72,6 @@ def _window(text: str, start: int, end: int, regions: Sequence[str]) -> Iterator
         yield from national.find(text, start, end)
     if digits >= numbers.SHORTEST_PHONE:
         yield from numbers.phones(text, start, end, regions)
-
-
-def _digits(piece: str) -> int:
-    if piece.isascii():
-        return len(piece.encode().translate(None, _NO_DIGIT_BYTES))
-    return len(_NO_DIGIT.sub("", piece))
 
 
 _RANK = {

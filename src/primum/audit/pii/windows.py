@@ -21,6 +21,7 @@ Window = tuple[int, int]
 _ROW = re.compile(r"\d[\d .()/:\-\u00a0\u202f\u2010\u2011\u2013]{4,}\d")
 _LIKE = {"\u00a0": " ", "\u202f": " ", "\u2010": "-", "\u2011": "-", "\u2013": "-"}
 _NO_DIGIT = re.compile(r"\D+")
+_NO_DIGIT_BYTES = bytes(range(0x30)) + bytes(range(0x3A, 0x100))
 _DIGIT_OR_PREFIX = re.compile(r"\d|gh[opsur]_|github_pat_|hf_|glpat-|xox[a-z]-|npm_|pypi-|ya29\.|AIza|sk-|[rsp]k_|SG\.")
 """A key of 20 random letters and digits has no digit at all in 3 of 100 cases; its prefix tells it."""
 LONG = 14
@@ -95,7 +96,7 @@ def _many_digits(match: re.Match[str]) -> bool:
     found = match.group()
     if len(found) < 7:
         return False
-    digits = len(_NO_DIGIT.sub("", found))
+    digits = digits_of(found)
     return digits >= 7 or found.count(".") == 3 or (digits == 6 and found.count(" ") >= 2)
 
 
@@ -130,3 +131,10 @@ def _right(text: str, end: int) -> int:
     edge = min(len(text), end + 12)
     blank = text.find(" ", edge, edge + 32)
     return blank if blank >= 0 else edge
+
+
+def digits_of(piece: str) -> int:
+    """Return how many digits a piece of text has."""
+    if piece.isascii():
+        return len(piece.encode().translate(None, _NO_DIGIT_BYTES))
+    return len(_NO_DIGIT.sub("", piece))
