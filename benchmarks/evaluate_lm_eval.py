@@ -5,7 +5,8 @@
 
 Writes TruthfulQA's questions as lm-eval reads them, runs its `truthfulqa_mc1` and `truthfulqa_mc2` templates on them in
 float32, then `primum evaluate --benchmark truthfulqa`, and prints both means, the largest difference of one question,
-and the seconds that each took (loading included, apart). On two cores all 817 take lm-eval about an hour.
+and the seconds that each took (loading included, apart). On two cores all 817 take lm-eval about an hour; a run that
+was stopped goes on where it was (its seconds are then those of the rest).
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ def theirs(folder, model, batch):
     loaded = time.perf_counter() - start
     manager = TaskManager(include_path=str(folder), include_defaults=False)
     start = time.perf_counter()
-    found = simple_evaluate(lm, tasks=["rows_mc1", "rows_mc2"], task_manager=manager, bootstrap_iters=0)
+    found = simple_evaluate(
+        lm, tasks=["rows_mc1", "rows_mc2"], task_manager=manager, bootstrap_iters=0, use_cache=str(folder / "theirs")
+    )
     seconds = time.perf_counter() - start
     per_item = {}
     for name in ("mc1", "mc2"):
