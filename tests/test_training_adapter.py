@@ -87,6 +87,11 @@ def test_merged_model_answers_as_the_adapter_does_in_plain_transformers(tmp_path
     assert torch.allclose(merged(IDS).logits, expected, atol=1e-4)
     assert {p.name for p in (tmp_path / "adapter").glob("*.safetensors")} == {"adapter_model.safetensors"}
     assert not list(tmp_path.rglob("*.bin"))
+    # another account may serve the model: weights are as readable as the files beside them
+    for folder, plain in (("adapter", "adapter_config.json"), ("merged", "config.json")):
+        modes = {path.stat().st_mode for path in (tmp_path / folder).glob("*.safetensors")}
+        assert modes == {(tmp_path / folder / plain).stat().st_mode}
+        assert not (tmp_path / folder / ".permissions").exists()
 
 
 def test_weights_come_back_bit_for_bit(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -54,6 +55,19 @@ def disk_error(error: OSError, path: Path) -> StepFailedError:
         cure = "free some space (or use --out on another disk) and run the same command again: it goes on here"
         return StepFailedError("the disk is full", where=str(path), cure=cure)
     return StepFailedError(f"cannot write: {error.strerror or error}", where=str(path), cure="check --out")
+
+
+def share_weights(folder: Path) -> None:
+    """Give a folder's safetensors files the permissions that any new file gets.
+
+    Their library writes them for their owner alone, so that a server under another account could not read a model.
+    """
+    plain = folder / ".permissions"
+    plain.touch()
+    mode = stat.S_IMODE(plain.stat().st_mode)
+    plain.unlink()
+    for path in folder.glob("*.safetensors"):
+        path.chmod(mode)
 
 
 def write_json(path: Path, value: Any) -> None:

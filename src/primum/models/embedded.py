@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from primum.core.errors import StepFailedError, UsageError
-from primum.core.store import file_sha256, read_json, write_json
+from primum.core.store import file_sha256, read_json, share_weights, write_json
 
 NAME = "SmolLM2-135M-Instruct"
 FILE = f"{NAME}.Q4_1.gguf"
@@ -72,6 +72,7 @@ def _dequantise(gguf: Path, folder: Path) -> None:
     model = gguf_model(gguf, torch.bfloat16)
     model.save_pretrained(work)
     AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(work)
+    share_weights(work)
     weights = file_sha256(work / "model.safetensors")
     write_json(work / "checksum.json", {"sha256": weights, "gguf": file_sha256(gguf), "model": NAME})
     if folder.exists():  # another process was faster

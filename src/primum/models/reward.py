@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from primum.core.errors import BadInputError
 from primum.core.records import JsonDict, Messages
-from primum.core.store import write_json
+from primum.core.store import share_weights, write_json
 from primum.models.chat import encode, encode_answer
 from primum.models.load import Model, load
 
@@ -100,6 +100,7 @@ def is_reward(name: str) -> bool:
 def save_heads(heads: Heads, folder: Path, prompt_tokens: int, answer_tokens: int) -> None:
     """Write the heads beside a trunk that is saved there."""
     save_file({name: p.detach().cpu().contiguous() for name, p in heads.state_dict().items()}, folder / WEIGHTS)
+    share_weights(folder)
     write_json(folder / ABOUT, {"heads": heads.names, "prompt_tokens": prompt_tokens, "answer_tokens": answer_tokens})
 
 

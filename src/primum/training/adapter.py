@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.utils.hub import cached_file
 
-from primum.core.store import disk_error
+from primum.core.store import disk_error, share_weights
 from primum.models.load import Model, quiet, sees, tower
 
 
@@ -143,6 +143,7 @@ def save_adapter(network: Any, folder: Path, base: str) -> None:
     network.peft_config["default"].base_model_name_or_path = base
     with quiet():  # without this argument peft asks the hub whether the base has its own vocabulary
         network.save_pretrained(str(folder), save_embedding_layers=False)
+    share_weights(folder)
 
 
 def save_merged(network: Any, tokenizer: Any, folder: Path) -> None:
@@ -151,6 +152,7 @@ def save_merged(network: Any, tokenizer: Any, folder: Path) -> None:
         merged = network.merge_and_unload() if hasattr(network, "merge_and_unload") else network
         merged.save_pretrained(str(folder), safe_serialization=True)
         tokenizer.save_pretrained(str(folder))
+    share_weights(folder)
     if sees(merged.config):
         _save_processor(merged.name_or_path, folder)
 
