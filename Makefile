@@ -2,12 +2,14 @@
 # make test           installs and runs every check
 # make check-slow     the tests that run a real model for minutes
 # make check-studio   the studio in a real browser and on a real PostgreSQL (installs Debian's packages if they lack)
-# `make repair` takes the budget that ends in time on two cores; BUDGET=standard takes all prompts.
-# Variables: BUDGET (quick, standard, full), PYTHON (the interpreter that makes .venv), MODEL, OUT, ARGS (further flags of `primum repair`)
+# `make repair` takes the budget that ends in time on two cores, and on slow ones the share of it that does;
+# BUDGET=standard takes all prompts, MINUTES=0 the whole of a budget however long it takes.
+# Variables: BUDGET (quick, standard, full), MINUTES (what the quick budget may take on the embedded model: 13.5), PYTHON (the interpreter that makes .venv), MODEL, OUT, ARGS (further flags of `primum repair`)
 
 PYTHON ?= python3
 BUDGET ?= quick
 MODEL ?=
+MINUTES ?= $(if $(MODEL),0,$(if $(filter quick,$(BUDGET)),13.5,0))
 OUT ?= runs/repair
 ARGS ?=
 BIN := .venv/bin
@@ -26,7 +28,7 @@ install-dev:
 	@$(PYTHON) tools/install.py --dev
 
 repair: install
-	$(BIN)/primum repair $(if $(MODEL),"$(MODEL)") --budget $(BUDGET) --out "$(OUT)" $(ARGS)
+	$(BIN)/primum repair $(if $(MODEL),"$(MODEL)") --budget $(BUDGET) --minutes $(MINUTES) --out "$(OUT)" $(ARGS)
 
 # One recipe, so that `make -j` cannot mix the checks; pytest last, so that its closing line is the last output.
 # A test takes one thread (tests/conftest.py), so every core gets a process of tests; each holds up to 4 GB, so four at most.

@@ -22,27 +22,33 @@ def choose(prompts: Sequence[Prompt], part: Split, budget: Budget) -> list[Promp
     most_harmful = budget.test_harmful if part == "test" else budget.harmful
     most_general = budget.test_general if part == "test" else budget.general
     here = [p for p in prompts if p.split == part]
-    harmful = _spread([p for p in here if p.intent != "benign"], most_harmful)
+    harmful = _spread([p for p in here if p.intent != "benign"], most_harmful, budget.share)
     wanted = {p.id for p in harmful}
     twins = [p for p in here if p.intent == "benign" and p.twin in wanted]
-    general = _spread([p for p in here if is_general(p)], most_general)
+    general = _spread([p for p in here if is_general(p)], most_general, budget.share)
     return [*harmful, *twins, *general]
 
 
-def _spread(prompts: Iterable[Prompt], most: int | None) -> list[Prompt]:
-    """Take up to `most`, one of each category in turn, in the order of hashes; those with an answer come first."""
+def _spread(prompts: Iterable[Prompt], most: int | None, share: float) -> list[Prompt]:
+    """Take a share of up to `most`, one of each category in turn, in the order of hashes; with an answer come first."""
     by_category: dict[str, list[Prompt]] = defaultdict(list)
     for prompt in sorted(prompts, key=lambda p: (p.answer is None, p.id)):
         by_category[prompt.category].append(prompt)
     turns = max(map(len, by_category.values()), default=0)
     order = [rows[i] for i in range(turns) for _, rows in sorted(by_category.items()) if i < len(rows)]
-    return order if most is None else order[:most]
+    return order[: part_of(len(order) if most is None else min(most, len(order)), share)]
+
+
+def part_of(count: int, share: float) -> int:
+    """Return a share of a count; of some prompts never none."""
+    return min(count, max(1, round(share * count)))
 
 
 def asked(train: Sequence[Prompt], budget: Budget) -> list[Prompt]:
     """Return the training prompts that the model is asked: all benign ones, and the harmful ones the budget buys."""
     harmful = [p for p in train if p.intent != "benign"]
-    return [*harmful[: budget.asked], *(p for p in train if p.intent == "benign")]
+    most = None if budget.asked is None else part_of(budget.asked, budget.share)
+    return [*harmful[:most], *(p for p in train if p.intent == "benign")]
 
 
 def balanced(pairs: Sequence[Pair], prompts: Sequence[Prompt], share: float) -> list[Pair]:

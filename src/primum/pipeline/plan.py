@@ -1,49 +1,138 @@
-"""What a repair would run and about how long: the dry run. Estimates come from this machine's measured matrix rate."""
+"""What a repair would run and about how long: the dry run, and what fits into some minutes.
+
+Estimates come from this machine's measured matrix rate, and from what fraction of it each kind of work reached on two
+cores with bf16 in hardware and on two without (docs/log.md); other work on the machine is not foreseen.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from primum.core.records import JsonDict, Prompt
-from primum.pipeline.choose import asked
+from primum.core.records import JsonDict, Prompt, digest
+from primum.core.store import read_json, write_json
+from primum.pipeline.choose import asked, is_general
 from primum.pipeline.settings import RepairConfig
 
+if TYPE_CHECKING:
+    from primum.models.load import Model
+
 SAMPLING_SHARE, TRAINING_SHARE = 0.25, 0.35
-"""Fraction of the measured matrix rate that sampling and training reach (docs/benchmarks/repair.md)."""
+"""Fraction of the measured matrix rate that sampling and training reach at least (docs/benchmarks/repair.md)."""
+REACHED = {"torch.bfloat16": (0.33, 0.6), "torch.float32": (0.5, 0.75)}
+"""Sampling's and training's fraction of the rate of a CPU, by number format: fp32 products are slower, all else not."""
 MEAN_PROMPT = 50
 GPU_RATE = 100_000.0
+FULL_REPLY = 0.8
+"""Of the longest reply, what is written in the mean."""
+UPPER = 0.6
+"""Of the blocks, those that gradients flow through."""
+SMALL_STEPS = 1.7
+"""Steps of a few short rows cost so many times what their products do."""
+TEXT = 200
+"""Tokens of a general prompt and its answer."""
+DEV = 276
+"""Prompts that the line is drawn on."""
+FEWEST = 0.2
+"""The least share of a budget that is worth a run."""
 
 
-def estimate(config: RepairConfig, train: Sequence[Prompt], test: Sequence[Prompt]) -> JsonDict:
-    """Return the plan as JSON, with `text` for the terminal; loads the model to know its size."""
+def estimate(config: RepairConfig, train: Sequence[Prompt], test: Sequence[Prompt], model: Model) -> JsonDict:
+    """Return the plan as JSON, with `text` for the terminal."""
     from primum.models.device import device
-    from primum.models.load import load
 
-    size, model = config.size, load(config.model)
-    questioned = sum(p.intent != "benign" for p in asked(train, size))
-    rate = max(device().rates.values(), default=GPU_RATE) * 1e9
-    tokens = {
-        "replies before": len(test) * size.test_tokens,
-        "replies to learn from": (len(asked(train, size)) + (size.samples - 1) * questioned) * size.train_tokens,
-        "linear start": len(train) * MEAN_PROMPT // 2 if config.sft.linear_start else 0,
-        "warm start": round(len(train) * (MEAN_PROMPT / 2 + config.sft.kept_tokens) * config.passes),
-        "preferences": round(
-            questioned
-            * (1 + config.dpo.benign_share)
-            / 2
-            * (MEAN_PROMPT + 2 * config.dpo.tokens)
-            * (config.dpo.epochs + 1)
-        ),
-        "replies after": len(test) * size.test_tokens,
-    }
-    again = ("replies to learn from", "warm start", "preferences")
-    tokens = {name: n * (config.rounds if name in again else 1) for name, n in tokens.items()}
-    trained = ("warm start", "preferences")
-    cost = {name: (4 / TRAINING_SHARE if name in trained else 2 / SAMPLING_SHARE) for name in tokens}
-    seconds = {name: round(n * cost[name] * model.parameters / rate) for name, n in tokens.items()}
-    lines = [f"{name:<24}{n:>10,} tokens at most   about {seconds[name]:>5,} s" for name, n in tokens.items()]
+    tokens, seconds = _work(config, train, test, model.parameters)
+    lines = [f"{name:<24}{tokens[name]:>10,} tokens   about {seconds[name]:>6,} s" for name in tokens]
     head = f"{config.budget} budget on {model.name} ({model.parameters / 1e6:.0f}M), {device().describe()}"
     prompts = f"{len(train)} prompts to learn from, {len(test)} to measure on"
-    total = f"about {sum(seconds.values()) / 60:.0f} minutes in all, often less: replies end early"
+    total = f"about {sum(seconds.values()) / 60:.0f} minutes in all, on a quiet machine"
     text = "\n".join([head, prompts, *lines, total])
     return {"prompts": {"train": len(train), "test": len(test)}, "tokens": tokens, "seconds": seconds, "text": text}
+
+
+def _work(
+    config: RepairConfig, train: Sequence[Prompt], test: Sequence[Prompt], parameters: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the tokens and the seconds of every step.
+
+    A token costs two operations a parameter to read, and as many again to learn in every block that gradients reach.
+    """
+    from primum.models.device import device
+
+    size, here, read = config.size, device(), MEAN_PROMPT / 2  # the template's head is read once for many
+    questioned = asked(train, size)
+    pairs = sum(p.intent != "benign" for p in questioned)
+    drawn = len(questioned) + (size.samples - 1) * pairs
+    benign = len(questioned) - pairs
+    short = read + (config.sft.short_tokens + config.sft.whole_tokens) / 2
+    kept = read + config.sft.kept_tokens
+    learned = config.passes * ((len(train) - benign) * short + benign * kept)
+    pair = config.dpo.epochs * pairs * (1 + config.dpo.benign_share) * (read + 1.5 * config.dpo.tokens)
+    measured = len(test) * (read + FULL_REPLY * size.test_tokens)
+    texts = TEXT * sum(is_general(p) for p in test) / 2
+    learn, again = 2 * (1 + UPPER), config.rounds
+    # tokens, operations a token and parameter, and whether replies are drawn
+    work = {
+        "replies before": (measured, 2.0, True),
+        "judging, likelihood": (2 * (measured / 2 * ("probe" in config.judges) + texts), 2.0, False),
+        "replies to learn from": (again * drawn * (read + FULL_REPLY * size.train_tokens), 2.0, True),
+        "note own answers": (again * benign * kept, 2.0, False),
+        "linear start": ((len(train) * read + 600 * read) if config.sft.linear_start else 0, 2.0, False),
+        "warm start": (again * learned, SMALL_STEPS * learn, False),
+        "preferences": (again * pair, learn + 1, False),
+        "line": ((4 * DEV * read) if config.line.draw else 0, 2.0, False),
+        "replies after": (measured, 2.0, True),
+    }
+    shares = REACHED[str(here.dtype)] if here.rates else (SAMPLING_SHARE, TRAINING_SHARE)
+    rate = max(here.rates.values(), default=GPU_RATE) * 1e9
+    tokens = {name: round(count) for name, (count, _, _) in work.items()}
+    seconds = {
+        name: round(count * cost * parameters / rate / shares[0 if draws else 1])
+        for name, (count, cost, draws) in work.items()
+    }
+    return tokens, seconds
+
+
+def fitted(
+    config: RepairConfig,
+    folder: Path,
+    model: Callable[[], Model],
+    prompts: Callable[[RepairConfig], tuple[Sequence[Prompt], Sequence[Prompt]]],
+) -> tuple[RepairConfig, str]:
+    """Return the settings with the share of the budget's prompts that ends in `config.minutes` here, and what to say.
+
+    The share is found once a run folder, so that a run that goes on keeps to its prompts.
+
+    Args:
+        config: all settings.
+        folder: of the run.
+        model: loads what is to be repaired.
+        prompts: those to learn from and those to measure on, of settings.
+    """
+    from primum.models.device import device
+
+    if not config.minutes or not device().rates:
+        return config, ""
+    kept = folder / "fitted.json"
+    key = digest(config.model_dump(mode="json", exclude={"out", "dry_run"}))
+    if kept.exists() and (held := read_json(kept))["key"] == key:
+        return config.model_copy(update={"share": held["share"]}), held["said"]
+    parameters = model().parameters
+
+    def minutes(found: RepairConfig) -> float:
+        return sum(_work(found, *prompts(found), parameters)[1].values()) / 60
+
+    steps = range(20, round(20 * FEWEST) - 1, -1)
+    tried = (config.model_copy(update={"share": config.share * step / 20}) for step in steps)
+    least = config.model_copy(update={"share": config.share * FEWEST})
+    found = next((one for one in tried if minutes(one) <= config.minutes), least)
+    said = ""
+    if found.share < config.share:
+        said = (
+            f"{found.share:.0%} of the {config.budget} budget's prompts: all would take this machine about "
+            f"{minutes(config):.0f} minutes, these {minutes(found):.0f} (--minutes 0 takes all)"
+        )
+    if not config.dry_run:
+        write_json(kept, {"key": key, "share": found.share, "said": said})
+    return found, said

@@ -25,7 +25,7 @@ from primum.pipeline.choose import asked, balanced, choose, is_general
 from primum.pipeline.facts import assemble
 from primum.pipeline.languages import Tongues, is_foreign, judge_all_languages, scored, tongues
 from primum.pipeline.learn import Learned, learn
-from primum.pipeline.plan import estimate
+from primum.pipeline.plan import estimate, fitted
 from primum.pipeline.settings import RepairConfig
 from primum.pipeline.steps import Draw, Journey, judge, sample
 from primum.pipeline.terminal import Terminal, closing_table
@@ -98,17 +98,25 @@ def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
     journey = Journey(Path(config.out), terminal)
     collected = _collect(journey, config)
     spoken = tongues(collected.prompts, config)
+    loader = Loader(journey)
+
+    def chosen(settings: RepairConfig) -> tuple[list[Prompt], list[Prompt]]:
+        train, test = (choose(spoken.own, part, settings.size) for part in ("train", "test"))
+        return [*train, *spoken.train], [*test, *spoken.test]
+
+    config, said = fitted(config, journey.folder, lambda: loader(config.model), chosen)
+    if said:
+        journey.tell("budget", said)
     test = choose(spoken.own, "test", config.size)
     train = choose(spoken.own, "train", config.size)
     _enough_of_each(train, test)
     learned_from = [*train, *spoken.train]
     if config.dry_run:
-        plan = estimate(config, learned_from, [*test, *spoken.test])
+        plan = estimate(config, learned_from, [*test, *spoken.test], loader(config.model))
         terminal.note(plan["text"])
         return Exit.PASSED, plan
     journey.tell("measure", f"measured before and after on {_said(test)}; to learn from: {_said(learned_from)}")
     _begin(journey, config)
-    loader = Loader(journey)
     model = loader(config.model)
     described = describe(model)
     before = _measure(journey, config, "before", (test, spoken.test), loader, config.model)

@@ -19,7 +19,7 @@ class Budget:
     harmful, general: prompts to learn from (a harmful one brings its benign twin); asked: how many of the harmful ones
     the model is asked, so that its own replies make pairs; samples: replies drawn to each of these, the worst of which
     is rejected (benign prompts get one); test_harmful, test_general: prompts to measure on; train_tokens, test_tokens:
-    longest reply; passes: over the demonstrations of the warm start.
+    longest reply; passes: over the demonstrations of the warm start; share: of all these prompts, from the first.
     """
 
     harmful: int | None
@@ -31,6 +31,7 @@ class Budget:
     train_tokens: int
     test_tokens: int
     passes: float
+    share: float = 1.0
 
 
 BUDGETS = {
@@ -142,6 +143,13 @@ class RepairConfig(Config):
     budget: Literal["quick", "standard", "full"] = Field(
         default="standard", description="how many prompts, samples and tokens"
     )
+    minutes: float | None = Field(
+        default=None,
+        ge=0,
+        description="where the budget would take longer on this machine, take fewer prompts (0: never; an estimate, "
+        "made once a run folder)",
+    )
+    share: float = Field(default=1.0, gt=0, le=1, description="of the budget's prompts of every kind, take this share")
     rounds: int = Field(
         default=1, ge=1, description="rounds of learning; each draws replies anew from what the last one made"
     )
@@ -171,8 +179,8 @@ class RepairConfig(Config):
 
     @property
     def size(self) -> Budget:
-        """What the budget buys, cut by `limit` and `reply_tokens`."""
-        b, most = BUDGETS[self.budget], self.limit
+        """What the budget buys, cut by `share`, `limit` and `reply_tokens`."""
+        b, most = replace(BUDGETS[self.budget], share=self.share), self.limit
         if self.reply_tokens is not None:
             b = replace(b, train_tokens=self.reply_tokens, test_tokens=self.reply_tokens)
         if most is None:
