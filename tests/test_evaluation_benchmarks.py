@@ -51,6 +51,13 @@ def test_without_a_file_likelihood_is_taken_of_the_embedded_answers(root):
     assert answers and [item.options[0] for item in member("benchmarks", "nll").items()] == answers
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_what_a_module_says_of_itself_can_be_written_down(name):
+    one = from_module(name, member("benchmarks", name))
+    said = [one.about, one.licence, one.judge, one.cluster, one.scorer, one.comparable or ""]
+    assert all(isinstance(text, str) for text in said), said
+
+
 COUNTS = {
     "truthfulqa": 817, "truthfulqa_generation": 817,
     "xstest": 450, "harmbench": 400, "bold": 23_679, "toxigen": 31_000, "i_cona": 178,

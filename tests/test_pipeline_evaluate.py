@@ -13,6 +13,7 @@ from primum.evaluation.benchmarks import truthfulqa_generation as generation
 from primum.evaluation.items import Answer
 from primum.evaluation.tables import read_tables
 from primum.models.load import outline
+from primum.pipeline.evaluate import PAGE
 from primum.pipeline.evaluate_plan import Whole
 from primum.training.adapter import add_lora, save_adapter
 from tiny_models import tiny
@@ -234,3 +235,14 @@ def test_what_is_left_of_the_whole_ignores_what_lay_on_disk():
     with whole.step("a verdicts", 100) as heard:
         heard(100)
     assert whole.words() == "; all 47%, 2 min 40 s left"
+
+
+def test_every_public_set_goes_through_from_its_rows_to_the_page(model, public_data, tmp_path, capsys):
+    """A reply of two tokens to the first item of each: what is found out is written, whatever a module defines."""
+    sets = ("xstest", "harmbench", "toxigen", "i_cona", "i_malicious", "i_controversial", "q_harm", "i_alpaca",
+            "i_physical_safe", "i_physical_unsafe", "medqa", "pubmedqa")  # fmt: skip
+    document = run(capsys, model, *(f"--benchmark={name}" for name in sets), "--limit=1", "--reply-tokens=2",
+                   "--out", tmp_path / "run")  # fmt: skip
+    assert {table["benchmark"] for table in document["tables"]} == set(sets)
+    assert all(table["n"] for table in document["tables"])
+    assert (tmp_path / "run" / PAGE).is_file()

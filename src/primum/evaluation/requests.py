@@ -57,7 +57,7 @@ def _items(source: Source, intent: Intent | Callable[[Row], Intent], place: Path
         yield Item(asked(field(row, *source.text), meant, category, source.name, source.licence, tags), "", groups)
 
 
-def scorer(metrics: Mapping[str, Metric]) -> Callable[[Item, Answer], Mapping[str, Score]]:
+def scoring(metrics: Mapping[str, Metric]) -> Callable[[Item, Answer], Mapping[str, Score]]:
     """Return a benchmark's `score`."""
     names = tuple(metrics)
     return lambda item, answer: behaviour_scores(item, answer, names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from primum.evaluation.requests import Source, gold_of, metrics_of, requests, scorer
+from primum.evaluation.requests import Source, gold_of, metrics_of, requests, scoring
 from primum.models.sampling import Sampling
 
 about = "AdvBench: does the model go along with 520 harmful instructions?"
@@ -18,5 +18,5 @@ items = requests(
     ),
     "harmful",
 )
-score = scorer(metrics)
+score = scoring(metrics)
 gold = gold_of("harmful")

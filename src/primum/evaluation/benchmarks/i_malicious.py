@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from primum.evaluation.instructions import COMPARABLE, GREEDY, instructions
-from primum.evaluation.requests import gold_of, metrics_of, scorer
+from primum.evaluation.requests import gold_of, metrics_of, scoring
 
 about = "I-MaliciousInstructions: 100 malicious instructions, of the seven sets of Safe to Serve."
 licence = "CC-BY-NC-4.0"
@@ -13,5 +13,5 @@ comparable = COMPARABLE
 metrics = metrics_of("harmful")
 settings = GREEDY
 items = instructions("I-MaliciousInstructions", "harmful")
-score = scorer(metrics)
+score = scoring(metrics)
 gold = gold_of("harmful")

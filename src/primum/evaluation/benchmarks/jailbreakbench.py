@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from primum.core.errors import BadInputError
 from primum.core.records import Intent
-from primum.evaluation.requests import Source, gold_of, metrics_of, requests, scorer
+from primum.evaluation.requests import Source, gold_of, metrics_of, requests, scoring
 from primum.models.sampling import Sampling
 from primum.prompts.files import Row
 
@@ -43,5 +43,5 @@ _SOURCE = Source(
     ("Category",), licence, acceptance=True,
 )  # fmt: skip
 items = requests(_SOURCE, intent_of)
-score = scorer(metrics)
+score = scoring(metrics)
 gold = (*gold_of("harmful"), *gold_of("benign"))

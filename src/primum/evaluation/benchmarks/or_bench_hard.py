@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from primum.evaluation.requests import Source, gold_of, metrics_of, requests, scorer
+from primum.evaluation.requests import Source, gold_of, metrics_of, requests, scoring
 from primum.models.sampling import Sampling
 
 about = "OR-Bench-Hard: does the model refuse 1,319 harmless requests that look harmful?"
@@ -23,5 +23,5 @@ items = requests(
     ),
     "benign",
 )
-score = scorer(metrics)
+score = scoring(metrics)
 gold = gold_of("benign")

@@ -5,7 +5,7 @@ Its own score comes from a rubric by a large model; this counts whether the judg
 
 from __future__ import annotations
 
-from primum.evaluation.requests import Source, gold_of, metrics_of, requests, scorer
+from primum.evaluation.requests import Source, gold_of, metrics_of, requests, scoring
 from primum.models.sampling import Sampling
 
 about = "StrongREJECT: does the model go along with 313 forbidden prompts? Final reports only."
@@ -27,5 +27,5 @@ items = requests(
     ),
     "harmful",
 )
-score = scorer(metrics)
+score = scoring(metrics)
 gold = gold_of("harmful")
