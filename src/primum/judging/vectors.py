@@ -27,6 +27,11 @@ class Known(NamedTuple):
     rows: NDArray[np.float32]
     sum: NDArray[np.float32]
 
+    @classmethod
+    def of(cls, rows: NDArray[np.float32]) -> Known:
+        """Return what is known of a text, given the rows of its words."""
+        return cls(rows, rows.sum(0))
+
 
 class Near(NamedTuple):
     """Cosine of the two texts' sums, mean over the first text's words of the nearest in the second, and words known."""
@@ -41,8 +46,7 @@ def known(words: Iterable[str]) -> Known:
     held = load()
     place = held.places.get
     found = [row for word in dict.fromkeys(words) if (row := place(word)) is not None]
-    rows = held.rows.take(found, 0)
-    return Known(rows, rows.sum(0))
+    return Known.of(held.rows.take(found, 0))
 
 
 def near(asked: Known, said: Known) -> Near:

@@ -1,0 +1,182 @@
+"""Words as numbers: a block of texts becomes columns, and most of what is asked about its words one step of numpy.
+
+A text is cut at its blanks, and each piece ("help," say) is looked up once: it gives the numbers of its words. What a
+step wants to know of a word (its stem, its vector's row, the signs that it may belong to) stands in a column under the
+word's number, worked out when the word is first seen. So a step takes its column for all words of a block at once, adds
+up by sentence or by text, and looks no word up again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from primum.judging.text import sentences
+
+Whole = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+_MARK, _END = "A", 0
+"""What stands between two sentences while they are read, and its number: texts are in lower case, so none holds it."""
+
+
+def offsets(counts: ArrayLike) -> Whole:
+    """Return where each of some segments begins, and where the last one ends, given how long they are."""
+    return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+
+def rows(begins: Whole) -> Whole:
+    """Return for each member of some segments the number of its segment."""
+    return np.repeat(np.arange(len(begins) - 1), np.diff(begins))
+
+
+def sums(values: NDArray[Any], begins: Whole) -> Whole:
+    """Return the sums of whole numbers, or how many flags are set, by segment."""
+    upto = offsets(values)
+    return upto[begins[1:]] - upto[begins[:-1]]
+
+
+def unions(bits: Whole, begins: Whole) -> Whole:
+    """Return the bits that any member of each segment has; 0 for an empty one."""
+    found = np.bitwise_or.reduceat(np.append(bits, 0), begins[:-1]) if len(begins) > 1 else np.zeros(0, np.int64)
+    return np.where(np.diff(begins) > 0, found, 0)
+
+
+def spans(begins: Whole, sizes: Whole) -> Whole:
+    """Return the places of all members of some segments, one segment after the other."""
+    ends = np.cumsum(sizes)
+    return np.arange(sizes.sum()) + np.repeat(begins - ends + sizes, sizes)
+
+
+class Words(NamedTuple):
+    """The numbers of the words of some sentences (M), one after the other, and where each sentence begins (M + 1)."""
+
+    numbers: Whole
+    begins: Whole
+
+    def of(self, i: int) -> Whole:
+        """Return the numbers of one sentence."""
+        return self.numbers[self.begins[i] : self.begins[i + 1]]
+
+
+def different(rows: Whole, numbers: Whole, n: int) -> Words:
+    """Return the different numbers of each of `n` rows, 0 left out; numbers are less than 2 ** 32."""
+    keys = np.sort(rows << 32 | numbers)
+    keys = keys[(np.diff(keys, prepend=-1) > 0) & (keys & 0xFFFFFFFF > 0)]
+    return Words(keys & 0xFFFFFFFF, np.searchsorted(keys, np.arange(n + 1) << 32))
+
+
+class Owned(NamedTuple):
+    """Numbers that belong to rows: which of other numbers are among those of their row?"""
+
+    keys: Whole
+    any: Flags
+    """For each number, whether it is of any row: most others are of none, which is told by one look."""
+
+    def among(self, rows: Whole, numbers: Whole) -> Flags:
+        """Return which numbers are among those of their row."""
+        found = self.any[numbers]
+        keys = rows[found] << 32 | numbers[found]
+        found[found] = self.keys[np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)] == keys
+        return found
+
+
+def owned(each: Sequence[Whole], size: int) -> Owned:
+    """Return the numbers (less than `size`) of each row, made ready to be looked for."""
+    numbers = np.concatenate(each) if each else np.zeros(0, np.int64)
+    known = np.zeros(size, np.bool_)
+    known[numbers] = True
+    return Owned(np.sort(rows(offsets([len(one) for one in each])) << 32 | numbers), known)
+
+
+class Numbered(dict[str, tuple[int, ...]]):
+    """Piece of a text in lower case to the numbers of its words; filled as pieces come.
+
+    Args:
+        find: returns the words of a text; none may reach over a blank.
+        columns: what is known of a word, by name.
+    """
+
+    MOST = 20_000_000
+    """Size (letters, and ENTRY for each piece) from which on it is `full`: time for a new one, between two blocks."""
+    ENTRY = 64
+
+    def __init__(self, find: Callable[[str], list[str]], columns: Mapping[str, Callable[[str], int]]) -> None:
+        super().__init__({_MARK: (_END,)})
+        self.words = [_MARK]
+        """The words by number."""
+        self._numbers = {_MARK: _END}
+        self._find, self._of, self._size, self._filled = find, columns, 0, 0
+        self._columns = {name: np.zeros(1024, np.int64) for name in columns}
+
+    @property
+    def size(self) -> int:
+        """How many words have a number."""
+        return len(self.words)
+
+    @property
+    def full(self) -> bool:
+        """Whether it has grown so large that the next block should begin with a new one."""
+        return self._size > self.MOST
+
+    def __missing__(self, piece: str) -> tuple[int, ...]:
+        self._size += len(piece) + self.ENTRY
+        self[piece] = found = tuple([self._number(word) for word in self._find(piece)])
+        return found
+
+    def _number(self, word: str) -> int:
+        number = self._numbers.setdefault(word, len(self.words))
+        if number == len(self.words):
+            self.words.append(word)
+        return number
+
+    def read(self, texts: Sequence[str]) -> Words:
+        """Return the numbers of the words of some sentences, all in lower case."""
+        pieces = f" {_MARK} ".join([*texts, ""]).split()
+        stream = np.fromiter(chain.from_iterable(map(self.__getitem__, pieces)), np.int64)
+        inside = stream != _END
+        return Words(stream[inside], np.concatenate([[0], np.cumsum(inside)[~inside]]))
+
+    def column(self, name: str) -> Whole:
+        """Return what is known of each word so far."""
+        if self._filled < len(self.words):
+            self._fill()
+        return self._columns[name]
+
+    def _fill(self) -> None:
+        """Work out what is known of the words that have come since; room is made for twice as many."""
+        begin, end = self._filled, len(self.words)
+        for name, of in self._of.items():
+            if end > len(self._columns[name]):
+                self._columns[name] = np.concatenate([self._columns[name][:begin], np.zeros(2 * end - begin, np.int64)])
+            self._columns[name][begin:end] = [of(word) for word in self.words[begin:end]]
+        self._filled = end
+
+
+class Told(NamedTuple):
+    """Some normalised texts, their sentences one after the other, and the numbers of these sentences' words."""
+
+    texts: list[str]
+    sentences: list[str]
+    firsts: Whole
+    """Where the sentences of each text begin (N + 1)."""
+    words: Words
+
+    @property
+    def begins(self) -> Whole:
+        """Where the words of each text begin (N + 1)."""
+        return self.words.begins[self.firsts]
+
+    def of(self, i: int) -> Whole:
+        """Return the numbers of the words of one text."""
+        return self.words.numbers[self.begins[i] : self.begins[i + 1]]
+
+
+def tell(texts: list[str], book: Numbered) -> Told:
+    """Return normalised texts with their sentences and words: no word reaches from one sentence into the next."""
+    each = [sentences(text) for text in texts]
+    whole = list(chain.from_iterable(each))
+    return Told(texts, whole, offsets([len(some) for some in each]), book.read(whole))
