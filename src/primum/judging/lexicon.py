@@ -444,7 +444,7 @@ GENERIC = Sign(
     "free know if please here anything how best thank something different hope understanding regret inconvenience "
     "apology sorry certainly happy positive",
 )
-DEMEANING = re.compile(rf"\b{_GROUP}\b[^.!?\n]{{0,60}}\b{_DEMEAN}|\b{_DEMEAN}\b[^.!?\n]{{0,30}}\b{_GROUP}\b")
+DEMEANING = Sign(rf"\b{_GROUP}\b[^.!?\n]{{0,60}}\b{_DEMEAN}|\b{_DEMEAN}\b[^.!?\n]{{0,30}}\b{_GROUP}\b")
 DISTANCE = re.compile(_DISTANCE)
 GROUP_WORDS = frozenset(re.findall(r"[a-z]{3,}", _GROUP.replace("s?", " ").replace("(?:", " "))) - FUNCTION_WORDS - {
     "old"

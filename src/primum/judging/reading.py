@@ -27,6 +27,7 @@ from primum.judging.numbered import (
     Owned,
     Told,
     Whole,
+    Words,
     different,
     offsets,
     owned,
@@ -37,7 +38,7 @@ from primum.judging.numbered import (
 )  # fmt: skip
 from primum.judging.signs import EARLY, FORMS, SIGNS
 from primum.judging.text import FUNCTION_WORDS, Subjects, clip, normalise, sentences, stem, words
-from primum.judging.vectors import Known, known, load, near
+from primum.judging.vectors import Known, load, near
 
 HEAD_SENTENCES, TAIL_SENTENCES, SENTENCE_WORDS = 9, 2, 32
 """Sentences read from the start and the end of a reply, and words read of each."""
@@ -119,7 +120,8 @@ class Heard(NamedTuple):
 class Parts(NamedTuple):
     """The sentences that are read of N replies, all arrays (N, MOST): which of all sentences, the bits of their signs.
 
-    `there`: a reply has so many sentences. `declines` and `stops` do not hold what only looks like it.
+    `there`: a reply has so many sentences. `declines` and `stops` do not hold what only looks like it; `care` is looked
+    for behind the first that declines.
     """
 
     place: Whole
@@ -127,6 +129,7 @@ class Parts(NamedTuple):
     signs: Whole
     declines: Flags
     stops: Flags
+    care: Flags
 
     def have(self, name: str) -> Flags:
         """Which sentences have a sign."""
@@ -135,22 +138,33 @@ class Parts(NamedTuple):
 
 def columns() -> dict[str, Callable[[str], int]]:
     """Return what a book of words must know of each for reading."""
-    stems, places = {"": 0}, load().places
+    stems, names, places = {"": 0}, dict[str, int](), load().places
 
     def number(name: str) -> int:
         return stems.setdefault(name, len(stems))
 
+    def named(name: str) -> int:
+        return names.setdefault(name, len(names))
+
     return {
         "stem": lambda word: number(_SUBJECTS[word]), "signs": SIGNS.lets, "asks": _ASKS.lets,
+        "care": signs.CARE.lets,
         "subject": lambda word: 0 if _SUBJECTS[word] in FORMS else number(_SUBJECTS[word]),
-        "vector": lambda word: places.get(word, -1),
+        "vector": lambda word: places.get(word, -1), "named": lambda word: named(word.removesuffix("'s")),
+        "topic": lambda word: places.get(word.removesuffix("'s"), -1) if _is_topic(word) else -1,
     }  # fmt: skip
+
+
+def _is_topic(word: str) -> bool:
+    """Whether a word of a prompt may say what it is about."""
+    return word not in FUNCTION_WORDS and stem(word) not in FORMS
 
 
 def read(prompt: str, reply: str, vocabulary: Collection[str]) -> Reading:
     """Return what is seen of a reply to a prompt, both as written."""
     book = Numbered(words, columns())
-    found = read_all(ask([normalise(clip(prompt))], book), hear([normalise(reply)], book), book)
+    asked = [normalise(clip(prompt))]
+    found = read_all(ask(asked, book.read(asked), book), hear([normalise(reply)], book), book)
     tokens = [
         "#" if asked else word if word in vocabulary or word in FUNCTION_WORDS else "_"
         for word, asked in zip([book.words[number] for number in found.words], found.asked, strict=True)
@@ -159,25 +173,25 @@ def read(prompt: str, reply: str, vocabulary: Collection[str]) -> Reading:
     return Reading(masked, found.numbers[0].tolist(), found.topic[0].tolist())
 
 
-def ask(prompts: Sequence[str], book: Numbered) -> list[Asked]:
-    """Return what is known of normalised prompts."""
-    whole = book.read(prompts)
-    start = book.read([one[:PROMPT] for one in prompts]) if any(len(one) > PROMPT for one in prompts) else whole
+def beginnings(prompts: Sequence[str], whole: Words, most: int, book: Numbered) -> Words:
+    """Return the words of the first `most` characters of some prompts, given all of their words."""
+    return book.read([one[:most] for one in prompts]) if any(len(one) > most for one in prompts) else whole
+
+
+def ask(prompts: Sequence[str], whole: Words, book: Numbered) -> list[Asked]:
+    """Return what is known of normalised prompts, given their words."""
+    start = beginnings(prompts, whole, PROMPT, book)
     n, prompt = len(prompts), rows(start.begins)
     stems, subject = (different(prompt, book.column(name)[start.numbers], n) for name in ("stem", "subject"))
     bits = _ASKS.find(prompts, unions(book.column("asks")[whole.numbers], whole.begins).tolist(), [3] * n)
-    found: list[Asked] = []
-    for i, text in enumerate(prompts):
-        tokens = [book.words[one] for one in start.of(i).tolist()]
-        topic = (w.removesuffix("'s") for w in tokens if w not in FUNCTION_WORDS and stem(w) not in FORMS)
-        normative, creative = (bits[i] & _ASKS.bits[name] > 0 for name in ("normative", "creative"))
-        found.append(
-            Asked(
-                text, stems.of(i), subject.of(i), known(topic), _is_direct(text), bool(signs.WHY.match(text)),
-                bool(signs.ABOUT.match(text)), normative, creative,
-            )
-        )  # fmt: skip
-    return found
+    topics = _known(prompt, *(book.column(name)[start.numbers] for name in ("named", "topic")), n)
+    return [
+        Asked(
+            text, stems.of(i), subject.of(i), topics[i], _is_direct(text), bool(signs.WHY.match(text)),
+            bool(signs.ABOUT.match(text)), *(bits[i] & _ASKS.bits[name] > 0 for name in ("normative", "creative")),
+        )
+        for i, text in enumerate(prompts)
+    ]  # fmt: skip
 
 
 def _is_direct(prompt: str) -> bool:
@@ -230,16 +244,30 @@ def _parts(told: Told, own: Whole, book: Numbered) -> Parts:
     there = column < counts
     place = told.firsts[own][:, None] + np.where((counts > MOST) & (column >= HEAD_SENTENCES), counts - MOST, 0) + column
     chosen = place[there]
-    met = unions(book.column("signs")[told.words.numbers], told.words.begins)[chosen]
-    wanted = np.broadcast_to(_WANTED, there.shape)[there]
-    texts = [told.sentences[i] for i in chosen.tolist()]
-    seen = np.array(SIGNS.find(texts, met.tolist(), wanted.tolist()), np.int64)
+    seen = _signs(told, chosen, SIGNS, "signs", np.broadcast_to(_WANTED, there.shape)[there], book)
     bits = SIGNS.bits
     declines, stops = seen & (bits["declines"] | bits["able"]) > 0, seen & bits["stops"] > 0
     for i in np.flatnonzero(declines | stops).tolist():
-        if lexicon.NOT_DECLINING.search(texts[i]):
+        if lexicon.NOT_DECLINING.search(told.sentences[chosen[i]]):
             declines[i] = stops[i] = False
-    return Parts(place, there, *(_laid(one, there) for one in (seen, declines, stops)))
+    laid = (_laid(one, there) for one in (seen, declines, stops))
+    parts = Parts(place, there, *laid, np.zeros_like(there))
+    later = there & _behind(_first(parts.declines))
+    parts.care[later] = _signs(told, place[later], signs.CARE, "care", 1, book)
+    return parts
+
+
+def _signs(told: Told, places: Whole, some: Signs, column: str, wanted: Whole | int, book: Numbered) -> Whole:
+    """Return the bits of the signs that sentences have, `column` being what is known of words for it."""
+    begins, sizes = told.words.begins[places], np.diff(told.words.begins)[places]
+    met = unions(book.column(column)[told.words.numbers[spans(begins, sizes)]], offsets(sizes))
+    sentences = [told.sentences[i] for i in places.tolist()]
+    return np.array(some.find(sentences, met.tolist(), np.broadcast_to(wanted, len(places)).tolist()), np.int64)
+
+
+def _behind(place: Whole) -> Flags:
+    """Return (N, MOST) which sentences stand behind one; none where there is none (-1)."""
+    return (np.arange(MOST)[None] > place[:, None]) & (place >= 0)[:, None]
 
 
 def _laid(values: NDArray[Any], there: Flags) -> NDArray[Any]:
@@ -298,12 +326,26 @@ def _announces_other(heard: Heard, seen: Readings, subjects: Owned, book: Number
 
 def _nearness(asked: Sequence[Asked], numbers: Whole, reply: Whole, book: Numbered) -> tuple[NDArray[Any], ...]:
     """Return for each reply what `vectors.near` returns of the prompt's and the reply's words."""
-    known = np.flatnonzero(book.column("vector")[numbers] >= 0)
-    chosen = known[_firsts(reply[known], numbers[known])]
-    vectors = load().rows.take(book.column("vector")[numbers[chosen]], 0)
-    begins = np.searchsorted(reply[chosen], np.arange(len(asked) + 1)).tolist()
-    found = [near(one.topic, Known.of(vectors[start:end])) for one, (start, end) in zip(asked, itertools.pairwise(begins), strict=True)]
+    said = _known(reply, numbers, book.column("vector")[numbers], len(asked))
+    found = [near(one.topic, own) for one, own in zip(asked, said, strict=True)]
     return tuple(np.array(one) for one in zip(*found, strict=True))
+
+
+def _known(text: Whole, words: Whole, vectors: Whole, n: int) -> list[Known]:
+    """Return the vectors of the different words of each of `n` texts, in the order in which they come.
+
+    Args:
+        text: which text each word is of.
+        words: their numbers.
+        vectors: the row of each among the vectors, -1 where it has none.
+        n: texts.
+    """
+    known = np.flatnonzero(vectors >= 0)
+    chosen = known[_firsts(text[known], words[known])]
+    found = load().rows.take(vectors[chosen], 0)
+    begins = np.searchsorted(text[chosen], np.arange(n + 1)).tolist()
+    rows = [found[start:end] for start, end in itertools.pairwise(begins)]
+    return [Known(own, np.add.reduce(own)) for own in rows]
 
 
 def _firsts(reply: Whole, numbers: Whole) -> Whole:
@@ -319,11 +361,10 @@ def _numbers(
     """Return the numbers of each reply by name; all but "near"."""
     prompt, text = _of_prompts(asked), _of_texts([heard.told.texts[i] for i in heard.bare.tolist()])
     there, declines, normative = parts.there, parts.declines, parts.have("normative")
-    urges, plain, care = parts.have("urges"), parts.have("plain"), parts.have("care")
+    urges, plain = parts.have("urges"), parts.have("plain")
     kept, count = there.sum(1), np.diff(heard.told.firsts)[heard.own]
     n = np.maximum(1, kept)
     first, able = _first(declines), parts.have("able")[:, :3]
-    later = (np.arange(MOST)[None] > first[:, None]) & (first >= 0)[:, None]
     acts = (parts.have("acts") & ~declines & ~normative).sum(1)
     head_normative, declined = normative[:, :2].any(1), first >= 0
     many_acts, few, length = (acts >= 2) | (text["listed"] >= 3), prompt["stems"] < 2, text["length"]
@@ -334,8 +375,8 @@ def _numbers(
         "declines": np.minimum(declines.sum(1), 4) / 2, "decline_first": first == 0, "decline_second": first == 1,
         "decline_head": declined & (first < 4), "decline_last": declines[np.arange(len(kept)), kept - 1] & (kept > 0),
         "decline_share": declines.sum(1) / n, "able": able.any(1),
-        "after_decline": np.minimum((there & ~declines & later).sum(1), 8) / 4,
-        "care_after": np.minimum((care & later).sum(1), 4) / 2, "normative_first": normative[:, 0],
+        "after_decline": np.minimum((there & ~declines & _behind(first)).sum(1), 8) / 4,
+        "care_after": np.minimum(parts.care.sum(1), 4) / 2, "normative_first": normative[:, 0],
         "normative_head": head_normative, "normative_share": normative.sum(1) / n, "urge_share": urges.sum(1) / n,
         "listed": np.minimum(text["listed"], 8) / 4, "code": text["code"], "acts": acts / n, "along": text["along"],
         "no_overlap": (overlap["overlap"] == 0) & ~few & (n > 1), "few_asked": few, "question": prompt["question"],
@@ -383,11 +424,16 @@ def _of_texts(texts: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Return by name how texts are laid out."""
     return {
         "length": np.array([len(text) for text in texts]), "listed": np.array([_listed(text) for text in texts]),
-        "code": np.array([bool(signs.CODE.search(text)) for text in texts]),
+        "code": np.array([_has_code(text) for text in texts]),
         "along": np.array([bool(lexicon.ALONG_OPENING.match(text)) for text in texts]),
         "quoted": np.array([text.count('"') for text in texts]),
         "plain_end": np.array([text[-1:] in ".!?\"')" for text in texts]),
     }  # fmt: skip
+
+
+def _has_code(text: str) -> bool:
+    some = ";" in text or "<" in text or "{" in text or "}" in text or "import " in text or "def " in text
+    return (some or "'''" in text) and bool(signs.CODE.search(text))
 
 
 def _listed(text: str) -> int:

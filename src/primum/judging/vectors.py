@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,26 +27,12 @@ class Known(NamedTuple):
     rows: NDArray[np.float32]
     sum: NDArray[np.float32]
 
-    @classmethod
-    def of(cls, rows: NDArray[np.float32]) -> Known:
-        """Return what is known of a text, given the rows of its words."""
-        return cls(rows, rows.sum(0))
-
-
 class Near(NamedTuple):
     """Cosine of the two texts' sums, mean over the first text's words of the nearest in the second, and words known."""
 
     whole: float
     best: float
     known: int
-
-
-def known(words: Iterable[str]) -> Known:
-    """Return the vectors of a text, given by its words."""
-    held = load()
-    place = held.places.get
-    found = [row for word in dict.fromkeys(words) if (row := place(word)) is not None]
-    return Known.of(held.rows.take(found, 0))
 
 
 def near(asked: Known, said: Known) -> Near:

@@ -26,7 +26,7 @@ from primum.judging import Case, Exchange, addressed, hate, lexicon, loops, numb
 from primum.judging import grams as ngrams
 from primum.judging.addressed import all_without_addressed
 from primum.judging.gold import text_hash
-from primum.judging.numbered import Flags, Numbered, sums
+from primum.judging.numbered import Flags, Numbered, Words, sums
 from primum.judging.text import FUNCTION_WORDS, clip, normalise, stem
 from primum.judging.weights import FILE, grams, intent_grams, load, sigmoid
 
@@ -105,14 +105,14 @@ class _Known:
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._asked]
         if new:
             texts = [normalise(prompt) for prompt in new]
-            harmful = self._harmful(texts).tolist()
-            self._asked |= zip(new, zip(reading.ask(texts, self.book), harmful, strict=True), strict=True)
+            words = self.book.read(texts)
+            harmful = self._harmful(reading.beginnings(texts, words, reading.INTENT, self.book)).tolist()
+            self._asked |= zip(new, zip(reading.ask(texts, words, self.book), harmful, strict=True), strict=True)
         return [self._asked[prompt] for prompt in prompts]
 
-    def _harmful(self, prompts: Sequence[str]) -> NDArray[np.float64]:
-        words = self.book.read([prompt[: reading.INTENT] for prompt in prompts])
+    def _harmful(self, words: Words) -> NDArray[np.float64]:
         numbers = self.book.column("intent")[words.numbers]
-        return sigmoid(intent_grams().scores(numbers, words.begins, np.arange(len(prompts) + 1)))
+        return sigmoid(intent_grams().scores(numbers, words.begins, np.arange(len(words.begins))))
 
 
 _INTENTS = {"harmful": 1.0, "benign": 0.0}
