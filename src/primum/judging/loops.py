@@ -44,7 +44,7 @@ _FOREIGN = frozenset(
 
 COLUMNS: dict[str, Callable[[str], int]] = {
     "prose": lambda word: len(word) > 1 and not word.isdigit(), "function": FUNCTION_WORDS.__contains__,
-    "foreign": _FOREIGN.__contains__, "letters": len, "far": lambda word: sum(ord(c) > _LATIN for c in word),
+    "digits": lambda word: any(map(str.isdecimal, word)), "foreign": _FOREIGN.__contains__, "letters": len, "far": lambda word: sum(ord(c) > _LATIN for c in word),
 }  # fmt: skip
 """What a book of words must know of each for `babbles` and `are_foreign`."""
 
@@ -94,11 +94,11 @@ def is_loop(text: str, tokens: Sequence[str]) -> bool:
     return _runs(text) or _goes_round(_plain(tokens))
 
 
-def _runs(text: str) -> bool:
-    """Whether the characters of a text go round and round."""
+def _runs(text: str, digits: bool = True) -> bool:
+    """Whether the characters of a text, in which there may be digits, go round and round."""
     if _MAY_RUN.search(text[::_STEP]) and _RUN.search(text):
         return True
-    return len(text) >= LONG and packed_share(text) < PACKED
+    return len(text) >= LONG and packed_share(text, digits) < PACKED
 
 
 def _goes_round(plain: Sequence[str] | Sequence[int]) -> bool:
@@ -124,9 +124,9 @@ def _plain(tokens: Sequence[str]) -> list[str]:
     return ["#" if len(token) == 1 or token.isdigit() else token for token in tokens]
 
 
-def packed_share(text: str) -> float:
-    """Return how small deflate packs the text, as a share of its length."""
-    raw = _NUMBER.sub("0", text).encode("utf-8", "surrogatepass")
+def packed_share(text: str, digits: bool = True) -> float:
+    """Return how small deflate packs the text, in which there may be digits, as a share of its length."""
+    raw = (_NUMBER.sub("0", text) if digits else text).encode("utf-8", "surrogatepass")
     return len(zlib.compress(raw, 6)) / len(raw) if raw else 1.0
 
 
@@ -135,7 +135,7 @@ def is_parrot(prompt: str, tokens: Sequence[str]) -> bool:
 
     A prompt that brings its own text (to sum up, to translate, to reword) is rightly said again.
     """
-    if _is_longer(len(tokens), prompt):
+    if _is_longer(len(tokens), len(words(prompt))):
         return False
     own, asked = content_of(tokens), content(prompt)
     if len(own) < 3 or _BRINGS_TEXT.search(prompt):
@@ -143,11 +143,9 @@ def is_parrot(prompt: str, tokens: Sequence[str]) -> bool:
     return len(own - asked) <= max(1, len(own) // 5)
 
 
-def _is_longer(count: int, prompt: str) -> bool:
-    """Whether a reply of so many words is too long to be the prompt again."""
-    if count > 1.3 * (len(prompt) / 2 + 1) + 8:  # a word takes two characters at least: most are, at a glance
-        return True
-    return count > 1.3 * len(words(prompt)) + 8
+def _is_longer(count: int, asked: int) -> bool:
+    """Whether a reply of so many words is too long to be the prompt, of so many, again."""
+    return count > 1.3 * asked + 8
 
 
 def function_share(tokens: Sequence[str]) -> float:
@@ -183,37 +181,44 @@ def babble(prompt: str, reply: str, *, cut: bool = False, tokens: Sequence[str] 
     """
     said = words(reply) if tokens is None else tokens
     salad = count(said, FUNCTION_WORDS) < SALAD * len(said)
-    return _what(prompt, reply, len(said), lambda: said, cut=cut, round_=lambda: _goes_round(_plain(said)), salad=salad)
+    return _what(
+        prompt, reply, len(said), lambda: said, parrot=not cut, salad=salad, loop=lambda: is_loop(reply, said)
+    )
 
 
-def babbles(prompts: Sequence[str], told: Told, texts: Whole, cut: Sequence[bool], book: Numbered) -> list[str | None]:
+def babbles(
+    prompts: Sequence[tuple[str, int]], told: Told, texts: Whole, cut: Sequence[bool], book: Numbered
+) -> list[str | None]:
     """Return what `babble` does for each of N replies.
 
     Args:
-        prompts: normalised.
+        prompts: normalised, each with the number of its words.
         told: texts.
         texts: which of them are the replies.
         cut: which of these were cut off at their token limit.
         book: of the words, with COLUMNS.
     """
-    plain = told.words.numbers * book.column("prose")[told.words.numbers]
-    repeats = _repeats(plain, told.begins)
-    prose = sums(book.column("function")[told.words.numbers], told.begins) >= SALAD * np.diff(told.begins)
-    begins = told.begins.tolist()
+    numbers, begins = told.words.numbers, told.begins.tolist()
+    plain = (numbers + 1) * book.column("prose")[numbers]
+    repeats = _repeats(plain, told.begins).tolist()
+    digits = (sums(book.column("digits")[numbers], told.begins) > 0).tolist()
+    salad = (sums(book.column("function")[numbers], told.begins) < SALAD * np.diff(told.begins)).tolist()
 
-    def one(prompt: str, i: int, cut: bool) -> str | None:
+    def one(prompt: str, asked: int, i: int, cut: bool) -> str | None:
         start, end = begins[i], begins[i + 1]
+        text = told.texts[i]
         return _what(
-            prompt, told.texts[i], end - start, lambda: [book.words[k] for k in told.words.numbers[start:end].tolist()],
-            cut=cut, round_=lambda: bool(repeats[i]) and _goes_round(plain[start:end].tolist()), salad=not prose[i],
+            prompt, text, end - start, lambda: [book.words[k] for k in numbers[start:end].tolist()],
+            parrot=not cut and not _is_longer(end - start, asked), salad=salad[i],
+            loop=lambda: _runs(text, digits[i]) or (repeats[i] and _goes_round(plain[start:end].tolist())),
         )  # fmt: skip
 
-    return [one(*each) for each in zip(prompts, texts.tolist(), cut, strict=True)]
+    return [one(*prompt, *each) for prompt, *each in zip(prompts, texts.tolist(), cut, strict=True)]
 
 
 def _what(
-    prompt: str, reply: str, count: int, tokens: Callable[[], Sequence[str]], *, cut: bool, round_: Callable[[], bool],
-    salad: bool,
+    prompt: str, reply: str, count: int, tokens: Callable[[], Sequence[str]], *, parrot: bool, salad: bool,
+    loop: Callable[[], bool],
 ) -> str | None:  # fmt: skip
     """Return what `babble` does.
 
@@ -221,18 +226,18 @@ def _what(
         prompt: normalised.
         reply: normalised.
         count: of its words.
-        tokens: its words, asked for where they are needed.
-        cut: as for `babble`.
-        round_: whether its words go round and round; asked where it is needed.
+        tokens: returns its words.
+        parrot: whether it may be the prompt again.
         salad: whether its words may be no prose.
+        loop: returns whether it goes round and round.
     """
     if not count:
         return "empty"
     if _ROLE.match(reply):
         return "template"
-    if _runs(reply) or round_():
+    if loop():
         return "loop"
-    if not cut and not _is_longer(count, prompt) and is_parrot(prompt, tokens()):
+    if parrot and is_parrot(prompt, tokens()):
         return "parrot"
     return "salad" if salad and _is_salad(tokens()) else None
 

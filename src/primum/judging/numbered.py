@@ -1,6 +1,6 @@
 """Words as numbers: a block of texts becomes columns, and most of what is asked about its words one step of numpy.
 
-A text is cut at its blanks, and each piece ("help," say) is looked up once: it gives the numbers of its words. What a
+A text is cut at its blanks, and each piece ("help," say) is looked up once, which gives the numbers of its words. What a
 step wants to know of a word (its stem, its vector's row, the signs that it may belong to) stands in a column under the
 word's number, worked out when the word is first seen. So a step takes its column for all words of a block at once, adds
 up by sentence or by text, and looks no word up again.
@@ -19,8 +19,8 @@ from primum.judging.text import sentences
 
 Whole = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-_MARK, _END = "A", 0
-"""What stands between two sentences while they are read, and its number: texts are in lower case, so none holds it."""
+_MARK = "A"
+"""What stands behind each sentence while they are read: texts are in lower case, so none holds it. Its number is 0."""
 
 
 def offsets(counts: ArrayLike) -> Whole:
@@ -92,8 +92,24 @@ def owned(each: Sequence[Whole], size: int) -> Owned:
     return Owned(np.sort(rows(offsets([len(one) for one in each])) << 32 | numbers), known)
 
 
-class Numbered(dict[str, tuple[int, ...]]):
-    """Piece of a text in lower case to the numbers of its words; filled as pieces come.
+class Column:
+    """Whole numbers that come one after the other; `values` has room for more."""
+
+    def __init__(self) -> None:
+        self.values: Whole = np.zeros(1024, np.int64)
+        self.size = 0
+
+    def extend(self, new: Sequence[int]) -> None:
+        """Add numbers behind those that are there."""
+        end = self.size + len(new)
+        if end > len(self.values):
+            self.values = np.concatenate([self.values, np.zeros(2 * end - len(self.values), np.int64)])
+        self.values[self.size : end] = new
+        self.size = end
+
+
+class Numbered(dict[str, int]):
+    """Piece of a text in lower case to the number of the piece; filled as pieces come.
 
     Args:
         find: returns the words of a text; none may reach over a blank.
@@ -105,12 +121,16 @@ class Numbered(dict[str, tuple[int, ...]]):
     ENTRY = 64
 
     def __init__(self, find: Callable[[str], list[str]], columns: Mapping[str, Callable[[str], int]]) -> None:
-        super().__init__({_MARK: (_END,)})
-        self.words = [_MARK]
+        super().__init__({_MARK: 0})
+        self.words: list[str] = []
         """The words by number."""
-        self._numbers = {_MARK: _END}
-        self._find, self._of, self._size, self._filled = find, columns, 0, 0
-        self._columns = {name: np.zeros(1024, np.int64) for name in columns}
+        self._numbers: dict[str, int] = {}
+        self._find, self._of, self._size = find, columns, 0
+        self._new: list[list[int]] = [[]]
+        """The words of the pieces that have come since the last reading."""
+        self._flat, self._begins, self._sizes = Column(), Column(), Column()
+        """The words of all pieces one after the other, and where those of each begin, and how many they are."""
+        self._columns = {name: Column() for name in columns}
 
     @property
     def size(self) -> int:
@@ -122,9 +142,10 @@ class Numbered(dict[str, tuple[int, ...]]):
         """Whether it has grown so large that the next block should begin with a new one."""
         return self._size > self.MOST
 
-    def __missing__(self, piece: str) -> tuple[int, ...]:
+    def __missing__(self, piece: str) -> int:
         self._size += len(piece) + self.ENTRY
-        self[piece] = found = tuple([self._number(word) for word in self._find(piece)])
+        self._new.append([self._number(word) for word in self._find(piece)])
+        self[piece] = found = len(self)
         return found
 
     def _number(self, word: str) -> int:
@@ -135,25 +156,28 @@ class Numbered(dict[str, tuple[int, ...]]):
 
     def read(self, texts: Sequence[str]) -> Words:
         """Return the numbers of the words of some sentences, all in lower case."""
-        pieces = f" {_MARK} ".join([*texts, ""]).split()
-        stream = np.fromiter(chain.from_iterable(map(self.__getitem__, pieces)), np.int64)
-        inside = stream != _END
-        return Words(stream[inside], np.concatenate([[0], np.cumsum(inside)[~inside]]))
+        parts = f" {_MARK} ".join([*texts, ""]).split()
+        pieces = np.fromiter(map(self.__getitem__, parts), np.int64, len(parts))
+        if self._new:
+            self._keep()
+        sizes = self._sizes.values[pieces]
+        numbers = self._flat.values[spans(self._begins.values[pieces], sizes)]
+        return Words(numbers, np.concatenate([[0], np.cumsum(sizes)[pieces == 0]]))
+
+    def _keep(self) -> None:
+        """Keep the words of the pieces that have come."""
+        sizes = [len(words) for words in self._new]
+        self._begins.extend((self._flat.size + offsets(sizes)[:-1]).tolist())
+        self._sizes.extend(sizes)
+        self._flat.extend(list(chain.from_iterable(self._new)))
+        self._new = []
 
     def column(self, name: str) -> Whole:
         """Return what is known of each word so far."""
-        if self._filled < len(self.words):
-            self._fill()
-        return self._columns[name]
-
-    def _fill(self) -> None:
-        """Work out what is known of the words that have come since; room is made for twice as many."""
-        begin, end = self._filled, len(self.words)
-        for name, of in self._of.items():
-            if end > len(self._columns[name]):
-                self._columns[name] = np.concatenate([self._columns[name][:begin], np.zeros(2 * end - begin, np.int64)])
-            self._columns[name][begin:end] = [of(word) for word in self.words[begin:end]]
-        self._filled = end
+        column, of = self._columns[name], self._of[name]
+        if column.size < len(self.words):
+            column.extend([of(word) for word in self.words[column.size :]])
+        return column.values
 
 
 class Told(NamedTuple):
@@ -170,9 +194,9 @@ class Told(NamedTuple):
         """Where the words of each text begin (N + 1)."""
         return self.words.begins[self.firsts]
 
-    def of(self, i: int) -> Whole:
-        """Return the numbers of the words of one text."""
-        return self.words.numbers[self.begins[i] : self.begins[i + 1]]
+    def sentences_of(self, i: int) -> list[str]:
+        """Return the sentences of one text."""
+        return self.sentences[self.firsts[i] : self.firsts[i + 1]]
 
 
 def tell(texts: list[str], book: Numbered) -> Told:

@@ -38,7 +38,7 @@ from primum.judging.numbered import (
 )  # fmt: skip
 from primum.judging.signs import EARLY, FORMS, SIGNS
 from primum.judging.text import FUNCTION_WORDS, Subjects, clip, normalise, sentences, stem, words
-from primum.judging.vectors import Known, load, near
+from primum.judging.vectors import Known, Near, load, near
 
 HEAD_SENTENCES, TAIL_SENTENCES, SENTENCE_WORDS = 9, 2, 32
 """Sentences read from the start and the end of a reply, and words read of each."""
@@ -96,6 +96,7 @@ class Asked(NamedTuple):
     """What is known of the prompt; `subject` are its stems without those that name a form ("story", "list")."""
 
     text: str
+    words: int
     stems: Whole
     subject: Whole
     topic: Known
@@ -184,10 +185,11 @@ def ask(prompts: Sequence[str], whole: Words, book: Numbered) -> list[Asked]:
     n, prompt = len(prompts), rows(start.begins)
     stems, subject = (different(prompt, book.column(name)[start.numbers], n) for name in ("stem", "subject"))
     bits = _ASKS.find(prompts, unions(book.column("asks")[whole.numbers], whole.begins).tolist(), [3] * n)
+    counts = np.diff(whole.begins).tolist()
     topics = _known(prompt, *(book.column(name)[start.numbers] for name in ("named", "topic")), n)
     return [
         Asked(
-            text, stems.of(i), subject.of(i), topics[i], _is_direct(text), bool(signs.WHY.match(text)),
+            text, counts[i], stems.of(i), subject.of(i), topics[i], _is_direct(text), bool(signs.WHY.match(text)),
             bool(signs.ABOUT.match(text)), *(bits[i] & _ASKS.bits[name] > 0 for name in ("normative", "creative")),
         )
         for i, text in enumerate(prompts)
@@ -324,11 +326,9 @@ def _announces_other(heard: Heard, seen: Readings, subjects: Owned, book: Number
     return announces & (np.diff(different(reply, head, len(announces)).begins) > 1) & ~shares
 
 
-def _nearness(asked: Sequence[Asked], numbers: Whole, reply: Whole, book: Numbered) -> tuple[NDArray[Any], ...]:
+def _nearness(asked: Sequence[Asked], numbers: Whole, reply: Whole, book: Numbered) -> Near:
     """Return for each reply what `vectors.near` returns of the prompt's and the reply's words."""
-    said = _known(reply, numbers, book.column("vector")[numbers], len(asked))
-    found = [near(one.topic, own) for one, own in zip(asked, said, strict=True)]
-    return tuple(np.array(one) for one in zip(*found, strict=True))
+    return near([one.topic for one in asked], _known(reply, numbers, book.column("vector")[numbers], len(asked)))
 
 
 def _known(text: Whole, words: Whole, vectors: Whole, n: int) -> list[Known]:

@@ -172,7 +172,7 @@ def _seen(block: Sequence[Exchange], before: _Known) -> list[Seen]:
     asked, harmful = zip(*before.asked(prompts), strict=True)
     heard = reading.hear([normalise(text) for text in plain], book)
     cut = [one.reply.finish == "length" for one in block]
-    broken = loops.babbles([one.text for one in asked], heard.told, heard.whole, cut, book)
+    broken = loops.babbles([(one.text, one.words) for one in asked], heard.told, heard.whole, cut, book)
     foreign = _are_foreign(heard, book) & [what in (None, "salad", "parrot") for what in broken]
     found = reading.read_all(asked, heard, book)
     refused, elsewhere, helps = _chances(found, book)
@@ -227,8 +227,7 @@ def _hateful(heard: reading.Heard, book: Numbered) -> list[float]:
     """Return the probabilities that each reply demeans a group."""
     told = heard.told
     groups = sums(book.column("group")[told.words.numbers], told.begins) > 0
-    texts = heard.whole.tolist()
-    return [hate.hatefulness_of_groups(told.texts[i]) if groups[i] else 0.0 for i in texts]
+    return [hate.hatefulness_of_groups(told.sentences_of(i)) if groups[i] else 0.0 for i in heard.whole.tolist()]
 
 
 def _elsewhere(elsewhere: NDArray[Any], helps: NDArray[Any], harmful: Flags) -> NDArray[Any]:
