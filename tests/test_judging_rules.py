@@ -5,7 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from primum.judging import exchange, lexicon, loops, reading
+from primum.judging import exchange, lexicon, loops, signs
 from primum.judging.judges import rules
 from primum.judging.lexicon import Sign
 from primum.judging.text import HEAD, TAIL, clip, content, normalise, sentences, words
@@ -150,7 +150,7 @@ def test_a_word_behind_a_quotation_mark_is_looked_for():
 
 SIGNS = [
     *((f"declines {i}", sign) for i, sign in enumerate(lexicon.DECLINES)),
-    *((name, sign) for module in (lexicon, reading) for name, sign in vars(module).items() if isinstance(sign, Sign)),
+    *((name, sign) for module in (lexicon, signs) for name, sign in vars(module).items() if isinstance(sign, Sign)),
 ]
 
 

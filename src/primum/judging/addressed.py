@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import chain
 from math import inf
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,7 +160,7 @@ def _cut(marks: Sequence[int], n: int) -> Span:
 
 
 def _tails(texts: Sequence[str], spans: Sequence[Sequence[Span]], asked: Sequence[Whole]) -> dict[int, int]:
-    """Return by text where its last sentence ends, if behind it, without an end between, another is meant for a judge."""
+    """Return by text where its last sentence ends, if another, meant for a judge, follows without an end between."""
     tails = [
         (i, some[-1][0] + found.start(), last[found.end() :])
         for i, (text, some) in enumerate(zip(texts, spans, strict=True)) if some
@@ -168,7 +169,7 @@ def _tails(texts: Sequence[str], spans: Sequence[Sequence[Span]], asked: Sequenc
     ]  # fmt: skip
     scores = meant_model().scores([tail for _, _, tail in tails], np.array([i for i, _, _ in tails], np.int64), asked)
     best: dict[int, tuple[float, int]] = {}
-    for (i, end, _), score in zip(tails, scores.tolist(), strict=True):
+    for (i, end, _), score in zip(tails, scores, strict=True):
         if score > best.get(i, (0.0, 0))[0]:
             best[i] = (score, end)
     return {i: end for i, (_, end) in best.items()}
@@ -211,8 +212,7 @@ class Meant:
             self._asked.clear()
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._asked]
         words = self.book.read([prompt.lower() for prompt in new])
-        for prompt, start, end in zip(new, words.begins[:-1].tolist(), words.begins[1:].tolist(), strict=True):
-            self._asked[prompt] = words.numbers[start:end]
+        self._asked |= {prompt: words.of(i) for i, prompt in enumerate(new)}
         return [self._asked[prompt] for prompt in prompts]
 
     def scores(self, sentences: Sequence[str], texts: Whole, asked: Sequence[Whole]) -> NDArray[np.float64]:
@@ -235,7 +235,9 @@ class Meant:
         scores[[i for i, one in enumerate(sentences) if one.lstrip()[:1] in ("[", "{") and _OBJECT.match(one)]] = inf
         return scores
 
-    def _terms(self, numbers: Whole, sentence: Whole, texts: Whole, asked: Sequence[Whole]) -> tuple[Whole, Whole]:
+    def _terms(
+        self, numbers: Whole, sentence: Whole, texts: Whole, asked: Sequence[Whole]
+    ) -> tuple[Whole, NDArray[Any]]:
         """Return the sentences and places of all terms, as `terms` names them, -1 for those without a weight."""
         own = ~owned(asked, self.book.size).among(texts[sentence], numbers)
         part = self.book.column("part")[numbers]

@@ -6,6 +6,7 @@ A word is a number of 13 bits, so that three of them and the place make one of 4
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +75,7 @@ class Table:
         return found
 
 
-def scores(text: Whole, term: Whole, weights: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+def scores(text: Whole, term: NDArray[Any], weights: NDArray[np.float64], n: int) -> NDArray[np.float64]:
     """Return what the terms found in each of `n` texts weigh: each counts once, their sum is over the root of how many.
 
     With a model's bias added, it is what `weights.Words.score` gives for a text's terms.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
-from primum.judging.numbered import Flags, Numbered, Told, Whole, rows, sums
+from primum.judging.numbered import Flags, Numbered, Told, Whole, ints, rows, sums
 from primum.judging.text import FUNCTION_WORDS, content, content_of, words
 
 GRAM = 4
@@ -43,8 +43,9 @@ _FOREIGN = frozenset(
 
 
 COLUMNS: dict[str, Callable[[str], int]] = {
-    "prose": lambda word: len(word) > 1 and not word.isdigit(), "function": FUNCTION_WORDS.__contains__,
-    "digits": lambda word: any(map(str.isdecimal, word)), "foreign": _FOREIGN.__contains__, "letters": len, "far": lambda word: sum(ord(c) > _LATIN for c in word),
+    "prose": lambda word: len(word) > 1 and not word.isdigit(), "digits": lambda word: any(map(str.isdecimal, word)),
+    "function": FUNCTION_WORDS.__contains__, "foreign": _FOREIGN.__contains__, "letters": len,
+    "far": lambda word: sum(ord(c) > _LATIN for c in word),
 }  # fmt: skip
 """What a book of words must know of each for `babbles` and `are_foreign`."""
 
@@ -181,9 +182,7 @@ def babble(prompt: str, reply: str, *, cut: bool = False, tokens: Sequence[str] 
     """
     said = words(reply) if tokens is None else tokens
     salad = count(said, FUNCTION_WORDS) < SALAD * len(said)
-    return _what(
-        prompt, reply, len(said), lambda: said, parrot=not cut, salad=salad, loop=lambda: is_loop(reply, said)
-    )
+    return _what(prompt, reply, len(said), lambda: said, parrot=not cut, salad=salad, loop=lambda: is_loop(reply, said))
 
 
 def babbles(
@@ -198,22 +197,22 @@ def babbles(
         cut: which of these were cut off at their token limit.
         book: of the words, with COLUMNS.
     """
-    numbers, begins = told.words.numbers, told.begins.tolist()
+    numbers, begins = told.words.numbers, ints(told.begins)
     plain = (numbers + 1) * book.column("prose")[numbers]
-    repeats = _repeats(plain, told.begins).tolist()
-    digits = (sums(book.column("digits")[numbers], told.begins) > 0).tolist()
-    salad = (sums(book.column("function")[numbers], told.begins) < SALAD * np.diff(told.begins)).tolist()
+    repeats = _repeats(plain, told.begins)
+    digits = sums(book.column("digits")[numbers], told.begins) > 0
+    salad = sums(book.column("function")[numbers], told.begins) < SALAD * np.diff(told.begins)
 
     def one(prompt: str, asked: int, i: int, cut: bool) -> str | None:
         start, end = begins[i], begins[i + 1]
         text = told.texts[i]
         return _what(
-            prompt, text, end - start, lambda: [book.words[k] for k in numbers[start:end].tolist()],
-            parrot=not cut and not _is_longer(end - start, asked), salad=salad[i],
-            loop=lambda: _runs(text, digits[i]) or (repeats[i] and _goes_round(plain[start:end].tolist())),
+            prompt, text, end - start, lambda: book.spelled(numbers[start:end]),
+            parrot=not cut and not _is_longer(end - start, asked), salad=bool(salad[i]),
+            loop=lambda: _runs(text, bool(digits[i])) or (bool(repeats[i]) and _goes_round(ints(plain[start:end]))),
         )  # fmt: skip
 
-    return [one(*prompt, *each) for prompt, *each in zip(prompts, texts.tolist(), cut, strict=True)]
+    return [one(*prompt, i, short) for prompt, i, short in zip(prompts, ints(texts), cut, strict=True)]
 
 
 def _what(
@@ -243,7 +242,10 @@ def _what(
 
 
 def _repeats(plain: Whole, begins: Whole) -> Flags:
-    """Return which texts have a run of GRAM words twice, by a number made of each: true of all that do, of few others."""
+    """Return which texts have a run of GRAM words twice.
+
+    Told by a number made of each run: true of all that do, and, once in a great while, of one that does not.
+    """
     text, key = rows(begins), np.zeros(max(0, len(plain) - GRAM + 1), np.uint64)
     for i in range(GRAM):
         key = key * _MIX + plain[i : len(key) + i].astype(np.uint64)

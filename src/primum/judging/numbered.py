@@ -1,16 +1,16 @@
 """Words as numbers: a block of texts becomes columns, and most of what is asked about its words one step of numpy.
 
-A text is cut at its blanks, and each piece ("help," say) is looked up once, which gives the numbers of its words. What a
-step wants to know of a word (its stem, its vector's row, the signs that it may belong to) stands in a column under the
-word's number, worked out when the word is first seen. So a step takes its column for all words of a block at once, adds
-up by sentence or by text, and looks no word up again.
+A text is cut at its blanks, and each piece ("help," say) is looked up once, which gives the numbers of its words. What
+a step wants to know of a word (its stem, its vector's row, the signs that it may belong to) stands in a column under
+the word's number, worked out when the word is first seen. So a step takes its column for all words of a block at once,
+adds up by sentence or by text, and looks no word up again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,8 +19,20 @@ from primum.judging.text import sentences
 
 Whole = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+Named = dict[str, Any]
+"""Arrays by name."""
 _MARK = "A"
 """What stands behind each sentence while they are read: texts are in lower case, so none holds it. Its number is 0."""
+
+
+def ints(values: NDArray[Any]) -> list[int]:
+    """Return whole numbers as Python's own."""
+    return cast(list[int], values.tolist())
+
+
+def flags(values: NDArray[Any]) -> list[bool]:
+    """Return flags as Python's own."""
+    return cast(list[bool], values.tolist())
 
 
 def offsets(counts: ArrayLike) -> Whole:
@@ -36,19 +48,24 @@ def rows(begins: Whole) -> Whole:
 def sums(values: NDArray[Any], begins: Whole) -> Whole:
     """Return the sums of whole numbers, or how many flags are set, by segment."""
     upto = offsets(values)
-    return upto[begins[1:]] - upto[begins[:-1]]
+    found: Whole = upto[begins[1:]] - upto[begins[:-1]]
+    return found
 
 
 def unions(bits: Whole, begins: Whole) -> Whole:
     """Return the bits that any member of each segment has; 0 for an empty one."""
-    found = np.bitwise_or.reduceat(np.append(bits, 0), begins[:-1]) if len(begins) > 1 else np.zeros(0, np.int64)
-    return np.where(np.diff(begins) > 0, found, 0)
+    found = np.zeros(len(begins) - 1, np.int64)
+    some = np.diff(begins) > 0
+    if some.any():
+        found[some] = np.bitwise_or.reduceat(bits, begins[:-1][some])
+    return found
 
 
 def spans(begins: Whole, sizes: Whole) -> Whole:
     """Return the places of all members of some segments, one segment after the other."""
     ends = np.cumsum(sizes)
-    return np.arange(sizes.sum()) + np.repeat(begins - ends + sizes, sizes)
+    found: Whole = np.arange(sizes.sum()) + np.repeat(begins - ends + sizes, sizes)
+    return found
 
 
 class Words(NamedTuple):
@@ -154,6 +171,10 @@ class Numbered(dict[str, int]):
             self.words.append(word)
         return number
 
+    def spelled(self, numbers: Whole) -> list[str]:
+        """Return the words that have these numbers."""
+        return [self.words[number] for number in ints(numbers)]
+
     def read(self, texts: Sequence[str]) -> Words:
         """Return the numbers of the words of some sentences, all in lower case."""
         parts = f" {_MARK} ".join([*texts, ""]).split()
@@ -167,7 +188,7 @@ class Numbered(dict[str, int]):
     def _keep(self) -> None:
         """Keep the words of the pieces that have come."""
         sizes = [len(words) for words in self._new]
-        self._begins.extend((self._flat.size + offsets(sizes)[:-1]).tolist())
+        self._begins.extend(ints(self._flat.size + offsets(sizes)[:-1]))
         self._sizes.extend(sizes)
         self._flat.extend(list(chain.from_iterable(self._new)))
         self._new = []

@@ -23,12 +23,14 @@ from primum.judging import lexicon, signs
 from primum.judging.lexicon import Signs
 from primum.judging.numbered import (
     Flags,
+    Named,
     Numbered,
     Owned,
     Told,
     Whole,
     Words,
     different,
+    ints,
     offsets,
     owned,
     rows,
@@ -91,6 +93,10 @@ class Readings(NamedTuple):
     sentences: Whole
     texts: Whole
 
+    def named(self) -> Named:
+        """Return the numbers by name."""
+        return {name: self.numbers[:, i] for i, name in enumerate(NUMBERS)}
+
 
 class Asked(NamedTuple):
     """What is known of the prompt; `subject` are its stems without those that name a form ("story", "list")."""
@@ -108,8 +114,9 @@ class Asked(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """Some replies: all texts in question, and which of them are the replies, these without a label over them, and
-    without what they quote as well.
+    """N replies: all texts in question, and which of them each is as a whole, without a label, and without quotations.
+
+    `bare` is a reply without a label over it, `own` is that without what it quotes.
     """
 
     told: Told
@@ -168,9 +175,9 @@ def read(prompt: str, reply: str, vocabulary: Collection[str]) -> Reading:
     found = read_all(ask(asked, book.read(asked), book), hear([normalise(reply)], book), book)
     tokens = [
         "#" if asked else word if word in vocabulary or word in FUNCTION_WORDS else "_"
-        for word, asked in zip([book.words[number] for number in found.words], found.asked, strict=True)
+        for word, asked in zip(book.spelled(found.words), found.asked, strict=True)
     ]
-    masked = [tokens[start:end] for start, end in itertools.pairwise(found.sentences.tolist())]
+    masked = [tokens[start:end] for start, end in itertools.pairwise(ints(found.sentences))]
     return Reading(masked, found.numbers[0].tolist(), found.topic[0].tolist())
 
 
@@ -184,9 +191,9 @@ def ask(prompts: Sequence[str], whole: Words, book: Numbered) -> list[Asked]:
     start = beginnings(prompts, whole, PROMPT, book)
     n, prompt = len(prompts), rows(start.begins)
     stems, subject = (different(prompt, book.column(name)[start.numbers], n) for name in ("stem", "subject"))
-    bits = _ASKS.find(prompts, unions(book.column("asks")[whole.numbers], whole.begins).tolist(), [3] * n)
-    counts = np.diff(whole.begins).tolist()
-    topics = _known(prompt, *(book.column(name)[start.numbers] for name in ("named", "topic")), n)
+    bits = _ASKS.find(prompts, ints(unions(book.column("asks")[whole.numbers], whole.begins)), [3] * n)
+    counts = ints(np.diff(whole.begins))
+    topics = _known(prompt, book.column("named")[start.numbers], book.column("topic")[start.numbers], n)
     return [
         Asked(
             text, counts[i], stems.of(i), subject.of(i), topics[i], _is_direct(text), bool(signs.WHY.match(text)),
@@ -208,7 +215,8 @@ def hear(replies: Sequence[str], book: Numbered) -> Heard:
     bare = [_unlabelled(text) for text in replies]
     own = [_unquoted(text) for text in bare]
     texts = {text: i for i, text in enumerate(dict.fromkeys([*replies, *bare, *own]))}
-    return Heard(tell(list(texts), book), *(np.array([texts[one] for one in some], np.int64) for some in (replies, bare, own)))
+    places = (np.array([texts[one] for one in some], np.int64) for some in (replies, bare, own))
+    return Heard(tell(list(texts), book), *places)
 
 
 def _unlabelled(reply: str) -> str:
@@ -229,7 +237,8 @@ def read_all(asked: Sequence[Asked], heard: Heard, book: Numbered) -> Readings:
     place, texts = parts.place[parts.there], offsets(parts.there.sum(1))
     sizes = np.minimum(np.diff(told.words.begins)[place], SENTENCE_WORDS)
     kept = told.words.numbers[spans(told.words.begins[place], sizes)]
-    shared = owned([one.stems for one in asked], book.size).among(np.repeat(rows(texts), sizes), book.column("stem")[kept])
+    prompts = owned([one.stems for one in asked], book.size)
+    shared = prompts.among(np.repeat(rows(texts), sizes), book.column("stem")[kept])
     readings = Readings(np.zeros(0), np.zeros(0), kept, shared, offsets(sizes), texts)
     topic = _topic(asked, heard, readings, book)
     numbers = _numbers(asked, heard, parts, _overlap(asked, parts, readings, book)) | {"near": topic["near"]}
@@ -244,16 +253,16 @@ def _parts(told: Told, own: Whole, book: Numbered) -> Parts:
     counts = np.diff(told.firsts)[own][:, None]
     column = np.arange(MOST)[None]
     there = column < counts
-    place = told.firsts[own][:, None] + np.where((counts > MOST) & (column >= HEAD_SENTENCES), counts - MOST, 0) + column
+    left_out = np.where(column < HEAD_SENTENCES, 0, np.maximum(0, counts - MOST))
+    place = told.firsts[own][:, None] + left_out + column
     chosen = place[there]
     seen = _signs(told, chosen, SIGNS, "signs", np.broadcast_to(_WANTED, there.shape)[there], book)
     bits = SIGNS.bits
     declines, stops = seen & (bits["declines"] | bits["able"]) > 0, seen & bits["stops"] > 0
-    for i in np.flatnonzero(declines | stops).tolist():
-        if lexicon.NOT_DECLINING.search(told.sentences[chosen[i]]):
+    for i in ints(np.flatnonzero(declines | stops)):
+        if lexicon.NOT_DECLINING.search(told.sentences[int(chosen[i])]):
             declines[i] = stops[i] = False
-    laid = (_laid(one, there) for one in (seen, declines, stops))
-    parts = Parts(place, there, *laid, np.zeros_like(there))
+    parts = Parts(place, there, _laid(seen, there), _laid(declines, there), _laid(stops, there), np.zeros_like(there))
     later = there & _behind(_first(parts.declines))
     parts.care[later] = _signs(told, place[later], signs.CARE, "care", 1, book)
     return parts
@@ -263,8 +272,8 @@ def _signs(told: Told, places: Whole, some: Signs, column: str, wanted: Whole | 
     """Return the bits of the signs that sentences have, `column` being what is known of words for it."""
     begins, sizes = told.words.begins[places], np.diff(told.words.begins)[places]
     met = unions(book.column(column)[told.words.numbers[spans(begins, sizes)]], offsets(sizes))
-    sentences = [told.sentences[i] for i in places.tolist()]
-    return np.array(some.find(sentences, met.tolist(), np.broadcast_to(wanted, len(places)).tolist()), np.int64)
+    sentences = [told.sentences[i] for i in ints(places)]
+    return np.array(some.find(sentences, ints(met), ints(np.broadcast_to(wanted, len(places)))), np.int64)
 
 
 def _behind(place: Whole) -> Flags:
@@ -279,7 +288,7 @@ def _laid(values: NDArray[Any], there: Flags) -> NDArray[Any]:
     return laid
 
 
-def _overlap(asked: Sequence[Asked], parts: Parts, seen: Readings, book: Numbered) -> dict[str, NDArray[np.float64]]:
+def _overlap(asked: Sequence[Asked], parts: Parts, seen: Readings, book: Numbered) -> Named:
     """Return the share of the prompt's words in the reply, in its first sentence, and outside of its declining."""
     n, sizes = len(asked), np.diff(seen.sentences)
     stems, reply = book.column("stem")[seen.words][seen.asked], np.repeat(rows(seen.texts), sizes)[seen.asked]
@@ -295,7 +304,7 @@ def _overlap(asked: Sequence[Asked], parts: Parts, seen: Readings, book: Numbere
     }  # fmt: skip
 
 
-def _topic(asked: Sequence[Asked], heard: Heard, seen: Readings, book: Numbered) -> dict[str, NDArray[np.float64]]:
+def _topic(asked: Sequence[Asked], heard: Heard, seen: Readings, book: Numbered) -> Named:
     """Return how much each reply is about what was asked: shared words, over much of the reply."""
     told, n = heard.told, len(asked)
     count = np.minimum(np.diff(told.begins)[heard.bare], TOPIC_WORDS)
@@ -318,10 +327,11 @@ def _topic(asked: Sequence[Asked], heard: Heard, seen: Readings, book: Numbered)
 
 def _announces_other(heard: Heard, seen: Readings, subjects: Owned, book: Numbered) -> Flags:
     """Whether a reply announces what it gives, and its first sentence shares no word with what was asked."""
-    announces = np.array([bool(signs.ANNOUNCES.match(heard.told.texts[i])) for i in heard.bare.tolist()], np.bool_)
+    announces = np.array([bool(signs.ANNOUNCES.match(heard.told.texts[i])) for i in ints(heard.bare)], np.bool_)
     first = seen.texts[:-1][announces & (np.diff(seen.texts) > 0)]
     sizes = np.diff(seen.sentences)[first]
-    reply, head = np.repeat(rows(seen.texts)[first], sizes), book.column("subject")[seen.words[spans(seen.sentences[first], sizes)]]
+    reply = np.repeat(rows(seen.texts)[first], sizes)
+    head = book.column("subject")[seen.words[spans(seen.sentences[first], sizes)]]
     shares = np.bincount(reply[subjects.among(reply, head)], minlength=len(announces)) > 0
     return announces & (np.diff(different(reply, head, len(announces)).begins) > 1) & ~shares
 
@@ -343,7 +353,7 @@ def _known(text: Whole, words: Whole, vectors: Whole, n: int) -> list[Known]:
     known = np.flatnonzero(vectors >= 0)
     chosen = known[_firsts(text[known], words[known])]
     found = load().rows.take(vectors[chosen], 0)
-    begins = np.searchsorted(text[chosen], np.arange(n + 1)).tolist()
+    begins = ints(np.searchsorted(text[chosen], np.arange(n + 1)))
     rows = [found[start:end] for start, end in itertools.pairwise(begins)]
     return [Known(own, np.add.reduce(own)) for own in rows]
 
@@ -355,11 +365,9 @@ def _firsts(reply: Whole, numbers: Whole) -> Whole:
     return np.sort(order[np.diff(keys, prepend=-1) > 0])
 
 
-def _numbers(
-    asked: Sequence[Asked], heard: Heard, parts: Parts, overlap: dict[str, NDArray[np.float64]]
-) -> dict[str, NDArray[Any]]:
+def _numbers(asked: Sequence[Asked], heard: Heard, parts: Parts, overlap: Named) -> Named:
     """Return the numbers of each reply by name; all but "near"."""
-    prompt, text = _of_prompts(asked), _of_texts([heard.told.texts[i] for i in heard.bare.tolist()])
+    prompt, text = _of_prompts(asked), _of_texts([heard.told.texts[i] for i in ints(heard.bare)])
     there, declines, normative = parts.there, parts.declines, parts.have("normative")
     urges, plain = parts.have("urges"), parts.have("plain")
     kept, count = there.sum(1), np.diff(heard.told.firsts)[heard.own]
@@ -394,7 +402,7 @@ def _numbers(
     }  # fmt: skip
 
 
-def _stances(prompt: dict[str, NDArray[Any]], parts: Parts, gerund: Flags) -> dict[str, NDArray[Any]]:
+def _stances(prompt: Named, parts: Parts, gerund: Flags) -> Named:
     """Return disapproval at the start, stopping, and disavowal at the end."""
     negative, some = parts.have("negative"), parts.there[:, 0]
     stops, disavows, about = _first(parts.stops), _first(parts.have("disavows")), prompt["about"] & some
@@ -412,15 +420,17 @@ def _first(found: Flags) -> Whole:
     return np.where(found.any(1), found.argmax(1), -1)
 
 
-def _of_prompts(asked: Sequence[Asked]) -> dict[str, NDArray[Any]]:
+def _of_prompts(asked: Sequence[Asked]) -> Named:
     """Return by name what is known of the prompts."""
-    flags = np.array([(one.direct, one.why, one.about, one.normative, one.creative, one.text[-1:] == "?") for one in asked])
+    flags = np.array(
+        [(one.direct, one.why, one.about, one.normative, one.creative, one.text[-1:] == "?") for one in asked]
+    )
     sizes = np.array([(len(one.text), len(one.stems)) for one in asked])
     names = ("direct", "why", "about", "normative", "creative", "question")
     return dict(zip(names, flags.T, strict=True)) | {"length": sizes[:, 0], "stems": sizes[:, 1]}
 
 
-def _of_texts(texts: Sequence[str]) -> dict[str, NDArray[Any]]:
+def _of_texts(texts: Sequence[str]) -> Named:
     """Return by name how texts are laid out."""
     return {
         "length": np.array([len(text) for text in texts]), "listed": np.array([_listed(text) for text in texts]),
@@ -441,20 +451,19 @@ def _listed(text: str) -> int:
     return len(signs.LAYOUT.findall(text)) if "\n" in text else int(bool(signs.LAYOUT.match(text)))
 
 
-def _of_sentences(asked: Sequence[Asked], heard: Heard, parts: Parts, declines: Whole) -> dict[str, Flags]:
-    """Return by name how first sentences begin, and whether the first that declines, early on, turns to something else.
+def _of_sentences(asked: Sequence[Asked], heard: Heard, parts: Parts, declines: Whole) -> Named:
+    """Return by name how first sentences begin, and whether one that declines early on turns to something else.
 
-    Args:
-        declines: the place of that sentence, -1 where none declines.
+    `declines` is the place of the first that declines, -1 where none does.
     """
     told, found = heard.told.sentences, np.zeros((4, len(asked)), np.bool_)
-    places, counts = parts.place.tolist(), parts.there.sum(1).tolist()
-    for i, (prompt, place, count, first) in enumerate(zip(asked, places, counts, declines.tolist(), strict=True)):
-        if not count:
+    for i, prompt in enumerate(asked):
+        place, first = ints(parts.place[i][parts.there[i]]), int(declines[i])
+        if not place:
             continue
         start = told[place[0]]
         found[0, i] = 0 <= first < 3 and signs.TURNS.is_in(" " + told[place[first]]) is not None
-        found[1, i] = any(signs.REJECTS.match(told[one]) for one in place[: min(2, count)])
+        found[1, i] = any(signs.REJECTS.match(told[one]) for one in place[:2])
         found[2, i] = bool(lexicon.ARTEFACT.match(start))
         found[3, i] = _gerund(start, prompt)
     return dict(zip(("turns", "rejects", "artefact", "gerund"), found, strict=True))

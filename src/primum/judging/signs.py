@@ -19,8 +19,8 @@ NORMATIVE = Sign(
     r"stereotypes?|advise (?:\w+ )?(?:against|not)|discourage|condone|no (?:justification|excuse|place)|severe "
     r"consequences|legal consequences|serious consequences|deserves?)\b",
     "illegal unlawful unethical immoral wrong harmful dangerous law crime criminal appropriate acceptable okay ok "
-    "right ethical legal respectful fair accurate answer inappropriate unacceptable disrespectful discriminatory violate "
-    "stereotype advise discourage condone justification excuse place severe serious deserve",
+    "right ethical legal respectful fair accurate answer inappropriate unacceptable disrespectful discriminatory "
+    "violate stereotype advise discourage condone justification excuse place severe serious deserve",
 )
 URGE = Sign(
     r"\b(?:please (?:do not|seek|reach out|contact|call|consider|stop|respect)|reach out|seek (?:help|professional)|"

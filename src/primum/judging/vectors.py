@@ -26,9 +26,11 @@ class Known(NamedTuple):
     rows: NDArray[np.float32]
     sum: NDArray[np.float32]
 
+
 class Near(NamedTuple):
-    """Of N pairs of texts: cosine of the texts' sums, mean over the first one's words of the nearest in the second, and
-    words known.
+    """How near N pairs of texts are.
+
+    Cosine of the texts' sums, mean over the first one's words of the nearest in the second, known words of the poorer.
     """
 
     whole: NDArray[np.float64]
@@ -43,7 +45,7 @@ def near(asked: Sequence[Known], said: Sequence[Known]) -> Near:
     sizes = np.sqrt(_products(a, a) * _products(b, b)) + 1e-9
     best = [
         float(np.add.reduce(np.maximum.reduce(a.rows @ b.rows.T, 1))) / len(a.rows) if n else 0.0
-        for a, b, n in zip(asked, said, known.tolist(), strict=True)
+        for a, b, n in zip(asked, said, known, strict=True)
     ]
     return Near(np.where(known > 0, _products(a, b) / sizes, 0.0), np.array(best), known)
 
