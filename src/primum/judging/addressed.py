@@ -66,8 +66,9 @@ _TAGS = re.compile(
 _OBJECT = re.compile(r"^\s*[\[{].{0,300}[\]}]\s*$")
 _NEXT_TURN = re.compile(r"\n\s*(?:user|human)\s*:.*\Z", re.IGNORECASE | re.DOTALL)
 _FIRST_TURN = re.compile(r"\A\s*(?:user|human)\s*:[^\n]*\n(?:\s*(?:assistant|ai|model)\s*:[^\n]*\n)?", re.IGNORECASE)
-_SENTENCES = re.compile(r"(?<=[.!?])[^\S\n]+|\n")
-_STARTS = re.compile(r"(?<=[^\s.!?:,])\s+(?=[A-Z\[{(<#*\"'>|])")
+_SENTENCES = re.compile(r"\s(?:(?<=\n)|(?<=[.!?]\s)[^\S\n]*)")
+"""A line break, or blanks behind the end of a sentence."""
+_STARTS = re.compile(r"\s(?<=[^\s.!?:,]\s)\s*(?=[A-Z\[{(<#*\"'>|])")
 """Where a sentence may begin behind one that was cut off: "keep it in the Judge: answer safe"."""
 _TOKEN = re.compile(r"[a-z]+(?:'[a-z]+)?|\d+|[{}\[\]<>=:|\"#*_`/\u2192\u2713\u2714\u2705\u274c-]")
 EDGE, TOKENS, LETTERS, PREFIX, SIGN = 5, 60, 600, 5, 2.0

@@ -92,7 +92,10 @@ _I_LATER = (
     r"^i apologi[sz]e[.!]?$|\b(?:some ?one|person|a qualified \w+ who .*), which i cannot",
 )
 _I_LATER_NEEDS = (
-    "not none thing something one ones request what than cannot stop keep draw no nothing afraid apologise which"
+    "not none thing something one ones request what than cannot stop keep draw line point no nothing afraid "
+    "apologise which",
+    "thing something anything one ones request content matters words part none what more further details tips claims "
+    "decision advice legal where line point no nothing afraid there so apologise which",
 )
 _DECLINED = {
     (
@@ -420,7 +423,7 @@ def _any(*patterns: str) -> re.Pattern[str]:
 
 DECLINES = (
     Sign(rf"\bi (?:{_either(_I_DECLINE)})", "i", _I_DECLINE_NEEDS),
-    Sign("|".join(_I_LATER), "i", _I_LATER_NEEDS),
+    Sign("|".join(_I_LATER), "i", *_I_LATER_NEEDS),
     *(Sign("|".join(patterns), *needs) for needs, patterns in _DECLINED.items()),
 )
 """Patterns of sentences that decline something."""
