@@ -19,6 +19,9 @@ GRAM = 4
 LOOP_SHARE, TAIL_SHARE = 0.6, 0.45
 """A reply is a loop where repeated 4-grams fill more than the first, or where it ends in one phrase over and over that
 fills more than the second (both chosen on the development half of the gold)."""
+_LEAST = 0.44
+"""Share of a reply's words without which repeated 4-grams cannot fill what comes before its ending (LOOP_SHARE of three
+quarters of it), nor a phrase over and over its end (TAIL_SHARE); a little less, for rounding."""
 MAX_PERIOD, MIN_TAIL, MAX_ENDING = 8, 14, 40
 MIN_WORDS = 12
 PACKED = 0.16
@@ -199,7 +202,7 @@ def babbles(
     """
     numbers, begins = told.words.numbers, ints(told.begins)
     plain = (numbers + 1) * book.column("prose")[numbers]
-    repeats = _repeats(plain, told.begins)
+    repeats = GRAM * _repeats(plain, told.begins) > _LEAST * (np.diff(told.begins) - 1)
     digits = sums(book.column("digits")[numbers], told.begins) > 0
     salad = sums(book.column("function")[numbers], told.begins) < SALAD * np.diff(told.begins)
 
@@ -241,10 +244,10 @@ def _what(
     return "salad" if salad and _is_salad(tokens()) else None
 
 
-def _repeats(plain: Whole, begins: Whole) -> Flags:
-    """Return which texts have a run of GRAM words twice.
+def _repeats(plain: Whole, begins: Whole) -> Whole:
+    """Return how many runs of GRAM words of each text have been there before.
 
-    Told by a number made of each run: true of all that do, and, once in a great while, of one that does not.
+    Told by a number made of each run: once in a great while one too many is counted, never one too few.
     """
     text, key = rows(begins), np.zeros(max(0, len(plain) - GRAM + 1), np.uint64)
     for i in range(GRAM):
@@ -253,7 +256,7 @@ def _repeats(plain: Whole, begins: Whole) -> Flags:
     bits = np.uint64(64 - len(begins).bit_length())
     keys = np.sort(text[: len(key)][whole].astype(np.uint64) << bits | key[whole] * _MIX >> np.uint64(64) - bits)
     again = keys[1:][keys[1:] == keys[:-1]] >> bits
-    return np.bincount(again.astype(np.int64), minlength=len(begins) - 1) > 0
+    return np.bincount(again.astype(np.int64), minlength=len(begins) - 1)
 
 
 def are_foreign(told: Told, book: Numbered) -> Flags:

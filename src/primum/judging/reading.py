@@ -457,8 +457,9 @@ def _of_sentences(asked: Sequence[Asked], heard: Heard, parts: Parts, declines: 
     `declines` is the place of the first that declines, -1 where none does.
     """
     told, found = heard.told.sentences, np.zeros((4, len(asked)), np.bool_)
-    for i, prompt in enumerate(asked):
-        place, first = ints(parts.place[i][parts.there[i]]), int(declines[i])
+    places, ends = ints(parts.place[parts.there]), ints(offsets(parts.there.sum(1)))
+    for i, (prompt, first) in enumerate(zip(asked, ints(declines), strict=True)):
+        place = places[ends[i] : ends[i + 1]]
         if not place:
             continue
         start = told[place[0]]
