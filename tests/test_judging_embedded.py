@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from primum.core.errors import BadInputError
-from primum.judging import corpus, exchange, fit_embedded, grams, reading, weights
+from primum.judging import corpus, exchange, fit_embedded, grams, reading, vectors, weights
 from primum.judging.judges import embedded
 from primum.judging.numbered import Numbered, offsets
 from primum.judging.runner import judge_all
@@ -180,6 +180,23 @@ def test_declining_in_rarer_words_is_seen(reply: str):
 )
 def test_what_only_looks_like_declining_is_not(reply: str):
     assert reading.read(ASKED, reply, ()).numbers[reading.NUMBERS.index("declines")] == 0
+
+
+def test_a_reply_of_one_word_is_read():
+    found = reading.read("basil", "basil", ())
+    # the prompt's only word is said again, in the first sentence and outside of any declining
+    assert found.numbers[reading.NUMBERS.index("overlap")] == found.topic[reading.TOPIC.index("overlap")] == 1
+    assert found.masked == [["#"]]
+
+
+def test_nearness_by_hand():
+    a, b = (np.array(rows, np.float32) for rows in ([[1, 0], [0, 2]], [[3, 4]]))
+    some, none = vectors.Known(a, a.sum(0)), vectors.Known(a[:0], np.zeros(2, np.float32))
+    whole, best, known = vectors.near([some, some], [vectors.Known(b, b.sum(0)), none])
+    # sums (1, 2) and (3, 4): 11 / sqrt(5 * 25); the products of the two words with the only one are 3 and 8
+    assert whole.tolist() == pytest.approx([11 / 125**0.5, 0])
+    assert best.tolist() == [5.5, 0]
+    assert known.tolist() == [1, 0]
 
 
 def test_other_data_than_the_list_names_is_refused(tmp_path: Path):

@@ -145,7 +145,7 @@ class Parts(NamedTuple):
 
 
 def columns() -> dict[str, Callable[[str], int]]:
-    """Return what a book of words must know of each for reading."""
+    """Return what a book of words must know of each for reading; stems have numbers of their own, from 1 on."""
     stems, names, places = {"": 0}, dict[str, int](), load().places
 
     def number(name: str) -> int:
@@ -237,7 +237,7 @@ def read_all(asked: Sequence[Asked], heard: Heard, book: Numbered) -> Readings:
     place, texts = parts.place[parts.there], offsets(parts.there.sum(1))
     sizes = np.minimum(np.diff(told.words.begins)[place], SENTENCE_WORDS)
     kept = told.words.numbers[spans(told.words.begins[place], sizes)]
-    prompts = owned([one.stems for one in asked], book.size)
+    prompts = owned([one.stems for one in asked], book.size + 1)
     shared = prompts.among(np.repeat(rows(texts), sizes), book.column("stem")[kept])
     readings = Readings(np.zeros(0), np.zeros(0), kept, shared, offsets(sizes), texts)
     topic = _topic(asked, heard, readings, book)
@@ -309,7 +309,7 @@ def _topic(asked: Sequence[Asked], heard: Heard, seen: Readings, book: Numbered)
     told, n = heard.told, len(asked)
     count = np.minimum(np.diff(told.begins)[heard.bare], TOPIC_WORDS)
     numbers, reply = told.words.numbers[spans(told.begins[heard.bare], count)], np.repeat(np.arange(n), count)
-    subjects, own = owned([one.subject for one in asked], book.size), np.array([len(one.subject) for one in asked])
+    subjects, own = owned([one.subject for one in asked], book.size + 1), np.array([len(one.subject) for one in asked])
     stems = book.column("stem")[numbers]
     common = subjects.among(reply, stems)
     shared = np.diff(different(reply[common], stems[common], n).begins)
