@@ -63,9 +63,8 @@ def unions(bits: Whole, begins: Whole) -> Whole:
 
 def spans(begins: Whole, sizes: Whole) -> Whole:
     """Return the places of all members of some segments, one segment after the other."""
-    ends = np.cumsum(sizes)
-    found: Whole = np.arange(sizes.sum()) + np.repeat(begins - ends + sizes, sizes)
-    return found
+    ends = offsets(sizes)
+    return np.arange(int(ends[-1])) + np.repeat(begins - ends[:-1], sizes)
 
 
 class Words(NamedTuple):
