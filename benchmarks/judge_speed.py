@@ -34,6 +34,8 @@ def main() -> None:
         return serve(args.replies)
     workers = [start(source, args.replies) for source in (HERE, args.other) if source]
     found = [[turn(worker) for worker in workers] for _ in range(args.turns)]
+    for worker in workers:
+        worker.communicate()
     for name, speeds in zip(("this", "other"), zip(*found, strict=True), strict=False):
         print(f"{name}: {show(speeds, 0)} replies a second (CPU time, n {args.replies}, {args.turns} turns)")
     if args.other:
