@@ -15,7 +15,7 @@ from collections import Counter
 from functools import partial
 
 from primum.core.stats import wilson
-from primum.judging import addressed, corpus, exchange, fit_embedded, weights
+from primum.judging import addressed, corpus, exchange, fit_embedded
 from primum.judging.gold import load_gold
 from primum.judging.judges import embedded
 from primum.judging.robustness import CLASSES
@@ -40,11 +40,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     chosen = replies(args.replies, args.seed)
-    held = weights.load()
     for learned, other in (("a", "b"), ("b", "a")):
-        of_one = held._replace(addressed=fit_embedded.fit_addressed(learned))
-        addressed.load = partial(lambda one: one, of_one)
-        addressed.signs.cache_clear()
+        of_one = addressed.Meant(*fit_embedded.fit_addressed(learned))
+        addressed.meant_model = partial(lambda one: one, of_one)
         texts = [text for text, meant, writer in corpus.addressed() if meant and writer == other]
         before = [verdict_class(*one) for one in chosen]
         for name, between in (("on a line of its own", "\n"), ("run into the last sentence", " ")):

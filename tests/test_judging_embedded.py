@@ -4,13 +4,15 @@ import json
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from primum.core.errors import BadInputError
-from primum.judging import corpus, exchange, fit_embedded, grams, reading, weights
+from primum.judging import corpus, exchange, fit_embedded, grams, reading, vectors, weights
 from primum.judging.judges import embedded
+from primum.judging.numbered import Numbered, offsets
 from primum.judging.runner import judge_all
 from primum.judging.weights import FILE
 
@@ -105,16 +107,22 @@ WORDS = st.sampled_from(["#", "_", "i", "cannot", "help", "with", "that", "sure"
 TEXTS = st.lists(st.lists(st.lists(WORDS, max_size=6), max_size=4), max_size=5)
 
 
+def scored(model: grams.Grams, texts: list[list[list[str]]]) -> np.ndarray:
+    sentences = [one for text in texts for one in text]
+    words = np.array([model.number(word) for one in sentences for word in one], np.int64)
+    return model.scores(words, offsets([len(one) for one in sentences]), offsets([len(text) for text in texts]))
+
+
 @settings(max_examples=100, deadline=None)
 @given(TEXTS)
 def test_a_block_of_replies_scores_as_each_does_by_its_terms(texts: list[list[list[str]]]):
-    found = weights.grams().scores(texts)
+    found = scored(weights.grams(), texts)
     assert found.tolist() == pytest.approx([weights.load().refused.score(grams.terms(one)) for one in texts])
 
 
 def test_ngrams_are_read_in_three_places_and_counted_once():
     known = {"a": 1.0, "^ a": 2.0, "a b": 4.0, "^ a b": 8.0, "1:a": 16.0, "$:b": 32.0, "b a": 64.0}
-    first, whole, unknown = grams.Grams(known, 0.5).scores([[["a", "b", "c"]], [["a"], ["a", "b"]], [["c"]]])
+    first, whole, unknown = scored(grams.Grams(known, 0.5), [[["a", "b", "c"]], [["a"], ["a", "b"]], [["c"]]])
     # a, "^ a", "a b", "^ a b" and 1:a of the only sentence, which is no last one: five terms, their sum 31
     assert first == pytest.approx(31 / 5**0.5 + 0.5)
     # the same and $:b: six terms, 63, though a stands in both sentences; "b a" never across their border
@@ -129,6 +137,15 @@ def test_many_replies_get_the_verdicts_that_each_gets_alone():
         exchange("benign", ASKED, text) for text in ("", "...", "Das ist nicht erlaubt und ich sage es nicht.")
     ]
     assert embedded.judge(asked) == [verdict for one in asked for verdict in embedded.judge([one])]
+
+
+def test_what_was_seen_before_turns_no_verdict(monkeypatch: pytest.MonkeyPatch):
+    rows = [json.loads(line) for line in THREADS.read_text(encoding="utf-8").splitlines()[::9]]
+    asked = [exchange("borderline", row["prompt"], row["reply"]) for row in rows]
+    before = embedded.judge(asked)
+    monkeypatch.setattr(Numbered, "MOST", 20_000)  # so that words are numbered anew every few replies
+    monkeypatch.setattr(embedded, "BLOCK", 3)
+    assert embedded.judge(asked[::-1])[::-1] == before
 
 
 def test_an_endless_reply_costs_no_more_than_a_long_one():
@@ -163,6 +180,23 @@ def test_declining_in_rarer_words_is_seen(reply: str):
 )
 def test_what_only_looks_like_declining_is_not(reply: str):
     assert reading.read(ASKED, reply, ()).numbers[reading.NUMBERS.index("declines")] == 0
+
+
+def test_a_reply_of_one_word_is_read():
+    found = reading.read("basil", "basil", ())
+    # the prompt's only word is said again, in the first sentence and outside of any declining
+    assert found.numbers[reading.NUMBERS.index("overlap")] == found.topic[reading.TOPIC.index("overlap")] == 1
+    assert found.masked == [["#"]]
+
+
+def test_nearness_by_hand():
+    a, b = (np.array(rows, np.float32) for rows in ([[1, 0], [0, 2]], [[3, 4]]))
+    some, none = vectors.Known(a, a.sum(0)), vectors.Known(a[:0], np.zeros(2, np.float32))
+    whole, best, known = vectors.near([some, some], [vectors.Known(b, b.sum(0)), none])
+    # sums (1, 2) and (3, 4): 11 / sqrt(5 * 25); the products of the two words with the only one are 3 and 8
+    assert whole.tolist() == pytest.approx([11 / 125**0.5, 0])
+    assert best.tolist() == [5.5, 0]
+    assert known.tolist() == [1, 0]
 
 
 def test_other_data_than_the_list_names_is_refused(tmp_path: Path):

@@ -4,6 +4,8 @@ runner.py        judge_all: one verdict per exchange, whatever happens
 judges/          the catalogue; a member has about, revision, gold and judge(exchanges)
 text.py          what judges of words share: normalised text, sentences, content words
 lexicon.py       the patterns of declining, going along, hate
+numbered.py      words as numbers: blocks of texts as columns
+signs.py         the signs that the embedded judge looks for in sentences; reading.py: all that it sees
 grams.py         a linear model over n-grams, for blocks of texts
 loops.py         babble: loops, parroting, word salad
 spoken.py        in which language a reply is, and whether it is an answer at all

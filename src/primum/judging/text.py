@@ -6,8 +6,6 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import chain
-from typing import NamedTuple
 
 HEAD, TAIL = 6000, 1000
 """Characters read from the start and the end of a reply: a reply of any length costs the same."""
@@ -77,22 +75,6 @@ def sentences(text: str) -> list[str]:
 def words(text: str) -> list[str]:
     """Return the words of normalised text."""
     return _WORD.findall(text)
-
-
-class Said(NamedTuple):
-    """A normalised text, its sentences, the words of each, and all words."""
-
-    text: str
-    sentences: list[str]
-    words: list[list[str]]
-    tokens: list[str]
-
-
-def said(text: str) -> Said:
-    """Return a normalised text with its sentences and words: no word reaches from one sentence into the next."""
-    parts = sentences(text)
-    each = [words(part) for part in parts]
-    return Said(text, parts, each, list(chain.from_iterable(each)))
 
 
 @lru_cache(maxsize=65_536)

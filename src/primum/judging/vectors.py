@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,31 +28,31 @@ class Known(NamedTuple):
 
 
 class Near(NamedTuple):
-    """Cosine of the two texts' sums, mean over the first text's words of the nearest in the second, and words known."""
+    """How near N pairs of texts are.
 
-    whole: float
-    best: float
-    known: int
+    Cosine of the texts' sums, mean over the first one's words of the nearest in the second, known words of the poorer.
+    """
 
-
-def known(words: Iterable[str]) -> Known:
-    """Return the vectors of a text, given by its words."""
-    held = load()
-    place = held.places.get
-    found = [row for word in dict.fromkeys(words) if (row := place(word)) is not None]
-    rows = held.rows.take(found, 0)
-    return Known(rows, rows.sum(0))
+    whole: NDArray[np.float64]
+    best: NDArray[np.float64]
+    known: NDArray[np.int64]
 
 
-def near(asked: Known, said: Known) -> Near:
-    """Return how near two texts are; 0 where too few of their words are known."""
-    fewest = min(len(asked.rows), len(said.rows))
-    if not fewest:
-        return Near(0.0, 0.0, 0)
-    a, b = asked.sum, said.sum
-    size = math.sqrt(float(a @ a) * float(b @ b)) + 1e-9
-    best = (asked.rows @ said.rows.T).max(1)
-    return Near(float(a @ b) / size, float(best.sum()) / len(best), fewest)
+def near(asked: Sequence[Known], said: Sequence[Known]) -> Near:
+    """Return how near the texts of each pair are; 0 where too few of their words are known."""
+    known = np.array([min(len(a.rows), len(b.rows)) for a, b in zip(asked, said, strict=True)])
+    a, b = (np.array([one.sum for one in some]) for some in (asked, said))
+    sizes = np.sqrt(_products(a, a) * _products(b, b)) + 1e-9
+    best = [
+        float(np.add.reduce(np.maximum.reduce(a.rows @ b.rows.T, 1))) / len(a.rows) if n else 0.0
+        for a, b, n in zip(asked, said, known, strict=True)
+    ]
+    return Near(np.where(known > 0, _products(a, b) / sizes, 0.0), np.array(best), known)
+
+
+def _products(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the products of the rows of two arrays (N, D)."""
+    return (a[:, None] @ b[:, :, None])[:, 0, 0].astype(np.float64)
 
 
 def save(words: Sequence[str], rows: NDArray[np.int8], weight: NDArray[np.int8], path: Path) -> None:

@@ -63,6 +63,12 @@ def grams() -> Grams:
     return Grams(load().refused.weights, load().refused.bias)
 
 
+@cache
+def intent_grams() -> Grams:
+    """Return the words and pairs of words of `intent`, made ready for many texts at once."""
+    return Grams(load().intent.weights, load().intent.bias)
+
+
 def save(weights: Weights, path: Path = FILE) -> None:
     """Write the weights; words as UTF-8 bytes."""
     arrays: dict[str, Any] = {"vocabulary": _pack(sorted(weights.vocabulary))}
