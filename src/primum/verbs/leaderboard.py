@@ -15,7 +15,7 @@ from primum.core.errors import Exit, UsageError
 from primum.core.store import write_text
 from primum.evaluation.board import rankings
 from primum.evaluation.logs import read_run
-from primum.evaluation.tables import Table
+from primum.evaluation.tables import Table, model_of
 from primum.evaluation.versus import Settings
 
 
@@ -45,7 +45,10 @@ def run_verb(config: LeaderboardConfig, json_output: bool) -> tuple[int, dict[st
     found = rankings(runs, Settings(draws=config.draws, seed=config.seed))
     if not found:
         raise UsageError("the runs hold nothing that can be ranked", cure=_holds(runs))
-    document = {"primum": __version__, "runs": list(runs), "rankings": [asdict(one) for one in found]}
+    document = {
+        "primum": __version__, "runs": list(runs), "models": {name: model_of(tables) for name, tables in runs.items()},
+        "rankings": [asdict(one) for one in found],
+    }  # fmt: skip
     if config.page:
         write_text(Path(config.page), board_page(document))
     if not json_output:
