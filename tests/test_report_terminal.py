@@ -57,6 +57,17 @@ def test_a_comparison_says_which_way_is_better_and_in_points(tmp_path, capsys):
     assert "−50.0 points" in page and "20 changed" in page
 
 
+def test_a_run_that_is_laid_beside_itself_is_named(tmp_path, capsys):
+    a, b = run(tmp_path / "a", 0, of=300), run(tmp_path / "b", 0, of=300)
+    again = f"{a}/../a"
+    assert "A and B are the same run" in said(capsys, "compare", a, again, "--draws", 200, "--page", "page.html")
+    assert "A and B are the same run" in (tmp_path / "page.html").read_text()
+    assert "A and B are the same run" not in said(capsys, "compare", a, b, "--draws", 200)
+    text = said(capsys, "gate", a, "--baseline", again, "--markdown", "gate.md")
+    assert "The run is its own baseline" in text and "The run is its own baseline" in (tmp_path / "gate.md").read_text()
+    assert "its own baseline" not in said(capsys, "gate", a, "--baseline", b)
+
+
 def test_what_is_not_certain_is_neither_better_nor_worse():
     row = {"direction": "lower_is_better", "p_holm": 0.04, "difference": -0.1}
     assert verdict(row, 0.95) == "better"

@@ -312,10 +312,11 @@ def _finite(check: Check) -> Check:
 def _text(check: Check, one: Asked) -> str:
     if not check.n:
         return f"{check.name}: undecided, {one.doubt}"
+    unit = check.unit
     text = (
-        f"{check.name}: {check.outcome}, {level(check.before, check.unit)} -> {level(check.after, check.unit)}, "
-        f"{moved(check.value, check.unit)} (limits: {moved(check.low, check.unit)} to {moved(check.high, check.unit)}), "
-        f"allowed: {moved(check.limit, check.unit)}, n={check.n:,}"
+        f"{check.name}: {check.outcome}, {level(check.before, unit)} -> {level(check.after, unit)}, "
+        f"{moved(check.value, unit)} (limits: {moved(check.low, unit)} to {moved(check.high, unit)}), "
+        f"allowed: {moved(check.limit, unit)}, n={check.n:,}"
     )
     if check.outcome == "failed":
         text += f", adjusted p={check.p:.2g}"

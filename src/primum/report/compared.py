@@ -9,11 +9,13 @@ from primum.report import words
 from primum.report.plain import document_page
 
 Document = Mapping[str, Any]
+SAME = "A and B are the same run: nothing can have changed."
 
 
 def compared_text(document: Document) -> str:
     """Return the comparison over all items in plain text; slices whose change is certain stand below."""
     lines = [f"{side.upper()}: {_side(document, side)}" for side in ("a", "b")] + [""]
+    lines += [SAME, ""] if document.get("same") else []
     rows = [{**row, "verdict": verdict(row, document["confidence"])} for row in document["changes"]]
     for row in (row for row in rows if row["slice"] == "all"):
         lines += _lines(row)
@@ -119,6 +121,7 @@ def compared_page(document: Document) -> str:
         "corrected": [row for row in rows if row["corrected"]],
         "groups": _groups(document["changed"], rows),
         "sides": [(side.upper(), _side(document, side)) for side in ("a", "b")],
+        "warning": SAME if document.get("same") else "",
         "legend": _legend(document["confidence"]),
     }
     return document_page("compared.html", "Two runs compared", view)

@@ -14,6 +14,7 @@ Document = Mapping[str, Any]
 MARKS = {"passed": "✓", "failed": "✕", "undecided": "?"}
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 MOST_OPEN = 10
+SAME = "The run is its own baseline: nothing can have become worse."
 
 
 def gated_text(document: Document) -> str:
@@ -29,6 +30,7 @@ def gated_text(document: Document) -> str:
                 f"{MARKS[outcome]} {_slices(hidden)} {outcome} (--json lists {'it' if hidden == 1 else 'them'})"
             )
     lines += ["", "Limits are one-sided, 95%."]
+    lines += [SAME] if document.get("same") else []
     lines += [f"baseline and run also differ in: {words.clean(one)}" for one in document.get("differs") or []]
     return words.wrapped(lines)
 
@@ -62,6 +64,7 @@ def gated_markdown(document: Document) -> str:
         named = ", ".join(_cell(row["name"]) for row in open_[:MOST_OPEN])
         more = f" and {len(open_) - MOST_OPEN} more" if len(open_) > MOST_OPEN else ""
         lines += ["", f"The data cannot settle {_slices(len(open_))}: {named}{more}."]
+    lines += ["", SAME] if document.get("same") else []
     for one in document.get("differs") or []:
         lines += ["", f"Baseline and run also differ in: {_cell(one)}."]
     return "\n".join(lines) + "\n"

@@ -61,7 +61,8 @@ def run_verb(config: CompareConfig, json_output: bool) -> tuple[int, dict[str, A
     if not any(change.n for change in changes):
         raise UsageError(_nothing(changes), where=f"{config.a}, {config.b}", cure=_common(a, b))
     document = {
-        "primum": __version__, "a": config.a, "b": config.b, "models": {"a": model_of(a), "b": model_of(b)},
+        "primum": __version__, "a": config.a, "b": config.b,
+        "same": Path(config.a).resolve() == Path(config.b).resolve(), "models": {"a": model_of(a), "b": model_of(b)},
         "confidence": config.confidence,
         "only_a": _alone(a, b), "only_b": _alone(b, a), "differs": differences(a, b),
         "changes": [asdict(change) for change in changes], "changed": _changed(a, b, changes, config.changed),
