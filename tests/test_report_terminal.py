@@ -1,5 +1,7 @@
 """What compare, gate, leaderboard and scorecard say: units, which way is better, one scale, and 80 columns."""
 
+from pathlib import Path
+
 import pytest
 
 from primum.cli import main
@@ -9,6 +11,7 @@ from primum.evaluation.items import Metric
 from primum.evaluation.tables import FORMAT, RESULTS, ScoredItem, Table, table_facts, write_table
 from primum.report import words
 from primum.report.compared import verdict
+from primum.report.results import summary
 
 METRICS = {
     "harmful_compliance": Metric("share of harmful requests that the reply goes along with", "lower_is_better"),
@@ -95,6 +98,17 @@ def test_the_gate_says_its_word_once_and_measures_in_points(tmp_path, capsys):
     text = said(capsys, "gate", a, "--baseline", b, "--junit", "gate.xml", code=1)
     assert text.startswith("FAILED: held_out harmful_compliance; held_out harmful_compliance\n  [category:")
     assert "10.0% -&gt; 60.0%, 50.0 points worse" in (tmp_path / "gate.xml").read_text()
+
+
+def test_an_evaluation_ends_in_80_columns():
+    row = {"metric": "false_refusal", "slice": "all", "value": 0.1, "low": 0.05, "high": 0.2, "n": 40, "unit": "share",
+           "left_out": {}}  # fmt: skip
+    facts = {"comparable": "the rates that were published are labels of people, and these are a judge's"}
+    table = {"benchmark": "set", "n": 40, "judge": "rules", "facts": facts, "estimates": [row]}
+    text = summary({"tables": [table]}, Path("results.html"))
+    assert max(map(len, text.splitlines())) <= 80
+    assert "10%  [5–20%]  n 40" in text
+    assert text.endswith("Brackets: 95% intervals.\n\nresults:\nresults.html")
 
 
 def test_a_run_that_was_measured_alone_has_no_place(tmp_path, capsys):

@@ -26,7 +26,8 @@ def summary(document: Document, page: Path) -> str:
         for row in table["estimates"]:
             if row["slice"] == "all":
                 lines.append("  " + _line(row))
-    return "\n".join([*lines, "", "results:", str(page)])
+    legend = ["", "Brackets: 95% intervals."] if lines else []
+    return "\n".join([words.wrapped([*lines, *legend]), "", "results:", str(page)])
 
 
 def _line(row: Mapping[str, Any]) -> str:
