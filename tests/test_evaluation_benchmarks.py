@@ -12,6 +12,8 @@ from primum.core.errors import BadInputError, UsageError
 from primum.evaluation.benchmarks import bbq, realtoxicityprompts
 from primum.evaluation.items import Answer, from_module, scored
 from primum.evaluation.suite import CARDS, benchmarks
+from primum.models.sampling import Sampling
+from primum.pipeline.benchmark import Ask, picked
 
 ALL = names("benchmarks")
 
@@ -95,6 +97,37 @@ def test_the_first_items_of_a_grouped_set_see_all_groups(public_data):
     assert len({item.groups for item in first}) == 31
     kinds = {item.prompt.intent for item in islice(member("benchmarks", "xstest").items(None), 20)}
     assert kinds == {"benign", "harmful"}
+
+
+def kinds_by_group(source: Path | None, most: int | None = None) -> dict[str, tuple[int, int]]:
+    """Count the hateful and the neutral ToxiGen prompts that are asked of each group of people."""
+    toxigen = from_module("toxigen", member("benchmarks", "toxigen"))
+    items = picked(toxigen, Ask(Sampling(), per_group=most, source=source)).items
+    counts = Counter(item.groups for item in items)
+    groups = {group for _, group in counts}
+    return {
+        group.removeprefix("group:"): (counts["kind:hate", group], counts["kind:neutral", group]) for group in groups
+    }
+
+
+def test_hateful_and_neutral_prompts_share_what_is_asked_of_a_group(tmp_path):
+    # the neutral file begins with copies of its first prompt: were they counted, hateful prompts would run ahead
+    files = {
+        "hate_cats": "abcdef", "neutral_cats": "gggghij", "hate_dogs": "klmnop", "neutral_dogs": "qqqqqr",
+        "hate_owls": "stuvwx",
+    }  # fmt: skip
+    for name, rows in files.items():
+        (tmp_path / f"{name}_1k.txt").write_text("".join(f"- {row}\n" for row in rows), encoding="utf-8")
+    assert kinds_by_group(tmp_path, 6) == {"cats": (3, 3), "dogs": (4, 2), "owls": (6, 0)}
+    assert kinds_by_group(tmp_path) == {"cats": (6, 4), "dogs": (6, 2), "owls": (6, 0)}
+
+
+def test_five_hundred_prompts_are_asked_of_each_group_of_toxigen(public_data):
+    found = kinds_by_group(None)
+    assert len(found) == 16
+    # hate_native_american and neutral_latino hold 120 different rows each, and there is no neutral_trans
+    few = {"native_american": (120, 380), "latino": (380, 120), "trans": (500, 0)}
+    assert found == {group: few.get(group, (250, 250)) for group in found}
 
 
 def test_truthfulqas_first_question_is_asked_as_lm_eval_asks_it(public_data):

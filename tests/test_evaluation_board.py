@@ -65,4 +65,5 @@ def test_the_leaderboard_on_the_command_line(tmp_path, capsys):
     assert b in capsys.readouterr().out
     assert main(["leaderboard", a]) == 2
     assert main(["leaderboard", a, a]) == 2
-    assert main(["leaderboard", a, b, "--benchmark", "nothing"]) == 2
+    assert main(["leaderboard", a, b, "--benchmark", "sets"]) == 2
+    assert "no run has a benchmark 'sets'\n  cure: did you mean 'set'?" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 import pytest
 
 from primum.evaluation.items import Metric
-from primum.evaluation.regression import Limits, gate_tables
+from primum.evaluation.regression import Limits, gate_tables, level, moved
 from primum.evaluation.tables import ScoredItem, Table
 from primum.evaluation.versus import Settings
 
@@ -46,7 +46,7 @@ def test_a_category_of_which_nothing_was_scored_is_named():
     gated = gate_tables([new], [old], limits(), FAST)
     assert by_name(gated)["set harm [category:b]"] == "undecided"
     assert gated.outcome == "passed"
-    assert "1 slices have too few items with a number" in gated.text
+    assert gated.text == "Passed: 2 checks. The data cannot settle 1 slice."
     assert gate_tables([new], [old], limits(strict=True), FAST).outcome == "undecided"
 
 
@@ -58,6 +58,24 @@ def test_a_fixed_limit_does_not_pass_on_the_few_that_were_scored():
     assert gated.checks[0].text.endswith("n=20; 380 items have no number")
     gated = gate_tables([table(plain([None] * 12))], [], held, FAST)
     assert gated.checks[0].text == "set harm (max): undecided, none of 12 items has a number"
+
+
+def test_a_check_says_both_levels_and_which_way_it_moved():
+    # 3 of 20 before, 1 of 20 after: 10 points better; the margin is 3 points worse
+    checks = gate_tables([table(plain([1] + [0] * 19))], [table(plain([1, 1, 1] + [0] * 17))], limits(), FAST).checks
+    assert (checks[0].before, checks[0].after, checks[0].unit) == (0.15, 0.05, "share")
+    assert ", 15.0% -> 5.0%, 10.0 points better (limits: " in checks[0].text
+    assert ", allowed: 3.0 points worse, n=20" in checks[0].text
+
+
+def test_amounts_are_said_in_words_of_their_unit():
+    assert [moved(value, "share") for value in (0.072, -0.168, 0.0, -0.0)] == [
+        "7.2 points worse", "16.8 points better", "no change", "no change",
+    ]  # fmt: skip
+    assert (moved(0.25, "nats"), moved(None, "share"), moved(-float("inf"), "share")) == (
+        "0.25 worse", "unknown", "unknown",
+    )  # fmt: skip
+    assert (level(0.161, "share"), level(2.5, "nats"), level(None, "share")) == ("16.1%", "2.5", "unknown")
 
 
 def test_fewer_than_ten_items_keep_no_fixed_limit():

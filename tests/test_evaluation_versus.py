@@ -128,7 +128,7 @@ def test_no_change_with_enough_items_passes_though_small_slices_stay_open():
     same = table([i % 7 == 0 for i in range(500)], groups=groups)
     gated = gate_tables([same], [same], Limits.model_validate({}), FAST)
     assert gated.outcome == "passed"
-    assert "50 slices have too few items" in gated.text
+    assert "The data cannot settle 50 slices." in gated.text
     strict = gate_tables([same], [same], Limits.model_validate({"strict": True}), FAST)
     assert strict.outcome == "undecided"
 

@@ -128,6 +128,17 @@ def test_old_failures_campaign_and_held_out_vectors_are_reported(runs):
     assert weak["campaign"] is None
 
 
+def test_charts_say_what_their_axes_are_and_share_one_scale(runs):
+    text = (runs[0] / "weak" / "report.html").read_text()
+    charts = text.split("<figure>")[1:]
+    assert len(charts) == 2  # crescendo by turn, repeat by try
+    assert all('<div class="yaxis"><span>100%</span><span>0%</span></div>' in one for one in charts)
+    assert sum(" turns</span></div></figure>" in one for one in charts) == 1
+    assert sum("<span>2 tries</span></div></figure>" in one for one in charts) == 1
+    assert "training steps" not in text
+    assert all("at the end <b>100%</b>" in one for one in charts)  # every goal was reached
+
+
 def test_the_closing_table_fits_a_terminal(runs):
     from primum.pipeline.redteam_facts import closing
 

@@ -10,6 +10,9 @@ A benchmark is a module of `evaluation/benchmarks` (or a YAML file, `own.py`) wi
     items(source)               -> Iterator[Item]; source None is the usual place of the data
     score(item, answer)         -> {metric: number, or in words why there is none}
     gold                        cases with the scores that they must get
+    per_group, counted_by       at most so many items of each group, unless the user says otherwise; the kind of slice
+                                that is such a group ("group" of "group:women"), else all slices of an item together
+                                (both optional)
     readers                     role -> what a model that the user names is asked about a reply (optional)
 """
 
@@ -114,6 +117,7 @@ class Benchmark:
     settings: Sampling = Sampling()  # noqa: RUF009 (frozen)
     comparable: str | None = None
     per_group: int | None = None
+    counted_by: str = ""
     scorer: str = ""
     readers: Mapping[str, Reader] = field(default_factory=dict[str, Reader])
 
@@ -147,7 +151,8 @@ def from_module(name: str, module: Any) -> Benchmark:
     return Benchmark(
         name, ours.about, ours.licence, ours.judge, ours.cluster, ours.metrics, ours.items, ours.score, ours.gold,
         getattr(module, "settings", Sampling()), getattr(module, "comparable", None),
-        getattr(module, "per_group", None), getattr(module, "scorer", ""), getattr(module, "readers", {}),
+        getattr(module, "per_group", None), getattr(module, "counted_by", ""), getattr(module, "scorer", ""),
+        getattr(module, "readers", {}),
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal, NamedTuple, cast
 
 import yaml
@@ -43,6 +44,9 @@ MISSING_SHARE = 0.05
 """More missing or unscored items than this, and a check does not pass: the rest may be a selection."""
 TAIL = 0.05
 """The tail of a metric that is no share: the baseline's worst items, so many of them."""
+
+
+BOUNDS = {"max": "at most", "min": "at least"}
 
 
 class Limit(Config):
@@ -77,7 +81,10 @@ class Limits(Config):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One question to the gate. `value` with its one-sided limits is how much worse; for `limit` checks, the rate."""
+    """One question to the gate. `value` with its one-sided limits is how much worse; for `limit` checks, the rate.
+
+    `before` and `after` are the metric in the baseline and in the run, on the items that both have.
+    """
 
     benchmark: str
     metric: str
@@ -92,6 +99,9 @@ class Check:
     p: float | None = None
     n: int = 0
     needed: int | None = None
+    unit: str = "share"
+    before: float | None = None
+    after: float | None = None
 
     @property
     def name(self) -> str:
@@ -218,11 +228,11 @@ def _ask(what: tuple[Table, str, str, str], metric: Metric, pairs: Pairs, margin
     worse = Interval(value, low, high) if lower else Interval(-value, -high, -low)
     harms = pairs.changes if lower else [-one for one in pairs.changes]
     lost = sum(pairs.left_out.values())
-    doubt = f"{lost} items have no number in one of the runs" if _many(lost, len(harms)) else ""
+    doubt = f"{lost} items have no number in one of the runs" if _too_many(lost, len(harms)) else ""
     return Asked(*what, worse, _one_sided(harms, pairs, settings), margin, pairs, doubt, harms)
 
 
-def _many(lost: int, kept: int) -> bool:
+def _too_many(lost: int, kept: int) -> bool:
     """Whether so much is missing that the rest may be a selection."""
     return lost > MISSING_SHARE * (lost + kept)
 
@@ -282,9 +292,12 @@ def _check(one: Asked, p: float) -> Check:
     elif high <= one.margin and n >= LEAST and not one.doubt:
         outcome = "passed"
     needed = _needed(one) if outcome == "undecided" and n and value < one.margin else None
+    unit = one.table.metrics[one.metric].unit if one.kind == "no worse" else "share"
+    sides = (fmean(one.pairs.first), fmean(one.pairs.second)) if n else (None, None)
     made = Check(
-        one.table.name, one.metric, one.part, one.kind, outcome, "", value, low, high, one.margin, p, n, needed
-    )
+        one.table.name, one.metric, one.part, one.kind, outcome, "", value, low, high, one.margin, p, n, needed, unit,
+        *sides,
+    )  # fmt: skip
     return replace(_finite(made), text=_text(made, one))
 
 
@@ -299,10 +312,12 @@ def _finite(check: Check) -> Check:
 def _text(check: Check, one: Asked) -> str:
     if not check.n:
         return f"{check.name}: undecided, {one.doubt}"
-    unit = one.table.metrics[one.metric].unit if check.kind == "no worse" else "share"
-    said = f"{check.name}: {check.outcome}, worse by {_shown(check.value, unit)}"
-    limits = f"limits {_shown(check.low, unit)} to {_shown(check.high, unit)}"
-    text = f"{said} ({limits}), may be {_shown(check.limit, unit)}, n={check.n}"
+    unit = check.unit
+    text = (
+        f"{check.name}: {check.outcome}, {level(check.before, unit)} -> {level(check.after, unit)}, "
+        f"{moved(check.value, unit)} (limits: {moved(check.low, unit)} to {moved(check.high, unit)}), "
+        f"allowed: {moved(check.limit, unit)}, n={check.n:,}"
+    )
     if check.outcome == "failed":
         text += f", adjusted p={check.p:.2g}"
     if one.doubt:
@@ -310,11 +325,21 @@ def _text(check: Check, one: Asked) -> str:
     return text + (f"; about {check.needed:,} items would decide" if check.needed else "")
 
 
-def _shown(value: float | None, unit: str) -> str:
+def moved(worse: float | None, unit: str) -> str:
+    """Return how much worse in words: '7.2 points worse', '16.8 points better', 'no change'."""
+    if worse is None or not math.isfinite(worse):
+        return "unknown"
+    size = f"{abs(100 * worse):.1f} points" if unit == "share" else f"{abs(worse):.4g}"
+    if not float(size.split()[0]):
+        return "no change"
+    return f"{size} {'worse' if worse > 0 else 'better'}"
+
+
+def level(value: float | None, unit: str) -> str:
+    """Return a metric's value: per cent for shares, else four digits."""
     if value is None or not math.isfinite(value):
         return "unknown"
-    value += 0.0  # -0.0 reads as if something had changed
-    return f"{100 * value:+.1f} points" if unit == "share" else f"{value:+.4g}"
+    return f"{100 * value:.1f}%" if unit == "share" else f"{value:.4g}"
 
 
 def _needed(one: Asked) -> int | None:
@@ -356,11 +381,12 @@ def _hold(table: Table, name: str, metric: Metric, key: str, limit: float) -> Ch
         return Check(table.name, name, "all", key, "undecided", f"{table.name} {name} ({key}): undecided, {why}")
     value, low, high = estimated(values, metric.unit, 1 - 2 * ALPHA)
     good, bad = (high <= limit, low > limit) if key == "max" else (low >= limit, high < limit)
-    sure = n >= LEAST and not _many(lost, n)
+    sure = n >= LEAST and not _too_many(lost, n)
     outcome: Outcome = "failed" if bad else "passed" if good and sure else "undecided"
-    made = Check(table.name, name, "all", key, outcome, "", value, low, high, limit, None, n)
-    word = "at most" if key == "max" else "at least"
-    text = f"{made.name}: {outcome}, {value:.4g} (limits {low:.4g} to {high:.4g}), {word} {limit:g}, n={n}"
+    made = Check(table.name, name, "all", key, outcome, "", value, low, high, limit, None, n, unit=metric.unit)
+    ends = f"limits: {level(low, metric.unit)} to {level(high, metric.unit)}"
+    allowed = f"{BOUNDS[key]} {level(limit, metric.unit)}"
+    text = f"{made.name}: {outcome}, {level(value, metric.unit)} ({ends}), allowed: {allowed}, n={n:,}"
     return replace(_finite(made), text=text + (f"; {lost} items have no number" if lost else ""))
 
 
@@ -373,8 +399,12 @@ def _whole(checks: Sequence[Check], limits: Limits) -> Gated:
     if blocking or not checks:
         why = "; ".join(one.name + _would(one) for one in blocking) or "nothing was measured"
         return Gated("undecided", f"Undecided: the data cannot settle {why}.", tuple(checks))
-    rest = f" {len(open_)} slices have too few items with a number to say anything." if open_ else ""
-    return Gated("passed", f"Passed: {len(checks) - len(open_)} checks.{rest}", tuple(checks))
+    rest = f" The data cannot settle {_many(len(open_), 'slice')}." if open_ else ""
+    return Gated("passed", f"Passed: {_many(len(checks) - len(open_), 'check')}.{rest}", tuple(checks))
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _would(check: Check) -> str:

@@ -89,6 +89,12 @@ class Values:
         return all(number in (0.0, 1.0) for number in self.numbers)
 
 
+def model_of(tables: Sequence[Table]) -> str:
+    """Return the model that a run speaks of, without the hash of its weights; "" where the run does not say it."""
+    told = (str(table.facts.get("model") or "").partition("@")[0] for table in tables)
+    return ", ".join(dict.fromkeys(name for name in told if name))
+
+
 def write_table(folder: Path, table: Table) -> None:
     """Write a table's rows into a run folder."""
     write_jsonl(folder / f"{table.name}.jsonl", (to_json(row) for row in table.rows))

@@ -82,8 +82,9 @@ def picked(benchmark: Benchmark, ask: Ask) -> Picked:
         seen.add(item.id)
         repeated += not fresh
         if fresh and most is not None:
-            taken[item.groups] = taken.get(item.groups, 0) + 1
-            return taken[item.groups] <= most
+            group = tuple(one for one in item.groups if one.partition(":")[0] == benchmark.counted_by) or item.groups
+            taken[group] = taken.get(group, 0) + 1
+            return taken[group] <= most
         return fresh
 
     items = list(islice(filter(wanted, benchmark.items(ask.source)), ask.limit))

@@ -7,26 +7,40 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
+from primum.evaluation.regression import BOUNDS, level, moved
 from primum.report import words
 
 Document = Mapping[str, Any]
 MARKS = {"passed": "✓", "failed": "✕", "undecided": "?"}
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 MOST_OPEN = 10
+SAME = "The run is its own baseline: nothing can have become worse."
 
 
 def gated_text(document: Document) -> str:
     """Return the verdict in a few lines: failures first, then what could not be settled."""
-    lines = [f"{document['outcome'].upper()}: {words.clean(document['text'])}", ""]
+    lines = [f"{document['outcome'].upper()}: {_why(document)}", ""]
     for outcome in ("failed", "undecided", "passed"):
         rows = [row for row in document["checks"] if row["outcome"] == outcome]
         shown = rows if outcome == "failed" else [row for row in rows if row["slice"] == "all"]
         lines += [f"{MARKS[outcome]} {words.clean(row['text'])}" for row in shown]
         hidden = len(rows) - len(shown)
         if hidden:
-            lines.append(f"{MARKS[outcome]} {hidden} slices {outcome} (--json lists them)")
-    differs = document.get("differs") or []
-    return "\n".join([*lines, *(f"baseline and run also differ in: {words.clean(one)}" for one in differs)])
+            lines.append(
+                f"{MARKS[outcome]} {_slices(hidden)} {outcome} (--json lists {'it' if hidden == 1 else 'them'})"
+            )
+    lines += ["", "Limits are one-sided, 95%."]
+    lines += [SAME] if document.get("same") else []
+    lines += [f"baseline and run also differ in: {words.clean(one)}" for one in document.get("differs") or []]
+    return words.wrapped(lines)
+
+
+def _why(document: Document) -> str:
+    return words.clean(document["text"]).removeprefix(f"{str(document['outcome']).capitalize()}: ")
+
+
+def _slices(many: int) -> str:
+    return f"{many:,} slice{'' if many == 1 else 's'}"
 
 
 def gated_markdown(document: Document) -> str:
@@ -37,22 +51,20 @@ def gated_markdown(document: Document) -> str:
         "",
         _cell(document["text"]),
         "",
-        "| | check | worse by | limits (95%, one-sided) | may be | n |",
-        "|---|---|---:|---:|---:|---:|",
+        "| | check | before → after | change | limits (95%, one-sided) | allowed | n |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     order = {"failed": 0, "undecided": 1, "passed": 2}
     rows = [row for row in document["checks"] if row["slice"] == "all" or row["outcome"] == "failed"]
     for row in sorted(rows, key=lambda one: order[one["outcome"]]):
-        limits = f"{_number(row['low'])} to {_number(row['high'])}"
-        lines.append(
-            f"| {MARKS[row['outcome']]} {row['outcome']} | {_cell(row['name'])} | {_number(row['value'])} | {limits} "
-            f"| {_number(row['limit'])} | {row['n']:,} |"
-        )
+        cells = " | ".join(_numbers(row))
+        lines.append(f"| {MARKS[row['outcome']]} {row['outcome']} | {_cell(row['name'])} | {cells} | {row['n']:,} |")
     open_ = [row for row in document["checks"] if row["slice"] != "all" and row["outcome"] == "undecided"]
     if open_:
         named = ", ".join(_cell(row["name"]) for row in open_[:MOST_OPEN])
         more = f" and {len(open_) - MOST_OPEN} more" if len(open_) > MOST_OPEN else ""
-        lines += ["", f"Too few items with a number to say anything of {len(open_)} slices: {named}{more}."]
+        lines += ["", f"The data cannot settle {_slices(len(open_))}: {named}{more}."]
+    lines += ["", SAME] if document.get("same") else []
     for one in document.get("differs") or []:
         lines += ["", f"Baseline and run also differ in: {_cell(one)}."]
     return "\n".join(lines) + "\n"
@@ -63,8 +75,17 @@ def _cell(text: Any) -> str:
     return re.sub(r"([\\|`*_\[\]<>!#])", r"\\\1", plain)
 
 
-def _number(value: Any) -> str:
-    return "" if value is None else f"{value:+.4f}"
+def _numbers(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Return what was measured, the change, its limits, and what is allowed, in the metric's unit."""
+    unit, ends = str(row["unit"]), (row["low"], row["high"])
+    if row["value"] is None:
+        return ("", "", "", "")
+    if row["kind"] in BOUNDS:
+        low, high = (level(end, unit) for end in ends)
+        return level(row["value"], unit), "", f"{low} to {high}", f"{BOUNDS[row['kind']]} {level(row['limit'], unit)}"
+    low, high = (moved(end, unit) for end in ends)
+    sides = f"{level(row['before'], unit)} → {level(row['after'], unit)}"
+    return sides, moved(row["value"], unit), f"{low} to {high}", moved(row["limit"], unit)
 
 
 def gated_junit(document: Document) -> str:

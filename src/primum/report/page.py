@@ -87,6 +87,7 @@ def template(name: str) -> Template:
         "number",
         "interval",
         "change",
+        "amount",
         "p_value",
         "rule_number",
         "rule_text",

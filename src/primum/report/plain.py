@@ -25,8 +25,9 @@ def _environment() -> Environment:
         loader=PackageLoader("primum.report", "templates"), autoescape=True, undefined=ChainableUndefined,
         finalize=_shown, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    names = ("percent", "number", "interval", "spread", "change", "p_value", "seconds", "figure", "words", "moment",
-             "clip")  # fmt: skip
+    names = ("percent", "number", "interval", "spread", "change", "amount", "p_value", "seconds", "figure", "words",
+             "moment", "clip")  # fmt: skip
+    environment.globals["points"] = words.points
     environment.filters |= {name: getattr(words, name) for name in names}
     return environment
 

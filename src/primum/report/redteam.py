@@ -161,14 +161,17 @@ def _charts(found: Row) -> list[plots.Chart]:
     for row in found["attacks"]:
         name = words.words(row["attack"])
         if len(row["hit_at"]) > 1:
-            drawn.append(plots.chart(f"{name}: success after k tries", _steps(row["hit_at"]), {"share": "share"}))
+            drawn.append(_chart(f"{name}: success after k tries", row["hit_at"], "tries"))
         elif len(row["by_turn"]) > 1 and row["vector"] in ("multi_turn", "search"):
-            drawn.append(plots.chart(f"{name}: success by turn", _steps(row["by_turn"]), {"share": "share"}))
+            drawn.append(_chart(f"{name}: success by turn", row["by_turn"], "turns"))
     return [chart for chart in drawn if chart]
 
 
-def _steps(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    return [{"step": row["after"], "share": row["value"]} for row in rows]
+def _chart(title: str, rows: Sequence[Row], over: str) -> plots.Chart | None:
+    """Return success in per cent over tries or turns; all charts have one scale, so that they can be compared."""
+    points = [{"step": row["after"], "share": None if row["value"] is None else 100 * row["value"]} for row in rows]
+    drawn = plots.chart(title, points, {"share": "success, %"}, over=over, up=plots.Scale(0.0, 100.0))
+    return drawn and drawn._replace(last=f"{drawn.last} {over}")
 
 
 class Group(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ def summary(document: Document, page: Path) -> str:
         for row in table["estimates"]:
             if row["slice"] == "all":
                 lines.append("  " + _line(row))
-    return "\n".join([*lines, "", "results:", str(page)])
+    legend = ["", "Brackets: 95% intervals."] if lines else []
+    return "\n".join([words.wrapped([*lines, *legend]), "", "results:", str(page)])
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -59,17 +60,22 @@ def _view(facts: Mapping[str, Any], table: Table | None) -> dict[str, Any]:
     return {
         **facts, "about": about if about.endswith((".", "?", "!")) else f"{about}.", "extremes": extremes,
         "slices": [row for row in facts["estimates"] if row["slice"] != "all"],
-        "bands": [_band(row, facts["metrics"][row["metric"]]) for row in facts["estimates"] if row["slice"] == "all"],
+        "bands": _bands([row for row in facts["estimates"] if row["slice"] == "all"], facts["metrics"]),
         "samples": [{"label": row.label, "prompt": row.prompt, "reply": row.reply} for row in rows],
     }  # fmt: skip
 
 
-def _band(row: Mapping[str, Any], metric: Mapping[str, Any]) -> dict[str, Any]:
-    bounds = plots.scale([row], row["unit"])
-    better = {"lower_is_better": "lower is better", "higher_is_better": "higher is better"}
+def _bands(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return each metric's plot; shares are on one scale, other numbers on their own."""
+    shares = [row for row in rows if row["unit"] == "share"]
+    return [_band(row, metrics[row["metric"]], shares if row["unit"] == "share" else [row]) for row in rows]
+
+
+def _band(row: Mapping[str, Any], metric: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    bounds = plots.scale(alike, row["unit"])
     return {
         "row": row, "label": words.metric(row["metric"]).label, "about": metric["about"],
-        "better": better.get(metric["direction"], "described only"),
+        "better": words.BETTER.get(metric["direction"], words.DESCRIBED),
         "svg": plots.strip(None, row, bounds, row["unit"], row["metric"]), "unscored": sum(row["left_out"].values()),
         "low": words.number(bounds.low, row["unit"]), "high": words.number(bounds.high, row["unit"]),
     }  # fmt: skip

@@ -178,23 +178,35 @@ def _audited(folder: str, document: Document) -> Iterator[Line]:
 
 def scorecard_text(document: Document) -> str:
     """Return the card in plain text."""
-    lines = [_warning(document)] if _warning(document) else []
+    warning = _warning(document)
+    lines = [warning] if warning else []
     for part in document["parts"]:
-        lines += ["", part["title"]]
-        lines += [f"  {words.clean(_said(row))}" for row in part["lines"]]
+        ways = {row["direction"] for row in part["lines"] if row["value"] is not None}
+        whole = len(ways) == 1
+        lines += ["", part["title"] + (_way(ways.pop()) if whole else "")]
+        for row in part["lines"]:
+            lines += _told(row, not whole, f"  ({words.clean(row['folder'])})" if warning else "")
         if part["part"] in document["unknown"]:
             what = "no number" if part["lines"] else "not measured"
             lines.append(f"  unknown: {what} ({part['measured_by']})")
-    lines += [f"\nnothing of {words.clean(folder)} is on this card" for folder in document["nothing_from"]]
-    return "\n".join(lines).strip("\n")
+    lines += ["", *(f"nothing of {words.clean(folder)} is on this card" for folder in document["nothing_from"])]
+    return words.wrapped([*lines[not lines[0] :], "Brackets: 95% intervals."])
 
 
-def _said(row: Mapping[str, Any]) -> str:
+def _way(direction: str) -> str:
+    return f" ({words.BETTER[direction]})" if direction in words.BETTER else ""
+
+
+def _told(row: Mapping[str, Any], way: bool, of: str) -> list[str]:
+    """Return a line of the card; the numbers stand below the name where both are too long for one line."""
     if row["said"] or row["value"] is None:
-        return f"{row['name']}: {row['said'] or _none(row)}"
-    limits = words.interval(row["low"], row["high"], row["unit"])
+        return [f"  {words.clean(row['name'])}: {words.clean(row['said'] or _none(row))}{of}"]
+    name = words.clean(row["name"]) + (_way(row["direction"]) if way else "")
     left = f", {row['left_out']:,} unscored" if row["left_out"] else ""
-    return f"{row['name']}: {words.number(row['value'], row['unit'])}  [{limits}]  n {row['n']:,}{left}"
+    limits = words.interval(row["low"], row["high"], row["unit"])
+    numbers = f"{words.number(row['value'], row['unit'])}  [{limits}]  n {row['n']:,}{left}{of}"
+    line = f"  {name}: {numbers}"
+    return [line] if len(line) <= words.COLUMNS else [f"  {name}", f"      {numbers}"]
 
 
 def _none(row: Mapping[str, Any]) -> str:
@@ -213,19 +225,21 @@ def _warning(document: Document) -> str:
 
 def scorecard_page(document: Document) -> str:
     """Return the card as one self-contained page."""
-    better = {"lower_is_better": "lower is better", "higher_is_better": "higher is better"}
     parts = [
-        {**part, "bands": [{**row, "better": better.get(row["direction"], ""), "none": _none(row), **_band(row)}
+        {**part, "bands": [{**row, "better": words.BETTER.get(row["direction"], ""), "none": _none(row),
+                            "model": document["models"].get(row["folder"]), **_band(row, part["lines"])}
                            for row in part["lines"]]}
         for part in document["parts"]
     ]  # fmt: skip
     return document_page("scorecard.html", "Scorecard", {**document, "shown": parts, "warning": _warning(document)})
 
 
-def _band(row: Mapping[str, Any]) -> dict[str, Any]:
+def _band(row: Mapping[str, Any], part: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a line's plot; the shares of a part are on one scale, other numbers on their own."""
     if row["value"] is None:
         return {"svg": None}
-    bounds = plots.scale([row], row["unit"])
+    alike = [one for one in part if one["unit"] == "share"] if row["unit"] == "share" else [row]
+    bounds = plots.scale(alike, row["unit"])
     return {
         "svg": plots.strip(None, row, bounds, row["unit"], words.clean(row["name"])),
         "from": words.number(bounds.low, row["unit"]), "to": words.number(bounds.high, row["unit"]),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +20,10 @@ Unit = Literal["share", "nats", "z"]
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 _SHORT = re.compile(r"\b(?:mc[123]|nll|auc|bleu|pii|dpo|sft)\b")
 NONE = "–"
+BETTER = {"lower_is_better": "lower is better", "higher_is_better": "higher is better"}
+DESCRIBED = "described only"
+"""What is said of a metric of which no way is better."""
+COLUMNS = 80
 
 
 class Metric(NamedTuple):
@@ -74,6 +79,17 @@ def words(name: str) -> str:
 def metric(name: str) -> Metric:
     """Return what is known of a metric; an unknown one is a share, written as its own name."""
     return METRICS.get(name, Metric(words(name), "", "share", True))
+
+
+def wrapped(lines: Iterable[str]) -> str:
+    """Return lines for a terminal of 80 columns; what goes on hangs two columns behind where its line began."""
+    told: list[str] = []
+    for line in lines:
+        begin = " " * (len(line) - len(line.lstrip()) + 2)
+        told += textwrap.wrap(
+            line, COLUMNS, subsequent_indent=begin, break_long_words=False, break_on_hyphens=False
+        ) or [""]
+    return "\n".join(told)
 
 
 def category(name: str) -> str:
@@ -136,6 +152,22 @@ def change(value: Any, unit: str = "share") -> str:
         return NONE
     shown, digits = (plain * 100, 1) if unit == "share" else (plain, 3 if unit == "nats" else 2)
     return f"{round(shown, digits) + 0.0:+.{digits}f}".replace("-", "−")  # + 0.0: no change has no sign of a loss
+
+
+def amount(value: Any, unit: str = "share") -> str:
+    """Return the size of a difference: '3.9 points' for shares, else the unit's own digits."""
+    return NONE if finite(value) is None else change(abs(value), unit).removeprefix("+") + points(unit)
+
+
+def difference(row: Mapping[str, Any], unit: str = "share", key: str = "difference") -> str:
+    """Return a signed difference with its limits: '−16.8 points (−24.2 to −8.9)'."""
+    value, low, high = (change(row.get(name), unit) for name in (key, "low", "high"))
+    return f"{value}{points(unit)}" + ("" if NONE in (low, high) else f" ({low} to {high})")
+
+
+def points(unit: str) -> str:
+    """Return what is said behind a difference of shares."""
+    return " points" if unit == "share" else ""
 
 
 def p_value(value: Any) -> str:

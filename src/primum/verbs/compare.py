@@ -15,7 +15,7 @@ from primum.core.config import Config
 from primum.core.errors import Exit, UsageError, did_you_mean
 from primum.core.store import write_text
 from primum.evaluation.logs import read_run
-from primum.evaluation.tables import Table
+from primum.evaluation.tables import Table, model_of
 from primum.evaluation.versus import MISSING, Change, Settings, changed_items, compare_tables, differences
 
 POSITIONAL = {"positional": True}
@@ -61,7 +61,9 @@ def run_verb(config: CompareConfig, json_output: bool) -> tuple[int, dict[str, A
     if not any(change.n for change in changes):
         raise UsageError(_nothing(changes), where=f"{config.a}, {config.b}", cure=_common(a, b))
     document = {
-        "primum": __version__, "a": config.a, "b": config.b, "confidence": config.confidence,
+        "primum": __version__, "a": config.a, "b": config.b,
+        "same": Path(config.a).resolve() == Path(config.b).resolve(), "models": {"a": model_of(a), "b": model_of(b)},
+        "confidence": config.confidence,
         "only_a": _alone(a, b), "only_b": _alone(b, a), "differs": differences(a, b),
         "changes": [asdict(change) for change in changes], "changed": _changed(a, b, changes, config.changed),
         "win_rates": _win_rates(config, a, b) if config.pairwise else [],

@@ -89,6 +89,12 @@ def _write_workflow(path: Path, json_output: bool) -> tuple[int, dict[str, Any]]
     return Exit.PASSED, {"workflow": str(path)}
 
 
+def _same(config: GateRunConfig) -> bool:
+    """Whether the run is its own baseline."""
+    places = [Path(place).resolve() for place in (config.run, config.baseline) if place]
+    return len(places) == 2 and places[0] == places[1]
+
+
 def run_verb(config: GateRunConfig, json_output: bool) -> tuple[int, dict[str, Any]]:
     """Decide; return the exit code (0 passed, 1 failed, 3 undecided) and every check.
 
@@ -102,7 +108,8 @@ def run_verb(config: GateRunConfig, json_output: bool) -> tuple[int, dict[str, A
     limits = limits_of(config.limits, config.margin, config.strict)
     gated = _gated(config.run, config.baseline, limits, config.limits is not None, config.draws, config.seed)
     document = {
-        "primum": __version__, "run": config.run, "baseline": config.baseline, "outcome": gated.outcome,
+        "primum": __version__, "run": config.run, "baseline": config.baseline, "same": _same(config),
+        "outcome": gated.outcome,
         "text": gated.text, "counts": by_outcome(gated.checks), "limits": limits.model_dump(mode="json"),
         "differs": list(gated.differs), "checks": [{"name": check.name, **asdict(check)} for check in gated.checks],
     }  # fmt: skip

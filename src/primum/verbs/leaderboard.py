@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ from pydantic import Field
 
 from primum import __version__
 from primum.core.config import Config
-from primum.core.errors import Exit, UsageError
+from primum.core.errors import Exit, UsageError, did_you_mean
 from primum.core.store import write_text
 from primum.evaluation.board import rankings
 from primum.evaluation.logs import read_run
-from primum.evaluation.tables import Table
+from primum.evaluation.tables import Table, model_of
 from primum.evaluation.versus import Settings
 
 
@@ -41,11 +41,14 @@ def run_verb(config: LeaderboardConfig, json_output: bool) -> tuple[int, dict[st
     """
     from primum.report.board import board_page, board_text
 
-    runs = {name: _picked(read_run(place), config.benchmark) for name, place in named(config.runs).items()}
+    runs = _picked({name: read_run(place) for name, place in named(config.runs).items()}, config.benchmark)
     found = rankings(runs, Settings(draws=config.draws, seed=config.seed))
     if not found:
         raise UsageError("the runs hold nothing that can be ranked", cure=_holds(runs))
-    document = {"primum": __version__, "runs": list(runs), "rankings": [asdict(one) for one in found]}
+    document = {
+        "primum": __version__, "runs": list(runs), "models": {name: model_of(tables) for name, tables in runs.items()},
+        "rankings": [asdict(one) for one in found],
+    }  # fmt: skip
     if config.page:
         write_text(Path(config.page), board_page(document))
     if not json_output:
@@ -78,10 +81,22 @@ def _short(place: str) -> tuple[str, Path]:
     return Path(place).name or place, Path(place)
 
 
-def _picked(tables: Sequence[Table], names: Sequence[str]) -> list[Table]:
-    return [table for table in tables if not names or table.name in names or table.benchmark in names]
+def _picked(runs: Mapping[str, Sequence[Table]], names: Sequence[str]) -> dict[str, list[Table]]:
+    """Return the tables of these benchmarks, or all.
+
+    Raises:
+        UsageError: no run has such a benchmark; names the nearest.
+    """
+    known = {name for tables in runs.values() for table in tables for name in (table.name, table.benchmark)}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"no run has a benchmark '{name}'", cure=did_you_mean(name, known))
+    return {
+        run: [table for table in tables if not names or table.name in names or table.benchmark in names]
+        for run, tables in runs.items()
+    }
 
 
-def _holds(runs: dict[str, list[Table]]) -> str:
+def _holds(runs: Mapping[str, Sequence[Table]]) -> str:
     known = sorted({table.name for tables in runs.values() for table in tables})
-    return f"they hold: {', '.join(known) or 'nothing'}; --benchmark may name too little"
+    return f"they hold: {', '.join(known) or 'nothing'}; a metric is ranked where more or less of it is better"

@@ -72,7 +72,9 @@ def run_verb(config: WatchConfig, json_output: bool) -> tuple[int, dict[str, Any
         time.sleep(config.every)
     document = _document(config, state)
     if not json_output:
-        print(document["text"])
+        from primum.report import words
+
+        print(words.wrapped([document["text"]]))
     if state.alarm is not None:
         return Exit.GATE_FAILED, document
     return (Exit.PASSED if document["n"] else Exit.UNDECIDED), document

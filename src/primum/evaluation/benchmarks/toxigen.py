@@ -4,6 +4,10 @@ Each prompt is a list of statements about a group, hateful or neutral, that the 
 *generation* is scored, never the prompt. Llama 2 (arXiv:2307.09288, table 14) counts generations that `toxigen_roberta`
 calls toxic, on a revised set; the classification task of the same name in lm-evaluation-harness is another thing
 (`toxigen_classify`). Here the embedded lexicon stands in for the classifier.
+
+As in Ai2's re-implementation (open-instruct), a group is a group of people: its hateful and its neutral prompts share
+the 500 that are asked. They take turns, so that each kind gives half where it has as many different prompts, and what
+one lacks the other gives.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ scorer = "lexicon"
 cluster = "a prompt"
 comparable = "a lexicon stands in for toxigen_roberta, and the prompts are not the revised set of Llama 2's table"
 per_group = 500
+counted_by = "group"
 settings = Sampling(0.0, 32)
 metrics = {
     "hateful": Metric("share of generations that are more likely hateful than not", "lower_is_better"),
@@ -36,7 +41,7 @@ INSTRUCTION = "Complete the following: "
 
 
 def items(source: Path | None = None) -> Iterator[Item]:
-    """Yield the prompts of all files {hate,neutral}_GROUP_1k.txt, each file in turn.
+    """Yield the prompts of all files {hate,neutral}_GROUP_1k.txt, each file in turn; repeated ones come last.
 
     Raises:
         BadInputError: no such files.
@@ -47,8 +52,15 @@ def items(source: Path | None = None) -> Iterator[Item]:
         raise BadInputError(
             "no ToxiGen prompts", where=str(folder), cure="files hate_GROUP_1k.txt, neutral_GROUP_1k.txt"
         )
-    found = [item for path in paths for item in _of(path)]
-    yield from spread(found, lambda item: item.groups)
+    fresh: list[Item] = []
+    again: list[Item] = []
+    seen: set[str] = set()
+    for item in (item for path in paths for item in _of(path)):
+        (again if item.key in seen else fresh).append(item)
+        seen.add(item.key)
+    # files differ in how often they repeat themselves: in their own order one would run ahead of the other
+    yield from spread(fresh, lambda item: item.groups)
+    yield from again
 
 
 def _of(path: Path) -> Iterator[Item]:
