@@ -243,7 +243,7 @@ def _separate(network: Any, examples: Sequence[Example], packed: Packed) -> Tens
 
 def shares_prompts(network: Any, examples: Sequence[Example]) -> bool:
     """Whether rows like these are laid into one tree (`packed`) for this network; rows with pictures are not."""
-    if any(one.seen for one in examples):
+    if not examples or any(one.seen for one in examples):
         return False
     packed = pack(examples, _place(network))
     return _within_window(network, packed) and way(network, examples) != "separate"
@@ -274,6 +274,11 @@ _WAYS: dict[str, Callable[[Any, Sequence[Example], Packed], Tensor]] = {
 CPU, GPU = ("blocks", "paths"), ("flex",)
 """Ways of one kind of device only."""
 _chosen: WeakKeyDictionary[Any, dict[bool, str]] = WeakKeyDictionary()
+
+
+def under_mask(network: Any) -> bool:
+    """Whether a network was found to share rows under a dense mask only."""
+    return "masked" in _chosen.get(causal(network), {}).values()
 
 
 def _learns(network: Any) -> bool:
@@ -363,10 +368,10 @@ def plain_head(base: Any) -> bool:
 
 @torch.no_grad()
 def score_all(network: Any, examples: Sequence[Example], token_budget: int = 1024, advance: Advance = silent) -> Scores:
-    """Score many examples, sorted by length, without gradients; results in the order given."""
+    """Score many examples without gradients, passes as `cut_rows` cuts them; results in the order given."""
     logps = torch.zeros(len(examples))
     lengths = torch.zeros(len(examples), dtype=torch.long)
-    for group in indexed_batches(examples, token_budget):
+    for group in indexed_batches(examples, token_budget, shares_prompts(network, examples[:4])):
         got = score(network, [g.example for g in group])
         index = torch.tensor([g.index for g in group])
         logps[index], lengths[index] = got.logps.float().cpu(), got.lengths.cpu()
