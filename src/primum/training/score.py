@@ -346,9 +346,10 @@ def _fault(network: Any, examples: Sequence[Example], name: str, expected: Tenso
 def _flex_fault(base: Any) -> str | None:
     """Try FlexAttention, backward too, on heads like those of the model; return why it cannot be used."""
     config = base.config.get_text_config()
-    heads = config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    return flex.fault(heads, getattr(config, "num_key_value_heads", None) or heads, size, base.dtype, _place(base))
+    heads = getattr(config, "num_attention_heads", None) or 8
+    keys = getattr(config, "num_key_value_heads", None) or heads
+    size = getattr(config, "head_dim", None) or getattr(config, "hidden_size", 64 * heads) // heads
+    return flex.fault(heads, keys, size, base.dtype, _place(base))
 
 
 def _place(network: Any) -> torch.device:
