@@ -62,6 +62,16 @@ def test_the_budget_is_what_fits_in_three_binary_digits() -> None:
     assert budget(line, None, USUAL) == USUAL and budget(None, 9 * GB, USUAL) == 1
 
 
+def test_under_a_dense_mask_a_gpu_takes_twice_the_width(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda")
+    tiny.config.hidden_size = 2048
+    assert fitting._most(tiny, gpu) == 32768 and fitting._most(tiny, torch.device("cpu")) == USUAL
+    monkeypatch.setattr(fitting, "under_mask", lambda _: True)
+    assert fitting._most(tiny, gpu) == 4096
+    tiny.config.hidden_size = 64
+    assert fitting._most(tiny, gpu) == USUAL
+
+
 def test_what_a_pass_keeps_is_counted_by_hand() -> None:
     class Square(torch.nn.Module):
         def __init__(self) -> None:
@@ -94,6 +104,7 @@ def test_an_unknown_amount_of_memory_is_no_reason_for_more(tiny: Any, monkeypatc
     monkeypatch.setattr(fitting, "free_memory", lambda _: None)
     found = fitted(tiny, lambda micro: -score(tiny, micro).logps.sum(), rows(), 9)
     assert found.token_budget == USUAL and "free" not in found.said()
+    assert Fit(USUAL, False, 0.0, None).said() == "micro-batches of at most 1,536 tokens: not measured"
 
 
 class Two(Team):

@@ -44,8 +44,8 @@ class Line(NamedTuple):
 class Fit(NamedTuple):
     """What was measured and chosen.
 
-    token_budget: tokens of a micro-batch. again: layers compute again what backward needs. slope: bytes a token.
-    free: bytes that were free; None: unknown.
+    token_budget: tokens of a micro-batch. again: layers compute again what backward needs. slope: bytes a token,
+    0 where none were measured. free: bytes that were free; None: unknown.
     """
 
     token_budget: int
@@ -55,7 +55,8 @@ class Fit(NamedTuple):
 
     def said(self) -> str:
         """Return it in one line."""
-        text = f"micro-batches of at most {self.token_budget:,} tokens: {self.slope / 1e6:.2g} MB a token measured"
+        text = f"micro-batches of at most {self.token_budget:,} tokens: "
+        text += f"{self.slope / 1e6:.2g} MB a token measured" if self.slope else "not measured"
         text += "" if self.free is None else f", {self.free / 1e9:.1f} GB free"
         return text + (", layers compute again what the backward pass needs" if self.again else "")
 
