@@ -41,7 +41,8 @@ def padded(packed: Packed) -> Padded:
     """Fill the last block of a tree, so that all lengths run on one compiled kernel, and say what sees what."""
     count = packed.ids.shape[1]
     blocks = max(FEWEST, -(-count // BLOCK))
-    rest = blocks * BLOCK - count
+    length = blocks * BLOCK
+    rest = length - count
     walk, own = tour(packed), torch.arange(count, count + rest, dtype=torch.int32, device=packed.ids.device)
     first, last = torch.cat([walk.first, own]), torch.cat([walk.last, own + 1])
 
@@ -52,7 +53,7 @@ def padded(packed: Packed) -> Padded:
     whole = (looks == BLOCK * BLOCK).tril(-1)
     part = (looks > 0) & ~whole | torch.eye(blocks, dtype=torch.bool)  # a block may be pads alone
     tables = [table.to(packed.ids.device) for each in (part, whole) for table in _listed(each)]
-    mask = BlockMask.from_kv_blocks(*tables, BLOCK_SIZE=BLOCK, mask_mod=sees, seq_lengths=(blocks * BLOCK,) * 2)
+    mask = BlockMask.from_kv_blocks(*tables, BLOCK_SIZE=BLOCK, mask_mod=sees, seq_lengths=(length, length))
     return Padded(pad(packed.ids, (0, rest)), pad(packed.positions, (0, rest)), mask)
 
 
