@@ -153,7 +153,7 @@ def needed(network: Any, pairs: Sequence[Any], loop: Any) -> dict[str, float]:
     policy (its gradient is taken at once). A query and a key cost 4 a dimension of a head forward, 10 backward, which
     makes the probabilities again.
     """
-    from primum.training.batches import micro_batches, steps
+    from primum.training.batches import USUAL, cut_rows, micro_batches, steps
     from primum.training.packed import pack
 
     config = network.config
@@ -169,10 +169,10 @@ def needed(network: Any, pairs: Sequence[Any], loop: Any) -> dict[str, float]:
         return sum(t.ids.shape[1] for t in trees), sum(len(t.targets) for t in trees), looks
 
     rows = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
-    tokens, answers, looks = count(micro_batches(rows, 1024))
+    tokens, answers, looks = count([[rows[i] for i in group] for group in cut_rows(rows, 1024, True)])
     found = {"reference": 2.0 * body * tokens + 2 * low * tokens + 2 * head * answers + 4 * width * looks}
     plan = [[pairs[i] for i in step] for step in steps(range(len(pairs)), loop.batch_size, 1.0, loop.seed)]
-    groups = [micro for step in plan for micro in micro_batches(step, loop.token_budget)]
+    groups = [micro for step in plan for micro in micro_batches(step, loop.token_budget or USUAL)]
     tokens, answers, looks = count([[side for p in micro for side in (p.chosen, p.rejected)] for micro in groups])
     found["forward"] = 2.0 * (body + low) * tokens + 4 * head * answers + 4 * width * looks
     found["backward"] = 2.0 * (body + 2 * low) * tokens + 10 * width * looks

@@ -94,6 +94,7 @@ def test_dpo_learns_and_writes_adapter_model_and_log(
     found = result(capsys, *command)
     assert found["first"]["dpo"] == pytest.approx(0.6931, abs=0.01)
     assert found["last"]["dpo"] < 0.66 and found["steps"] == 18
+    assert found["settings"]["token_budget"] == 1536  # what was measured
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(18)) and rows[-1] == found["last"]
     base, merged, adapted = (lead(load(str(place))) for place in (folder, out / "checkpoint", out / "adapter"))
@@ -369,6 +370,7 @@ def test_a_dry_run_counts_and_writes_nothing(folder: Path, tmp_path: Path, capsy
     assert data["cut"] == {"answers": 1} and data["answer"]["max"] == 20
     assert data["shared"] > 0.7  # five equal pairs and one system turn
     assert found["estimate"]["seconds"] > 0 and found["estimate"]["steps"] == 2
+    assert found["estimate"]["token_budget"] == 1536
     assert not out.exists()
     assert main(["train", "dpo", path, "--model", str(folder), "--out", str(out), "--dry-run"]) == 0
     assert "7 rows, 6 examples to learn" in capsys.readouterr().out

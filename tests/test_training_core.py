@@ -16,7 +16,7 @@ from primum.core.records import JsonDict
 from primum.models.load import Model
 from primum.training import keeping
 from primum.training.adapter import add_lora
-from primum.training.batches import micro_batches, planned, steps
+from primum.training.batches import cut_rows, micro_batches, planned, steps
 from primum.training.examples import Example, PairExample
 from primum.training.loop import LoopConfig, MicroLoss, Run, schedule
 from primum.training.methods import dpo, sft
@@ -96,6 +96,25 @@ def test_micro_batches_stay_under_the_budget() -> None:
     groups = micro_batches(rows(20), 30)
     assert sum(map(len, groups)) == 20
     assert all(len(g) == 1 or sum(e.length for e in g) <= 30 for g in groups)
+
+
+def test_answers_to_one_prompt_share_a_pass_where_rows_share_a_tree() -> None:
+    def row(prompt: int, size: int, answer: int) -> Example:
+        return Example((prompt,) * size, (9,) * answer)
+
+    pairs = [row(1, 8, 2), row(1, 8, 7), row(2, 3, 1), row(2, 3, 1), row(3, 8, 30), row(3, 8, 9), row(1, 8, 2)]
+    # together, the prompt once: 17, 5; 38 alone and 17 (47 would be over twice the budget); 10
+    assert [list(group) for group in cut_rows(pairs, 20, True)] == [[4], [0, 1], [5], [6, 2, 3]]
+    # by length alone: 38, 17, 15, 10, 10, 4, 4
+    assert [list(group) for group in cut_rows(pairs, 20, False)] == [[4], [5], [1], [0, 6], [2, 3]]
+    assert cut_rows([], 20, True) == []
+
+
+def test_scores_do_not_depend_on_how_rows_are_cut(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = [side for pair in pairs() for side in (pair.chosen, pair.rejected)]
+    found = score_all(tiny, examples, 20).logps
+    monkeypatch.setattr("primum.training.score.shares_prompts", lambda *_: False)
+    assert torch.allclose(score_all(tiny, examples, 20).logps, found, atol=1e-5)
 
 
 def test_schedule_warms_up_and_ends_at_a_tenth() -> None:

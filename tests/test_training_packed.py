@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GemmaConfig,
+    LlamaConfig,
+    MistralConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
 
 from primum.training.examples import Example
 from primum.training.packed import Chain, pack
@@ -18,9 +26,9 @@ SHAPE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def network(config: type = LlamaConfig, attention: str = "sdpa") -> Any:
+def network(config: type = LlamaConfig, attention: str = "sdpa", **more: Any) -> Any:
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(config(**SHAPE), attn_implementation=attention).double().eval()
+    return AutoModelForCausalLM.from_config(config(**{**SHAPE, **more}), attn_implementation=attention).double().eval()
 
 
 def rows() -> list[Example]:
@@ -91,14 +99,15 @@ def test_a_model_that_cannot_is_scored_on_separate_rows(caplog: pytest.LogCaptur
         assert score(eager, rows()).logps.tolist() == pytest.approx(score(sdpa, rows()).logps.tolist(), abs=1e-5)
 
 
-def test_rows_longer_than_a_sliding_window_are_scored_apart() -> None:
+@pytest.mark.parametrize("kind", [MistralConfig, Gemma3TextConfig])
+def test_rows_longer_than_a_sliding_window_are_scored_apart(kind: type) -> None:
     torch.manual_seed(0)
-    config = MistralConfig(**{**SHAPE, "sliding_window": 3})
+    config = kind(**{**SHAPE, "sliding_window": 3})
     net = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").double().eval()
     with torch.no_grad():
         got = score(net, rows()).logps.tolist()
         alone = [score(net, [row]).logps.item() for row in rows()]
-        wide = score(network(MistralConfig), rows()).logps.tolist()
+        wide = score(network(kind, sliding_window=4096), rows()).logps.tolist()
     assert got == pytest.approx(alone, abs=1e-5) and got != pytest.approx(wide, abs=1e-3)
 
 

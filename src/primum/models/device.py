@@ -7,6 +7,7 @@ import platform
 import time
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -65,3 +66,25 @@ def keep_large_allocations() -> bool:
     libc = ctypes.CDLL("libc.so.6")
     gigabyte = 1 << 30
     return bool(libc.mallopt(mmap_threshold, gigabyte) and libc.mallopt(trim_threshold, 2 * gigabyte - 1))
+
+
+def free_memory(place: torch.device) -> int | None:
+    """Return the bytes that may still be taken on a device; of a container, what its limit leaves. None: unknown."""
+    if place.type == "cuda":
+        unused = torch.cuda.memory_reserved(place) - torch.cuda.memory_allocated(place)
+        return torch.cuda.mem_get_info(place)[0] + unused
+    facts, group = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+    if place.type != "cpu" or not facts.is_file():
+        return None
+    lines = dict(line.split(":", 1) for line in facts.read_text().splitlines())
+    free = 1024 * int(lines["MemAvailable"].split()[0])
+    limit = _text(group / "memory.max")
+    if not limit.isdigit():
+        return free
+    files = [line for line in _text(group / "memory.stat").splitlines() if line.startswith("inactive_file ")]
+    used = int(_text(group / "memory.current") or 0) - sum(int(line.split()[1]) for line in files)  # files may go
+    return min(free, int(limit) - used)
+
+
+def _text(path: Path) -> str:
+    return path.read_text().strip() if path.is_file() else ""

@@ -13,6 +13,7 @@ import sys
 import time
 from array import array
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,10 +41,11 @@ ON_POLICY = {"two_teacher": teachers.run_verb, "depth": deepen.run_verb}
 
 
 class Learned(NamedTuple):
-    """The log of a training and its alarms."""
+    """The log of a training, its alarms, and the tokens of a micro-batch in the end."""
 
     log: list[JsonDict]
     alarms: list[JsonDict]
+    token_budget: int
 
 
 def run_verb(config: TrainConfig, json_output: bool) -> tuple[int, JsonDict]:
@@ -141,6 +143,7 @@ def estimate(config: TrainConfig, model: Model, job: Job) -> JsonDict:
     """Time a few micro-batches, forward and backward, and say how long all of them will take, and the memory so far."""
     from primum.training.batches import micro_batches, plain_steps, planned
     from primum.training.constrained import zeros
+    from primum.training.fitting import fitted
     from primum.training.rows import lengths_of
     from primum.training.score import score_all
 
@@ -148,7 +151,11 @@ def estimate(config: TrainConfig, model: Model, job: Job) -> JsonDict:
     plan = plain_steps(len(job.rows), config.batch_size, config.epochs, config.seed)
     known = _known(config, job, array("d", bytes(8 * len(job.references))), zeros(job.rows) if config.keep_safe else ())
     objective = _objective(config, job)
-    groups = micro_batches([known[i] for i in plan[0]], config.token_budget)
+    first, budget = [known[i] for i in plan[0]], config.token_budget
+    if not budget:
+        longest = max(lengths_of(known))
+        budget = fitted(network, lambda group: objective.loss(network, group, 1.0).loss, first, longest).token_budget
+    groups = micro_batches(first, budget)
     groups = [groups[0], *groups[:3]]  # the first one again: what it takes anew is not timed
     tokens = seconds = 0.0
     for number, group in enumerate(groups):
@@ -165,7 +172,7 @@ def estimate(config: TrainConfig, model: Model, job: Job) -> JsonDict:
         score_all(network, few)
         per_token = (time.perf_counter() - start) / sum(e.length for e in few)
         total += per_token * sum(lengths_of(job.references))
-    found = {"seconds": total, "steps": len(plan), "tokens_per_second": tokens / seconds}
+    found = {"seconds": total, "steps": len(plan), "tokens_per_second": tokens / seconds, "token_budget": budget}
     return {**found, "memory_gb": _peak(model.place.type)}
 
 
@@ -284,6 +291,7 @@ def train(journey: Journey, config: TrainConfig, model: Model, job: Job, own: Te
     manifest = stage.manifest or {}
     found: JsonDict = {"steps": len(manifest["log"]), "first": manifest["log"][0], "last": manifest["log"][-1]}
     found |= {"accuracy": manifest["accuracy"]} if config.method == "reward" else {}
+    settings |= {"token_budget": manifest["token_budget"]}  # what was measured, where nothing was asked for
     document = {**found, "alarms": manifest["alarms"], "settings": settings, "outputs": _outputs(config, folder)}
     if own.leads:
         said = {"method": config.method, "file": config.file, "data": facts(job, config.token_budget)}
@@ -321,7 +329,7 @@ def _write(
     held = train_reward.measured(network, job.held, learned) if config.method == "reward" else {}
     with journey.step("write the weights"):
         _save(config, model, network, journey.folder)
-    stage.finish(log=learned.log, alarms=learned.alarms, **held)
+    stage.finish(log=learned.log, alarms=learned.alarms, token_budget=learned.token_budget, **held)
 
 
 def _learn(
@@ -348,10 +356,10 @@ def _learn(
         run = Run(
             network, known, objective.loss, objective.scale, loop, folder, Alarms(total=total // config.batch_size),
             advance, objective.check_first, groups, before_step=objective.before_step, follow=follow,
-            team=own,
+            team=own, tell=partial(journey.tell, "micro-batches"),
         )  # fmt: skip
         log = run.train()
-    return Learned(log, run.alarms.rows)
+    return Learned(log, run.alarms.rows, run.token_budget)
 
 
 def _guarded(journey: Journey, config: TrainConfig, job: Job, network: Any) -> Sequence[Any]:
@@ -361,7 +369,7 @@ def _guarded(journey: Journey, config: TrainConfig, job: Job, network: Any) -> S
     from primum.training.constrained import guard
 
     with journey.step("where first tokens are now", len(job.rows), "answers") as advance:
-        return guard(network, job.rows, config.token_budget, advance)
+        return guard(network, job.rows, advance=advance)
 
 
 def _references(

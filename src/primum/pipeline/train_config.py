@@ -89,7 +89,10 @@ class TrainConfig(Config):
     )
     prompt_tokens: int = Field(default=1024, ge=1, description="longest prompt; a longer one loses its beginning")
     answer_tokens: int = Field(default=1024, ge=1, description="longest answer; a longer one loses its end")
-    token_budget: int = Field(default=1536, ge=1, description="tokens of a forward pass; halved when memory is short")
+    token_budget: int | None = Field(
+        default=None, ge=1, description="tokens of a forward pass, halved when memory is short (default: what the "
+        "memory measured at the start holds; on a CPU at most 1536)"
+    )  # fmt: skip
     reference_cache: bool = Field(default=True, description="keep reference log-probabilities for the next run")
     merged: bool = Field(default=True, description="also write the whole model, adapter merged")
     save_every: float = Field(default=60.0, ge=0, description="seconds between two states to resume from")

@@ -16,13 +16,14 @@ FEW = 2000
 """Examples among which sharing is counted."""
 
 
-def facts(job: Job, budget: int) -> JsonDict:
+def facts(job: Job, budget: int | None) -> JsonDict:
     """Return what is in the rows: how many, how long, what is shared, what is cut and left out.
 
-    `shared`: share of the tokens that are computed once for several rows (of the first rows). `padding`: share of pads
+    `shared`: share of the tokens that are computed once for several rows (of the first rows), in micro-batches of
+    `budget` tokens, or of as many as are usual. `padding`: share of pads
     in batches of 16 rows as they come, which a trainer that pads would compute.
     """
-    from primum.training.batches import micro_batches
+    from primum.training.batches import USUAL, micro_batches
     from primum.training.packed import pack
     from primum.training.rows import lengths_of
 
@@ -30,7 +31,7 @@ def facts(job: Job, budget: int) -> JsonDict:
     prompts = array("i", (len(e.prompt) for e in job.examples))
     answers = array("i", (whole - prompt for whole, prompt in zip(lengths, prompts, strict=True)))
     units = (job.rows if paired else job.examples)[:FEW]
-    groups: list[list[Any]] = micro_batches(units, budget)
+    groups: list[list[Any]] = micro_batches(units, budget or USUAL)
     rows = [[side for x in group for side in ((x.chosen, x.rejected) if paired else (x,))] for group in groups]
     once = sum(pack(group).ids.shape[1] + len(group) for group in rows)
     blocks = (lengths[i : i + 16] for i in range(0, len(lengths), 16))
@@ -67,7 +68,8 @@ def summary(document: JsonDict) -> str:
     if "estimate" in document:
         guess = document["estimate"]
         lines.append(
-            f"about {words.seconds(guess['seconds'])} for {guess['steps']:,} steps, {guess['memory_gb']:.1f} GB"
+            f"about {words.seconds(guess['seconds'])} for {guess['steps']:,} steps, {guess['memory_gb']:.1f} GB; "
+            f"micro-batches of at most {guess['token_budget']:,} tokens"
         )
         return "\n".join(lines)
     first, last = document["first"], document["last"]

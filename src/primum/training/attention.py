@@ -3,19 +3,20 @@
 A dense mask makes attention grow with the square of the whole tree, although a token sees its ancestors and nothing
 else. Here the tree is cut into chains (`packed.Chain`); a chain's queries meet the keys of their path, laid together.
 Forward is torch's own CPU kernel. Backward is written out in matrix products: torch's kernel needs half a millisecond
-for a chain of twenty tokens in bf16, five times as long as they do.
+for a chain of twenty tokens in bf16, five times as long as they do. On a GPU the work is handed over to `flex`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from primum.models.load import tower
+from primum.training import flex
 from primum.training.packed import Chain
 
 NAME = "primum_tree"
@@ -125,30 +126,45 @@ def interface(
 ) -> tuple[Tensor, None]:
     """Attend as transformers asks its attention functions to: (1, H, T, D) in, (1, T, H, D) out.
 
+    The model's forward hands down `chains` (attended to here) or, on a GPU, `tree_mask` (by `flex`).
+
     Raises:
         ValueError: the model did not hand the tree down, or wants dropout; it is scored in another way then.
     """
-    chains, scale = settings.get("chains"), settings.get("scaling")
-    if chains is None or settings.get("dropout") or attention_mask is not None or len(query) != 1:
-        raise ValueError("no tree of tokens, or an attention with dropout or a mask of its own")
+    chains, mask, scale = settings.get("chains"), settings.get("tree_mask"), settings.get("scaling")
+    if settings.get("dropout") or attention_mask is not None or len(query) != 1:
+        raise ValueError("an attention with dropout or a mask of its own")
     scale = scale or query.shape[-1] ** -0.5
+    if mask is not None:
+        return flex.attend(query, key, value, mask, scale), None
+    if chains is None:
+        raise ValueError("no tree of tokens")
     out = _Tree.apply(*(x[0].transpose(0, 1) for x in (query, key, value)), chains, scale)
     return out[None], None  # type: ignore[index]
 
 
-@contextmanager
-def tree_attention(base: Any) -> Iterator[None]:
-    """Let a transformers network attend along a tree for a while; its forward must be given `chains`."""
+def tree_attention(base: Any) -> AbstractContextManager[None]:
+    """Let a transformers network attend along a tree for a while; its forward must be given the tree (`interface`)."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, interface)
     own = tower(base).config  # what a vision-language model sees with keeps its attention
-    configs = {id(c): c for c in (own, own.get_text_config())}.values()
-    kept = [config._attn_implementation for config in configs]
+    return _named([own, own.get_text_config()], NAME)
+
+
+def attention_now(layer: Any) -> AbstractContextManager[None]:
+    """Let a layer attend, for a while, as it does at the moment of this call."""
+    configs = [m.config for m in layer.modules() if hasattr(getattr(m, "config", None), "_attn_implementation")]
+    return _named(configs, configs[0]._attn_implementation) if configs else nullcontext()
+
+
+@contextmanager
+def _named(configs: Sequence[Any], name: str) -> Iterator[None]:
+    kept = [(config, config._attn_implementation) for config in {id(c): c for c in configs}.values()]
     try:
-        for config in configs:
-            config._attn_implementation = NAME
+        for config, _ in kept:
+            config._attn_implementation = name
         yield
     finally:
-        for config, name in zip(configs, kept, strict=True):
-            config._attn_implementation = name
+        for config, before in kept:
+            config._attn_implementation = before

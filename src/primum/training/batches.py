@@ -18,6 +18,9 @@ from torch import Tensor
 from primum.training.examples import Example
 from primum.training.rows import Lazy, lengths_of
 
+USUAL = 1536
+"""Tokens of a micro-batch where nothing was measured, and at most on a CPU: more are no faster there (docs/log.md)."""
+
 
 class Sized(Protocol):
     """Anything with a length in tokens."""
@@ -43,9 +46,9 @@ class Indexed(NamedTuple):
         return self.example.length
 
 
-def indexed_batches(examples: Sequence[Example], token_budget: int) -> Iterator[list[Indexed]]:
-    """Cut examples into micro-batches and keep the place of each; made one after the other."""
-    for group in cut(lengths_of(examples), token_budget):
+def indexed_batches(examples: Sequence[Example], token_budget: int, shares: bool = False) -> Iterator[list[Indexed]]:
+    """Cut examples into micro-batches (`cut_rows`) and keep the place of each; made one after the other."""
+    for group in cut_rows(examples, token_budget, shares):
         yield [Indexed(i, examples[i]) for i in group]
 
 
@@ -102,6 +105,31 @@ def cut(lengths: Sequence[int], token_budget: int) -> list[array[int]]:
             groups.append(array("q", [i]))
             tokens = lengths[i]
     return groups
+
+
+def cut_rows(examples: Sequence[Example], token_budget: int, shares: bool) -> list[array[int]]:
+    """Return the places of the examples of each forward pass, for passes whose examples need no step of their own.
+
+    Args:
+        examples: rows; the answers to one prompt follow each other.
+        token_budget: tokens of a pass; a longer row makes a pass alone.
+        shares: whether rows share a tree. Then the answers to a prompt stay together, up to twice the budget, and the
+            prompt counts once: it is computed once. Else rows are cut by their lengths alone (`cut`).
+    """
+    if not shares:
+        return cut(lengths_of(examples), token_budget)
+    starts, tokens, before = array("q"), array("q"), None
+    for i in range(len(examples)):
+        row = examples[i]
+        if row.prompt == before and tokens[-1] + len(row.answer) <= 2 * token_budget:
+            tokens[-1] += len(row.answer)
+        else:
+            starts.append(i)
+            tokens.append(row.length)
+        before = row.prompt
+    starts.append(len(examples))
+    groups = cut(tokens, token_budget)
+    return [array("q", (i for unit in group for i in range(starts[unit], starts[unit + 1]))) for group in groups]
 
 
 class Rows(NamedTuple):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from primum.core.progress import Advance, silent
-from primum.training.batches import indexed_batches
+from primum.training.batches import USUAL, indexed_batches
 from primum.training.examples import Example
 from primum.training.loop import MicroLoss
 from primum.training.losses import constrained
@@ -39,7 +39,7 @@ class Guarded(NamedTuple):
 
 @torch.no_grad()
 def guard(
-    network: Any, examples: Sequence[Example], token_budget: int = 1536, advance: Advance = silent
+    network: Any, examples: Sequence[Example], token_budget: int = USUAL, advance: Advance = silent
 ) -> Lazy[Guarded]:
     """Note what the network, which must not have learned anything yet, gives each answer token."""
     network.eval()

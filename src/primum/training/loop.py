@@ -1,9 +1,10 @@
 """The one training loop: thin over accelerate, exact to resume, loud when something goes wrong.
 
 It knows nothing of losses or records: a method hands in the plan (which examples make a step) and a function from a
-micro-batch to a summed loss. Gradients are weighted per example, not per micro-batch. A step for which memory is too
-short is made again with half of the token budget, which stays; where one example alone is too much, with layers that
-compute again what backward needs.
+micro-batch to a summed loss. Gradients are weighted per example, not per micro-batch. How large micro-batches are is
+measured before the first step (`fitting`) and kept for the whole run. A step for which memory is too short all the same
+is made again with half of the token budget, which stays; where one example alone is too much, with layers that compute
+again what backward needs.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from torch import Tensor
 from primum.core.errors import StepFailedError
 from primum.core.progress import Advance, silent
 from primum.core.records import JsonDict
-from primum.core.store import disk_error, write_json, write_jsonl
+from primum.core.store import disk_error, read_json, write_json, write_jsonl
 from primum.training.adapter import write_tensors
 from primum.training.alarms import Alarms
 from primum.training.batches import Sized, micro_batches, plain_steps, steps
-from primum.training.recompute import recompute
+from primum.training.fitting import Fit, fitted, out_of_memory
+from primum.training.recompute import recompute, recomputes
+from primum.training.rows import lengths_of
 from primum.training.sharding import Held, sharded
 from primum.training.team import Team
 
@@ -54,7 +57,8 @@ class LoopConfig:
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     beta2: float = 0.99
-    token_budget: int = 1536
+    token_budget: int | None = None
+    """Tokens of a micro-batch; None: measured."""
     seed: int = 0
     save_every_seconds: float = 60.0
     average: float = 0.0
@@ -88,7 +92,8 @@ class Run(Generic[X]):
         follow: told of every finished step's row.
         team: the processes that learn together; only the leading one writes.
         means: the average of the weights so far, where one is kept.
-        token_budget: tokens of a micro-batch now; it was halved where memory was too short.
+        tell: told in one line how large micro-batches are, where that was measured.
+        token_budget: tokens of a micro-batch now, 0 before it was measured; halved where memory was too short.
     """
 
     network: Any
@@ -104,11 +109,12 @@ class Run(Generic[X]):
     before_step: Callable[[Any, Sequence[X]], None] = nothing
     follow: Callable[[JsonDict], None] = lambda _: None
     team: Team = field(default_factory=Team)
+    tell: Callable[[str], None] = logger.info
     token_budget: int = field(init=False)
     means: dict[str, Tensor] = field(init=False, default_factory=dict[str, Tensor])
 
     def __post_init__(self) -> None:
-        self.token_budget = self.config.token_budget
+        self.token_budget = self.config.token_budget or 0
 
     def train(self) -> list[JsonDict]:
         """Train to the end and return the log; goes on where a killed run stopped, with the same final weights.
@@ -124,10 +130,10 @@ class Run(Generic[X]):
             fused=True,
         )  # fmt: skip
         accelerator = _accelerator(next(self.network.parameters()).device)
+        self.network.eval()  # no dropout: the reference has none, and a resumed run would draw another one
         log = self._resume(held, optimizer)
         if self.team.leads:
             write_jsonl(self.folder / "log.jsonl", log)  # a killed run wrote steps there that it did not save
-        self.network.eval()  # no dropout: the reference has none, and a resumed run would draw another one
         saved = time.monotonic()
         for done in range(len(log)):
             self.advance(len(plan[done]))
@@ -165,6 +171,8 @@ class Run(Generic[X]):
         for group in optimizer.param_groups:
             group["lr"] = rate
         self.before_step(self.network, examples)
+        if not self.token_budget:
+            self._fit(examples)
         while not all(self.team.gathered((found := self._gradients(examples, accelerator)) is not None)):
             held.forget_gradients()
             self._need_less(number, examples)
@@ -182,6 +190,23 @@ class Run(Generic[X]):
         self._average(number, held)
         self.alarms.see(row)
         return row
+
+    def _fit(self, examples: Sequence[X]) -> None:
+        """Find how large micro-batches may be. A run that goes on, even from its first step, takes what it found."""
+
+        def loss(micro: Sequence[X]) -> Tensor:
+            return self.loss(self.network, micro, self.scale(examples)).loss
+
+        path = self.folder / "fit.json"
+        known = self.team.first(read_json(path) if self.team.leads and path.exists() else None)
+        longest = max(lengths_of(self.examples))
+        found = Fit(**known) if known else fitted(self.network, loss, examples, longest, self.team)
+        if self.team.leads:
+            write_json(path, found._asdict())
+            self.tell(found.said())
+        if found.again:
+            recompute(self.network)
+        self.token_budget = found.token_budget
 
     @torch.no_grad()
     def _average(self, number: int, held: Held) -> None:
@@ -266,6 +291,8 @@ class Run(Generic[X]):
                 }
         self.means = {n: held.own(n, tensors[f"mean/{n}"]).clone() for n in held.tensors if self.config.average}
         self.token_budget = state.get("token_budget", self.token_budget)
+        if state.get("recomputes"):
+            recompute(self.network)
         self.alarms.rows += state.get("alarms", [])
         for row in state["log"]:
             self.alarms.see(row)
@@ -285,7 +312,8 @@ class Run(Generic[X]):
         write_tensors(tensors, self.folder / file)
         # the other alarms are read from the log again
         told = [row for row in self.alarms.rows if row["name"] in (SMALLER, AGAIN)]
-        state = {"file": file, "token_budget": self.token_budget, "alarms": told, "log": log}
+        state: JsonDict = {"file": file, "token_budget": self.token_budget, "alarms": told, "log": log}
+        state["recomputes"] = recomputes(self.network)
         write_json(self.folder / "resume.json", state)
         for old in self.folder.glob("state-*.safetensors"):
             if old.name != file:
@@ -303,13 +331,6 @@ def append_jsonl(path: Path, row: JsonDict) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
     except OSError as error:
         raise disk_error(error, path) from error
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Whether an error says that memory is too short; on a CPU torch says so in words only."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return "can't allocate memory" in str(error) or "not enough memory" in str(error)
 
 
 def _accelerator(place: torch.device) -> Any:

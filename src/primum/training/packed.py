@@ -31,6 +31,16 @@ class Chain(NamedTuple):
     path: tuple[tuple[int, int], ...]
 
 
+class Tour(NamedTuple):
+    """Numbers of tokens in the order of a walk through the tree, (T,) each: q sees k if first[k] <= first[q] < last[k].
+
+    first: the token's own number. last: one more than the largest number among its descendants and itself.
+    """
+
+    first: Tensor
+    last: Tensor
+
+
 class Packed(NamedTuple):
     """A tree of T tokens that holds N answer tokens of several rows, row after row.
 
@@ -84,6 +94,25 @@ def pack(examples: Sequence[Example], device: torch.device | str = "cpu") -> Pac
     ids, positions = torch.tensor([tokens]), torch.tensor([depths])
     at = [t.to(device) for t in (ids, positions, torch.tensor(before), targets, owner, lengths)]
     return Packed(at[0], at[1], tuple(chains), *at[2:])
+
+
+def tour(packed: Packed) -> Tour:
+    """Walk through a tree, depth first (an Euler tour: Tarjan and Vishkin 1985, doi:10.1137/0214061)."""
+    parents = list(range(-1, packed.ids.shape[1] - 1))
+    for chain in packed.chains:
+        if chain.path[-1][0] == chain.start:
+            parents[chain.start] = chain.path[-2][1] - 1 if len(chain.path) > 1 else -1
+    sizes = [1] * len(parents)
+    for token in reversed(range(len(parents))):  # a child has a larger place than its parent
+        if parents[token] >= 0:
+            sizes[parents[token]] += sizes[token]
+    first, following = [0] * len(parents), [0] * (len(parents) + 1)  # the last of `following` is the roots'
+    for token, (parent, size) in enumerate(zip(parents, sizes, strict=True)):
+        first[token] = following[parent]
+        following[parent] += size
+        following[token] = first[token] + 1
+    numbers = torch.tensor([first, sizes], dtype=torch.int32, device=packed.ids.device)
+    return Tour(numbers[0], numbers.sum(0, dtype=torch.int32))
 
 
 def _ranges(places: Sequence[int]) -> tuple[tuple[int, int], ...]:

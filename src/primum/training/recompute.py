@@ -6,8 +6,11 @@ learns without dropout here (`loop`), so what is computed again is what was comp
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
+
+from primum.training.attention import attention_now
 
 
 def recompute(network: Any) -> bool:
@@ -23,7 +26,7 @@ def recompute(network: Any) -> bool:
         return False
     layers = _layers(network)
     for layer in layers:
-        layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+        layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False, context_fn=partial(_twice, layer))
         layer.gradient_checkpointing = True
         layer.training = True  # of the layer alone, which asks for it: its parts stay without dropout
     return bool(layers)
@@ -32,6 +35,11 @@ def recompute(network: Any) -> bool:
 def recomputes(network: Any) -> bool:
     """Whether the layers of a network compute again what backward needs."""
     return any(layer.training and layer.gradient_checkpointing for layer in _layers(network))
+
+
+def _twice(layer: Any) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return what surrounds a layer forward and when it is computed again: the same attention, a tree's or its own."""
+    return nullcontext(), attention_now(layer)
 
 
 def _layers(network: Any) -> list[Any]:

@@ -21,10 +21,10 @@ from primum.core.progress import Advance, silent
 from primum.core.records import digest, files_of
 from primum.models.embedded import cache_folder
 from primum.models.load import Model
-from primum.training.batches import cut
+from primum.training.batches import cut_rows
 from primum.training.examples import Example
 from primum.training.rows import lengths_of
-from primum.training.score import score
+from primum.training.score import score, shares_prompts
 from primum.training.sharding import sharded
 from primum.training.team import Team
 
@@ -71,7 +71,7 @@ class References:
             team: the processes that share the work; all get all numbers.
         """
         found, lengths = array("d", bytes(8 * len(examples))), lengths_of(examples)
-        groups = cut(lengths, token_budget)
+        groups = cut_rows(examples, token_budget, shares_prompts(network, examples[:4]))
         own = [groups[n] for n in team.deal([sum(lengths[i] for i in group) for group in groups])]
 
         def put(group: Sequence[int], logps: Sequence[float | None]) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from primum.core.progress import Advance, silent
 from primum.models.load import tower
 from primum.models.seeing import looked_at, moved
+from primum.training import flex
 from primum.training.attention import tree_attention
 from primum.training.batches import collate, indexed_batches
 from primum.training.block import fuse_blocks
@@ -124,11 +125,11 @@ def answer_states(network: Any, examples: Sequence[Example]) -> States:
     if any(one.seen for one in examples):
         each = [_looking(network, one) if one.seen else answer_states(network, [one]) for one in examples]
         return _joined(each)
-    place = next(network.parameters()).device
+    place = _place(network)
     packed = pack(examples, place)
     name = way(network, examples, _learns(network)) if _within_window(network, packed) else "separate"
-    if name in ("blocks", "paths") and recomputes(network):
-        name = "masked"  # a block in one piece keeps all; paths are only there during the forward pass
+    if name == "blocks" and recomputes(network):
+        name = "paths"  # a block in one piece keeps all
     hidden = _WAYS[name](network, examples, packed)
     return States(hidden, packed.targets, packed.owner, packed.lengths)
 
@@ -220,6 +221,14 @@ def _paths(network: Any, examples: Sequence[Example], packed: Packed) -> Tensor:
     return out[0, packed.before]
 
 
+def _flex(network: Any, examples: Sequence[Example], packed: Packed) -> Tensor:
+    """Score a tree by FlexAttention (`flex`), which a GPU computes without its mask."""
+    tree = flex.padded(packed)
+    with tree_attention(causal(network)):
+        out = _forward(network, input_ids=tree.ids, position_ids=tree.positions, tree_mask=tree.mask)
+    return out[0, packed.before]
+
+
 def _masked(network: Any, examples: Sequence[Example], packed: Packed) -> Tensor:
     """Score a tree under its mask."""
     out = _forward(network, input_ids=packed.ids, position_ids=packed.positions, attention_mask=packed.sees)
@@ -234,9 +243,9 @@ def _separate(network: Any, examples: Sequence[Example], packed: Packed) -> Tens
 
 def shares_prompts(network: Any, examples: Sequence[Example]) -> bool:
     """Whether rows like these are laid into one tree (`packed`) for this network; rows with pictures are not."""
-    if any(one.seen for one in examples):
+    if not examples or any(one.seen for one in examples):
         return False
-    packed = pack(examples, next(network.parameters()).device)
+    packed = pack(examples, _place(network))
     return _within_window(network, packed) and way(network, examples) != "separate"
 
 
@@ -259,10 +268,17 @@ def _within_window(network: Any, packed: Packed) -> bool:
 
 
 _WAYS: dict[str, Callable[[Any, Sequence[Example], Packed], Tensor]] = {
-    "blocks": _blocks, "paths": _paths, "masked": _masked, "separate": _separate
+    "blocks": _blocks, "paths": _paths, "flex": _flex, "masked": _masked, "separate": _separate
 }  # fmt: skip
 """How rows are scored, the fastest first."""
+CPU, GPU = ("blocks", "paths"), ("flex",)
+"""Ways of one kind of device only."""
 _chosen: WeakKeyDictionary[Any, dict[bool, str]] = WeakKeyDictionary()
+
+
+def under_mask(network: Any) -> bool:
+    """Whether a network was found to share rows under a dense mask only."""
+    return "masked" in _chosen.get(causal(network), {}).values()
 
 
 def _learns(network: Any) -> bool:
@@ -295,7 +311,7 @@ def way(network: Any, examples: Sequence[Example], learns: bool = False, most: i
 
 
 def _answers(network: Any, examples: Sequence[Example], name: str) -> Tensor:
-    packed = pack(examples, next(network.parameters()).device)
+    packed = pack(examples, _place(network))
     return token_logps(logits(network, _WAYS[name](network, examples, packed)), packed.targets)
 
 
@@ -305,16 +321,39 @@ def _same(network: Any, examples: Sequence[Example], name: str, expected: Tensor
         return True
     if getattr(tower(base).config, "_attn_implementation", None) != "sdpa":
         return False
-    if name in ("blocks", "paths") and next(base.parameters()).device.type != "cpu":
+    if name in (GPU if _place(base).type == "cpu" else CPU):
         return False
     if name == "blocks" and not fuse_blocks(base):
         return False
+    why = _fault(network, examples, name, expected)
+    if why:
+        log.log(logging.WARNING if name == "flex" else logging.INFO, "not the way '%s': %s", name, why)
+    return not why
+
+
+def _fault(network: Any, examples: Sequence[Example], name: str, expected: Tensor) -> str | None:
+    """Return why a way cannot be taken: what was raised, or how far its numbers are off; None: it can."""
+    if name == "flex" and (why := _flex_fault(causal(network))):
+        return f"{why}; the dense mask that is left takes memory and time with the square of a pass's tokens"
     try:
         found = _answers(network, examples, name)
-    except (TypeError, ValueError, RuntimeError) as error:  # a model that takes no such mask, or no such attention
-        log.info("not the way '%s': %s", name, error)
-        return False
-    return float((found - expected).abs().mean()) < TOLERANCE
+    except flex.FAULTS as error:  # a model that takes no such mask, or no such attention
+        return str(error)
+    apart = float((found - expected).abs().mean())
+    return None if apart < TOLERANCE else f"log-probabilities are {apart:.2g} nats a token off"
+
+
+def _flex_fault(base: Any) -> str | None:
+    """Try FlexAttention, backward too, on heads like those of the model; return why it cannot be used."""
+    config = base.config.get_text_config()
+    heads = getattr(config, "num_attention_heads", None) or 8
+    keys = getattr(config, "num_key_value_heads", None) or heads
+    size = getattr(config, "head_dim", None) or getattr(config, "hidden_size", 64 * heads) // heads
+    return flex.fault(heads, keys, size, base.dtype, _place(base))
+
+
+def _place(network: Any) -> torch.device:
+    return next(network.parameters()).device
 
 
 def plain_head(base: Any) -> bool:
@@ -330,10 +369,10 @@ def plain_head(base: Any) -> bool:
 
 @torch.no_grad()
 def score_all(network: Any, examples: Sequence[Example], token_budget: int = 1024, advance: Advance = silent) -> Scores:
-    """Score many examples, sorted by length, without gradients; results in the order given."""
+    """Score many examples without gradients, passes as `cut_rows` cuts them; results in the order given."""
     logps = torch.zeros(len(examples))
     lengths = torch.zeros(len(examples), dtype=torch.long)
-    for group in indexed_batches(examples, token_budget):
+    for group in indexed_batches(examples, token_budget, shares_prompts(network, examples[:4])):
         got = score(network, [g.example for g in group])
         index = torch.tensor([g.index for g in group])
         logps[index], lengths[index] = got.logps.float().cpu(), got.lengths.cpu()

@@ -25,7 +25,7 @@ from primum.core.records import JsonDict
 from primum.core.store import write_jsonl
 from primum.training import hacking, state
 from primum.training.adapter import load_weights, save_weights, trainable
-from primum.training.batches import micro_batches
+from primum.training.batches import USUAL, micro_batches
 from primum.training.examples import Example
 from primum.training.heads import Heads
 from primum.training.policy_losses import clipped_policy, clipped_value, divergence, gae, reinforce_pp, rloo
@@ -358,7 +358,7 @@ class _Numbered(NamedTuple):
     length: int
 
 
-def _groups(rows: Sequence[Example], mini: Sequence[int], token_budget: int = 1536) -> list[list[int]]:
+def _groups(rows: Sequence[Example], mini: Sequence[int], token_budget: int = USUAL) -> list[list[int]]:
     numbered = [_Numbered(i, rows[i].length) for i in mini]
     return [[one.index for one in group] for group in micro_batches(numbered, token_budget)]
 
