@@ -42,7 +42,8 @@ def theirs(args, folder, model):
     start = time.perf_counter()
     (log,) = inspect_ai.eval(task, model=model, log_dir=str(folder), display="none")
     if log.status != "success":
-        raise SystemExit(f"Inspect ended with {log.status}: {log.error}")
+        why = log.error.message[:300] if log.error else "no reason given"
+        raise SystemExit(f"Inspect ended with {log.status}: {why}")
     return time.perf_counter() - start
 
 
@@ -66,7 +67,10 @@ def main():
         args.dtype = str(device().dtype).removeprefix("torch.")
     seconds = {}
     seconds["primum evaluate"], n = ours(args, args.out / "primum")
-    own = get_model("hf/local", model_path=str(args.model), dtype=getattr(torch, args.dtype), memoize=False)
+    # its provider samples unless it is told not to, and then takes no temperature of nought
+    own = get_model(
+        "hf/local", model_path=str(args.model), dtype=getattr(torch, args.dtype), do_sample=False, memoize=False
+    )
     seconds["inspect, hf/"] = theirs(args, args.out / "hf", own)
     provider = get_model(f"primum/{args.model}", memoize=False)
     provider.api.gather._opened = provider.api.gather.engine()  # loaded before the clock, as the others are
