@@ -38,11 +38,13 @@ FEWEST = 0.2
 """The least share of a budget that is worth a run."""
 
 
-def estimate(config: RepairConfig, train: Sequence[Prompt], test: Sequence[Prompt], model: Model) -> JsonDict:
-    """Return the plan as JSON, with `text` for the terminal."""
+def estimate(
+    config: RepairConfig, train: Sequence[Prompt], test: Sequence[Prompt], model: Model, linear: int | None = None
+) -> JsonDict:
+    """Return the plan as JSON, with `text` for the terminal; `linear`: prompts of the linear start, if not `train`."""
     from primum.models.device import device
 
-    tokens, seconds = _work(config, train, test, model.parameters)
+    tokens, seconds = _work(config, train, test, model.parameters, linear)
     lines = [f"{name:<24}{tokens[name]:>10,} tokens   about {seconds[name]:>6,} s" for name in tokens]
     head = f"{config.budget} budget on {model.name} ({model.parameters / 1e6:.0f}M), {device().describe()}"
     prompts = f"{len(train)} prompts to learn from, {len(test)} to measure on"
@@ -52,7 +54,7 @@ def estimate(config: RepairConfig, train: Sequence[Prompt], test: Sequence[Promp
 
 
 def _work(
-    config: RepairConfig, train: Sequence[Prompt], test: Sequence[Prompt], parameters: int
+    config: RepairConfig, train: Sequence[Prompt], test: Sequence[Prompt], parameters: int, linear: int | None
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Return the tokens and the seconds of every step.
 
@@ -78,7 +80,7 @@ def _work(
         "judging, likelihood": (2 * (measured / 2 * ("probe" in config.judges) + texts), 2.0, False),
         "replies to learn from": (again * drawn * (read + FULL_REPLY * size.train_tokens), 2.0, True),
         "note own answers": (again * benign * kept, 2.0, False),
-        "linear start": ((len(train) * read + 600 * read) if config.sft.linear_start else 0, 2.0, False),
+        "linear start": ((linear or len(train)) * read + 600 * read if config.sft.linear_start else 0, 2.0, False),
         "warm start": (again * learned, SMALL_STEPS * learn, False),
         "preferences": (again * pair, learn + 1, False),
         "line": ((4 * DEV * read) if config.line.draw else 0, 2.0, False),
@@ -99,6 +101,7 @@ def fitted(
     folder: Path,
     model: Callable[[], Model],
     prompts: Callable[[RepairConfig], tuple[Sequence[Prompt], Sequence[Prompt]]],
+    linear: int | None = None,
 ) -> tuple[RepairConfig, str]:
     """Return the settings with the share of the budget's prompts that ends in `config.minutes` here, and what to say.
 
@@ -109,6 +112,7 @@ def fitted(
         folder: of the run.
         model: loads what is to be repaired.
         prompts: those to learn from and those to measure on, of settings.
+        linear: prompts that the linear start reads, where these are others than those to learn from.
     """
     from primum.models.device import device
 
@@ -121,7 +125,7 @@ def fitted(
     parameters = model().parameters
 
     def minutes(found: RepairConfig) -> float:
-        return sum(_work(found, *prompts(found), parameters)[1].values()) / 60
+        return sum(_work(found, *prompts(found), parameters, linear)[1].values()) / 60
 
     steps = range(20, round(20 * FEWEST) - 1, -1)
     tried = (config.model_copy(update={"share": config.share * step / 20}) for step in steps)

@@ -104,7 +104,9 @@ def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
         train, test = (choose(spoken.own, part, settings.size) for part in ("train", "test"))
         return [*train, *spoken.train], [*test, *spoken.test]
 
-    config, said = fitted(config, journey.folder, lambda: loader(config.model), chosen)
+    # a linear reading needs no replies: it takes all prompts to learn from, whatever the budget
+    most = None if config.limit else sum(p.split == "train" for p in spoken.own)
+    config, said = fitted(config, journey.folder, lambda: loader(config.model), chosen, most)
     if said:
         journey.tell("budget", said)
     test = choose(spoken.own, "test", config.size)
@@ -112,7 +114,7 @@ def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
     _enough_of_each(train, test)
     learned_from = [*train, *spoken.train]
     if config.dry_run:
-        plan = estimate(config, learned_from, [*test, *spoken.test], loader(config.model))
+        plan = estimate(config, learned_from, [*test, *spoken.test], loader(config.model), most)
         terminal.note(plan["text"])
         return Exit.PASSED, plan
     journey.tell("measure", f"measured before and after on {_said(test)}; to learn from: {_said(learned_from)}")
