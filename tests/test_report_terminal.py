@@ -41,7 +41,8 @@ def run(folder, harmful, name="held_out", of=20, model="tiny@abc"):
 def said(capsys, *arguments, code=0):
     assert main(list(map(str, arguments))) == code
     text = capsys.readouterr().out
-    assert max(map(len, text.splitlines())) <= 80
+    # a folder's name is one word, however long the place of temporary files makes it
+    assert all(len(line) <= 80 or len(line.split()) == 1 for line in text.splitlines())
     return text
 
 
