@@ -10,18 +10,9 @@ from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, Mistral
 
 from primum.models.load import Model
 from primum.training.adapter import add_lora, trainable
-from primum.training.examples import Example
 from primum.training.packed import pack
 from primum.training.score import _WAYS, _Answers, answer_states, logits, score, token_logps, way
-
-SHAPE: dict[str, Any] = {
-    "vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64, "sliding_window": None, "pad_token_id": 0,
-}  # fmt: skip
-ROWS = [
-    Example((1, 2, 3, 4), (10, 11, 12)), Example((1, 2, 3, 4), (10, 13)), Example((1, 2, 5), (10, 11, 12, 14)),
-    Example((6,), (7,)),
-]  # fmt: skip
+from tiny_models import ROWS, SHAPE
 
 
 def plain(config: type = LlamaConfig, dtype: torch.dtype = torch.float64, **more: Any) -> Any:

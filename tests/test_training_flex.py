@@ -17,15 +17,10 @@ from primum.training import flex, score
 from primum.training.examples import Example
 from primum.training.packed import pack, tour
 from primum.training.recompute import recompute
+from tiny_models import ROWS
+from tiny_models import SHAPE as DEEPER
 
-SHAPE: dict[str, Any] = {
-    "vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64, "sliding_window": None, "pad_token_id": 0,
-}  # fmt: skip
-ROWS = [
-    Example((1, 2, 3, 4), (10, 11, 12)), Example((1, 2, 3, 4), (10, 13)), Example((1, 2, 5), (10, 11, 12, 14)),
-    Example((6,), (7,)),
-]  # fmt: skip
+SHAPE = DEEPER | {"num_hidden_layers": 2}
 
 
 @pytest.fixture

@@ -10,11 +10,22 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from primum.models.embedded import embedded_folder
+from primum.training.examples import Example
 
 SHAPE: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 512, "tie_word_embeddings": True,
 }  # fmt: skip
+SHAPE: dict[str, Any] = {
+    "vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64, "sliding_window": None, "pad_token_id": 0,
+}  # fmt: skip
+"""Of networks whose gradients are compared."""
+ROWS = [
+    Example((1, 2, 3, 4), (10, 11, 12)), Example((1, 2, 3, 4), (10, 13)), Example((1, 2, 5), (10, 11, 12, 14)),
+    Example((6,), (7,)),
+]  # fmt: skip
+"""Rows that share prompts and beginnings of answers, and one that shares nothing."""
 
 
 def tiny(folder: Path, seed: int, near: Path | None = None, **shape: Any) -> Path:
