@@ -100,8 +100,11 @@ def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
     spoken = tongues(collected.prompts, config)
     loader = Loader(journey)
 
+    def own(settings: RepairConfig) -> tuple[list[Prompt], list[Prompt]]:
+        return choose(spoken.own, "train", settings.size), choose(spoken.own, "test", settings.size)
+
     def chosen(settings: RepairConfig) -> tuple[list[Prompt], list[Prompt]]:
-        train, test = (choose(spoken.own, part, settings.size) for part in ("train", "test"))
+        train, test = own(settings)
         return [*train, *spoken.train], [*test, *spoken.test]
 
     # a linear reading needs no replies: it takes all prompts to learn from, whatever the budget
@@ -109,8 +112,7 @@ def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
     config, said = fitted(config, journey.folder, lambda: loader(config.model), chosen, most)
     if said:
         journey.tell("budget", said)
-    test = choose(spoken.own, "test", config.size)
-    train = choose(spoken.own, "train", config.size)
+    train, test = own(config)
     _enough_of_each(train, test)
     learned_from = [*train, *spoken.train]
     if config.dry_run:
