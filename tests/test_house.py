@@ -71,6 +71,20 @@ def catches_everything(handler: ast.ExceptHandler) -> bool:
     return any(isinstance(n, ast.Name) and n.id in {"Exception", "BaseException"} for n in ast.walk(handler.type))
 
 
+@pytest.mark.parametrize("path", [*SHIPPED, *sorted((ROOT / "tests").rglob("*.py"))], ids=lambda path: path.name)
+def test_a_name_of_a_module_is_given_once(path):
+    """No linter asked here sees the second of two constants of one name, nor a test that hides another."""
+    named: list[str] = []
+    for node in tree_of(path).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if not any("overload" in ast.unparse(decorator) for decorator in node.decorator_list):
+                named.append(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            named += [target.id for target in targets if isinstance(target, ast.Name) and target.id.isupper()]
+    assert {name for name in named if named.count(name) > 1} == set()
+
+
 @by_name
 def test_no_broad_except(path):
     handlers = [node for node in ast.walk(tree_of(path)) if isinstance(node, ast.ExceptHandler)]

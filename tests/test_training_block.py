@@ -12,12 +12,12 @@ from primum.models.load import Model
 from primum.training.adapter import add_lora, trainable
 from primum.training.packed import pack
 from primum.training.score import _WAYS, _Answers, answer_states, logits, score, token_logps, way
-from tiny_models import ROWS, SHAPE
+from tiny_models import COMPARED, ROWS
 
 
 def plain(config: type = LlamaConfig, dtype: torch.dtype = torch.float64, **more: Any) -> Any:
     torch.manual_seed(0)
-    net = AutoModelForCausalLM.from_config(config(**SHAPE, **more), attn_implementation="sdpa").to(dtype).eval()
+    net = AutoModelForCausalLM.from_config(config(**COMPARED, **more), attn_implementation="sdpa").to(dtype).eval()
     for name, p in net.named_parameters():
         if "norm" in name or "bias" in name:  # fresh ones are 1 and 0, which would hide a wrong use
             p.data.add_(0.3 * torch.randn_like(p))

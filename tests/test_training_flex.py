@@ -17,10 +17,9 @@ from primum.training import flex, score
 from primum.training.examples import Example
 from primum.training.packed import pack, tour
 from primum.training.recompute import recompute
-from tiny_models import ROWS
-from tiny_models import SHAPE as DEEPER
+from tiny_models import COMPARED, ROWS
 
-SHAPE = DEEPER | {"num_hidden_layers": 2}
+SHAPE = COMPARED | {"num_hidden_layers": 2}
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ SHAPE: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 512, "tie_word_embeddings": True,
 }  # fmt: skip
-SHAPE: dict[str, Any] = {
+COMPARED: dict[str, Any] = {
     "vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64, "sliding_window": None, "pad_token_id": 0,
 }  # fmt: skip
-"""Of networks whose gradients are compared."""
+"""The shape of networks whose gradients are compared; it has a vocabulary of its own."""
 ROWS = [
     Example((1, 2, 3, 4), (10, 11, 12)), Example((1, 2, 3, 4), (10, 13)), Example((1, 2, 5), (10, 11, 12, 14)),
     Example((6,), (7,)),
