@@ -224,7 +224,7 @@ class ClusterEngine:
 
     def _hand_out(self, source: Iterator[Request], again: deque[Request], sampling: Sampling) -> None:
         """Fill up the workers, a quarter of a batch at a time in turn, so that all have about as much to do."""
-        most, piece = AHEAD * self.opening.batch_size, max(1, self.opening.batch_size // 4)
+        most, piece = AHEAD * self.opening.width, max(1, self.opening.width // 4)
         given: dict[_Held, list[Request]] = {held: [] for held in self._ready}
         hungry = [held for held in self._ready if len(held.open) + piece <= most]
         while hungry:

@@ -224,7 +224,7 @@ def endpoint(opening: Opening) -> Endpoint:
     Raises:
         UsageError: no address, not an http(s) one, one that holds a password, or a key that cannot be sent.
     """
-    return Endpoint(address(opening.url), key_of(opening.key_name), most=opening.batch_size, timeout=opening.timeout)
+    return Endpoint(address(opening.url), key_of(opening.key_name), most=opening.width, timeout=opening.timeout)
 
 
 def address(url: str) -> str:

@@ -121,7 +121,7 @@ class Opening:
 
     Args:
         model: `embedded`, a hub id, a folder, an adapter folder, a .gguf file, or the name an endpoint gives it.
-        batch_size: conversations decoded together (over HTTP: requests under way), at most.
+        batch_size: conversations decoded together (over HTTP: requests under way), at most; None: the engine's own.
         url: of an OpenAI-compatible endpoint.
         key_name: the environment variable that holds the endpoint's key.
         timeout: seconds for one attempt of one reply over HTTP.
@@ -130,9 +130,14 @@ class Opening:
     """
 
     model: str = "embedded"
-    batch_size: int = 96
+    batch_size: int | None = None
     url: str = ""
     key_name: str = "OPENAI_API_KEY"
     timeout: float = 120.0
     precision: Literal["Q8_0", "Q4_0", "F16"] | None = None
     exact: bool = False
+
+    @property
+    def width(self) -> int:
+        """How many conversations go together, for engines without a measure of their own."""
+        return self.batch_size or 96

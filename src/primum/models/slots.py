@@ -15,10 +15,15 @@ import torch
 from transformers import AttentionInterface, Cache, DynamicCache
 from transformers.cache_utils import CacheLayerMixin, DynamicLayer
 
+from primum.models.head import logits_of, output_matrix
+
 Tokens = tuple[int, ...]
 
 GROW = 32
 """Columns added at a time: a step's shapes change seldom, so compiled kernels are found again."""
+FEWEST, MOST, HELD = 96, 384, 1 << 31
+"""Conversations decoded together on a CPU where nobody said how many: the most whose keys and values stay under so many
+bytes. In fp32 on two cores 384 rows make 1.4 times the tokens of 96, and 768 no more (docs/log.md)."""
 PREFILL = 4096
 """Prompt tokens in one forward pass: enough for full speed, few enough to stay near a CPU's cache."""
 
@@ -95,6 +100,7 @@ class Slots:
 
     def __init__(self, network: Any, slots: int) -> None:
         self.network, self.place = network, next(network.parameters()).device
+        self.matrix = output_matrix(network)
         depth = len(DynamicCache(config=network.config).layers)
         self.layers = [SlotLayer(slots) for _ in range(depth)]
         self.cache = Cache(layers=list(self.layers))
@@ -141,12 +147,16 @@ class Slots:
         seen = (torch.arange(first.width, device=self.place) <= lengths[:, None])[:, None, None]
         ids = torch.tensor(tokens, device=self.place)[:, None]
         with _grouped_attention(self.network, self.place) as additive:
-            logits = self.network(
-                input_ids=ids, attention_mask=_additive(seen, self.network.dtype) if additive else seen,
-                position_ids=lengths[:, None], past_key_values=self.cache, use_cache=True, logits_to_keep=1,
-            ).logits  # fmt: skip
+            given: dict[str, Any] = {
+                "input_ids": ids, "attention_mask": _additive(seen, self.network.dtype) if additive else seen,
+                "position_ids": lengths[:, None], "past_key_values": self.cache, "use_cache": True,
+            }  # fmt: skip
+            if self.matrix is None:
+                logits = self.network(**given, logits_to_keep=1).logits[:, -1]
+            else:
+                logits = logits_of(self.network.get_decoder()(**given).last_hidden_state[:, -1], self.matrix)
         self.lengths = [length + 1 for length in self.lengths]
-        return logits[:, -1]
+        return logits
 
     def _fill(self, rows: torch.Tensor) -> None:
         for layer, held in zip(self.layers, self._prompts.layers, strict=True):
@@ -183,6 +193,17 @@ def fits(network: Any) -> bool:
     capped = getattr(config, "attn_logit_softcapping", None) is not None
     shared = bool(getattr(config, "num_kv_shared_layers", 0))
     return plain and not capped and not shared and config._attn_implementation == "sdpa" and network.config is config
+
+
+def together(network: Any, width: int) -> int:
+    """Return how many conversations of at most `width` tokens are decoded together where nobody said."""
+    config, weights = network.config.get_text_config(), next(network.parameters())
+    if weights.device.type != "cpu" or not fits(network):
+        return FEWEST
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    token = 2 * config.num_hidden_layers * heads * size * weights.element_size()
+    return min(MOST, max(FEWEST, HELD // (token * width)))
 
 
 def _batch(prompts: Sequence[Tokens]) -> list[Tokens]:

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from primum.models.load import Model
     from primum.training.heads import RewardModel
 
-ENGINE_BATCH = 96
-
 
 @dataclass(frozen=True)
 class Policy:
@@ -114,7 +112,7 @@ class Desk:
         def make() -> Engine:
             from primum.models.engines.hf import HFEngine
 
-            return HFEngine(self.take(policy), ENGINE_BATCH)
+            return HFEngine(self.take(policy))
 
         return make
 

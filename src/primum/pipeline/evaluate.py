@@ -71,7 +71,9 @@ class EvaluateConfig(Config):
         default="auto",
         description="number format of transformers; auto is the fastest one here, and float32 for likelihoods on a CPU",
     )
-    batch: int = Field(default=96, ge=1, description="replies drawn together")
+    batch: int | None = Field(
+        default=None, ge=1, description="replies drawn together (96; transformers on a CPU: 96 to 384, by their length)"
+    )
     seed: int = Field(default=0, description="of the replies drawn")
     dry_run: bool = Field(default=False, description="print what would be asked and about how long it takes, and stop")
 

@@ -79,7 +79,7 @@ def measured(journey: Journey, name: str, bench: Bench, key: str, model: Callabl
     """
     from primum.models.engines.hf import HFEngine
 
-    replies = sample(journey, f"{name}-replies", bench.prompts, bench.draw, key, lambda: HFEngine(model(), 128))
+    replies = sample(journey, f"{name}-replies", bench.prompts, bench.draw, key, lambda: HFEngine(model()))
     by_id = {p.id: p for p in bench.prompts}
     verdicts = judge(
         journey, f"{name}-verdicts-by-{bench.judge}", bench.judge, [Exchange(by_id[r.prompt_id], r) for r in replies]

@@ -64,7 +64,7 @@ class Loader:
         def make() -> Engine:
             from primum.models.engines.hf import HFEngine
 
-            return HFEngine(self(name), batch_size=128)
+            return HFEngine(self(name))
 
         return make
 

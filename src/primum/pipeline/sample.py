@@ -72,7 +72,12 @@ class SampleConfig(Config):
     precision: Literal["Q8_0", "Q4_0", "F16"] | None = Field(
         None, description="format of the weights for engines that read GGUF"
     )
-    batch_size: int = Field(96, ge=1, description="conversations decoded together; over HTTP requests under way")
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="conversations decoded together; over HTTP requests under way (96; transformers on a CPU: 96 to "
+        "384, by their length)",
+    )
     url: str = Field("", description="an OpenAI-compatible endpoint, like http://localhost:8000/v1")
     key_name: str = Field("OPENAI_API_KEY", description="the environment variable that holds the endpoint's key")
     timeout: float = Field(120.0, gt=0, description="seconds for one attempt of one reply over HTTP")

@@ -146,7 +146,7 @@ class Examples:
             from primum.models.load import load
 
             wrap = opened(shown.OPENING) if name == "harmful" and not broken else as_it_is
-            engine = HFEngine(load(broken) if broken else model, 128)
+            engine = HFEngine(load(broken) if broken else model)
             drawn = engine([wrap(p.messages) for p in asked], Sampling(0.7, shown.ANSWER_TOKENS), seed)
             stage.write_shard(0, [{"text": reply.text} for reply in drawn])
             stage.finish(replies=len(drawn))

@@ -230,7 +230,7 @@ def _rows(subject: Subject, setup: Setup, kind: str) -> list[JsonDict]:
 
     grid = subject.grid
     prompts = grid.prompts.all if kind == "all" else grid.prompts.harmful
-    drawn = HFEngine(setup.model, 128)([setup.wrap(p.messages) for p in prompts], setup.sampling, grid.seed)
+    drawn = HFEngine(setup.model)([setup.wrap(p.messages) for p in prompts], setup.sampling, grid.seed)
     replies = [
         Reply(p.id, "stressed", setup.sampling.name, r.text, r.finish, r.prompt_tokens, r.reply_tokens, grid.seed)
         for p, r in zip(prompts, drawn, strict=True)

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from primum.core.errors import UsageError
 from primum.core.progress import Advance, silent
+from primum.models.head import plain_head
 from primum.training.batches import indexed_batches
 from primum.training.examples import Example, PairExample
-from primum.training.score import answer_states, causal, plain_head
+from primum.training.score import answer_states, causal
 
 
 class Ches(NamedTuple):

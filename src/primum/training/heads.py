@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from primum.core.records import Messages
 from primum.models.chat import encode
+from primum.models.head import plain_head
 from primum.models.reward import Heads
 from primum.training.adapter import fuse, linear_names, load_weights, trainable
 from primum.training.batches import collate, micro_batches
 from primum.training.examples import Example, Limits, example
-from primum.training.score import answer_states, causal, plain_head
+from primum.training.score import answer_states, causal
 
 ADAPTER = "reward"
 RANK = 8

@@ -21,10 +21,11 @@ from torch.nn.functional import kl_div, log_softmax
 
 from primum.core.config import Config as Base
 from primum.core.progress import Advance, silent
+from primum.models.head import plain_head
 from primum.training.batches import micro_batches
 from primum.training.examples import Example
 from primum.training.loop import MicroLoss
-from primum.training.score import States, answer_states, causal, logits, per_row, plain_head, token_logps
+from primum.training.score import States, answer_states, causal, logits, per_row, token_logps
 
 COMMON = 0.1
 """A token opens what is learned where at least this share of the learned answers begins with it."""

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from primum.core.progress import Advance, silent
+from primum.models.head import logits_of, output_matrix, plain_head
 from primum.models.load import tower
 from primum.models.seeing import looked_at, moved
 from primum.training import flex
@@ -82,11 +83,8 @@ def token_logps(logits: Tensor, targets: Tensor) -> Tensor:
 
 def frozen_head(network: Any) -> Tensor | None:
     """Return the output matrix (V, D) where it is all that follows the trunk, and does not learn."""
-    base = causal(network)
-    head = base.get_output_embeddings()
-    if not plain_head(base) or type(head) is not torch.nn.Linear or head.bias is not None:
-        return None
-    return None if head.weight.requires_grad else head.weight
+    matrix = output_matrix(causal(network))
+    return None if matrix is None or matrix.requires_grad else matrix
 
 
 class _Answers(torch.autograd.Function):
@@ -103,7 +101,7 @@ class _Answers(torch.autograd.Function):
         rows = max(1, CHUNK // (4 * len(head)))
         for at in range(0, len(hidden), rows):
             part = slice(at, at + rows)
-            each = torch.log_softmax(torch.nn.functional.linear(hidden[part], head), -1, dtype=torch.float32)
+            each = torch.log_softmax(logits_of(hidden[part], head), -1, dtype=torch.float32)
             logps[part] = each.gather(1, targets[part, None])[:, 0]
             if pulls is not None:
                 each.exp_()[torch.arange(len(each), device=each.device), targets[part]] -= 1
@@ -354,17 +352,6 @@ def _flex_fault(base: Any) -> str | None:
 
 def _place(network: Any) -> torch.device:
     return next(network.parameters()).device
-
-
-def plain_head(base: Any) -> bool:
-    """Whether logits are the output matrix times the trunk's hidden states, and nothing more.
-
-    Gemma 2 caps its logits, Granite and Cohere scale them; such models, and any whose trunk is not found under the
-    usual name, are scored through their own forward.
-    """
-    config = base.config.get_text_config()
-    touched = ("final_logit_softcapping", "logits_scaling", "logit_scale", "lm_head_multiplier")
-    return hasattr(base, base.base_model_prefix) and not any(getattr(config, name, None) for name in touched)
 
 
 @torch.no_grad()

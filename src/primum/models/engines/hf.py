@@ -25,7 +25,7 @@ from primum.models.likelihood import Continuation, Cut, Likelihood, cut_all
 from primum.models.load import Model, load
 from primum.models.sampling import Generated, Opening, Request, Sampling, reply_seeds
 from primum.models.seeing import replies
-from primum.models.slots import Slots, fits
+from primum.models.slots import MOST, Slots, fits, together
 
 about = "transformers, refilled batches, on CPU or GPU; vision-language models too"
 rank = 10
@@ -48,12 +48,12 @@ class HFEngine:
 
     Args:
         model: the model and its tokenizer.
-        batch_size: conversations decoded together.
+        batch_size: conversations decoded together; None takes what is fast here (`together`).
         advance: told of replies that ended.
     """
 
     model: Model
-    batch_size: int = 96
+    batch_size: int | None = None
     advance: Advance = silent
 
     @property
@@ -73,7 +73,7 @@ class HFEngine:
 
     def stream(self, requests: Iterable[Request], sampling: Sampling) -> Generator[tuple[int, Generated]]:
         """Yield (request index, reply) as replies end; looks a few batches ahead to find conversations alike."""
-        return self._run(requests, sampling, 4 * self.batch_size)
+        return self._run(requests, sampling, 4 * (self.batch_size or MOST))
 
     def likelihoods(self, asked: Sequence[Continuation]) -> list[Likelihood]:
         """Return one log-likelihood for each continuation, in the order given; in the model's number format."""
@@ -168,6 +168,11 @@ class Waiting:
     def __len__(self) -> int:
         return len(self._held)
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt held."""
+        return len(self._held[0].prompt) if self._held else 0
+
     def pop(self, count: int) -> list[Task]:
         """Take up to `count` tasks."""
         taken, self._held = self._held[:count], self._held[count:]
@@ -205,8 +210,9 @@ def decode(model: Model, rows: list[list[int]], sampling: Sampling, random: torc
 
 
 @torch.inference_mode()
-def decoded(model: Model, waiting: Waiting, sampling: Sampling, batch_size: int) -> Iterator[Row]:
+def decoded(model: Model, waiting: Waiting, sampling: Sampling, batch_size: int | None) -> Iterator[Row]:
     """Decode every waiting task, at most `batch_size` at a time; yield each row when it has ended."""
+    batch_size = batch_size or together(model.network, waiting.longest + sampling.max_new_tokens)
     run = _in_slots if fits(model.network) else _in_batches
     yield from run(model, waiting, sampling, max(1, min(batch_size, len(waiting))))
 

@@ -91,7 +91,7 @@ def open_engine(opening: Opening) -> OpenVINOEngine:
         cure = "use --engine transformers, which runs every architecture"
         raise UsageError(f"OpenVINO cannot run '{opening.model}': {problem}", cure=cure)
     path, tokenizer, ends, name = _source(opening)
-    return OpenVINOEngine(path, tokenizer, ends, name, opening.batch_size, opening.exact)
+    return OpenVINOEngine(path, tokenizer, ends, name, opening.width, opening.exact)
 
 
 def _source(opening: Opening) -> tuple[Path, Any, Ends, str]:

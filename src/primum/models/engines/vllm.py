@@ -99,7 +99,7 @@ def _started(opening: Opening, base: str, adapter: Path | None, tokenizer: Any) 
 
     log = cache_folder() / "vllm" / f"{os.getpid()}-{secrets.token_hex(4)}.log"
     server = Server(line, environment, log)
-    where = Endpoint(f"http://127.0.0.1:{server.port}/v1", key, opening.batch_size, opening.timeout)
+    where = Endpoint(f"http://127.0.0.1:{server.port}/v1", key, opening.width, opening.timeout)
     where.revive = server.ensure
     if adapter:
         server.prepare = partial(load_adapter, where, adapter)
@@ -111,7 +111,7 @@ def _started(opening: Opening, base: str, adapter: Path | None, tokenizer: Any) 
 
 def flags(opening: Opening, adapter: Path | None) -> list[str]:
     """Return the flags of `vllm serve`: on this machine only, nothing that would change replies behind our back."""
-    found = ["--host", "127.0.0.1", "--served-model-name", OWN, "--max-num-seqs", str(opening.batch_size)]
+    found = ["--host", "127.0.0.1", "--served-model-name", OWN, "--max-num-seqs", str(opening.width)]
     found += ["--generation-config", "vllm"]  # not the sampling defaults that lie beside the model
     if opening.exact:
         found += ["--dtype", "float32"]
