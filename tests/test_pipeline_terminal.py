@@ -86,8 +86,9 @@ def test_quiet_says_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("done", "total", "taken", "expected"),
-    [(25, 100, 30.0, "25%, 1 min 30 s left"), (7, None, 30.0, "7 done, 30.0 s"), (0, 10, 5.0, "0 done, 5.0 s")],
-)
+    [(25, 100, 30.0, "25%, 1 min 30 s left"), (7, None, 30.0, "7 done, 30.0 s"), (0, 10, 5.0, "0 done, 5.0 s"),
+     (1, 8000, 60.0, "1 done, 1 min 00 s"), (80, 8000, 60.0, "1%, 1 h 39 min left")],
+)  # fmt: skip
 def test_progress_words(done: int, total: int | None, taken: float, expected: str) -> None:
     assert progress_words(done, total, taken) == expected
 

@@ -18,6 +18,7 @@ from primum.core.records import JsonDict
 from primum.evaluation.items import Benchmark, Item
 from primum.pipeline.benchmark import Ask, told
 from primum.pipeline.steps import Journey
+from primum.pipeline.terminal import TELLING
 from primum.report.words import seconds as duration
 
 if TYPE_CHECKING:
@@ -128,9 +129,9 @@ class Whole:
         yield heard
 
     def words(self) -> str:
-        """Return "; all 25%, 40 min left", or nothing before anything was done."""
+        """Return "; all 25%, 40 min left", or nothing before enough was done to tell."""
         whole, fresh = sum(self.weights.values()), self.done - self.found
-        if fresh <= 0 or len(self.weights) < 2:
+        if fresh <= TELLING * whole or len(self.weights) < 2:
             return ""
         left = (self.clock() - self.started) * (whole - self.done) / fresh
         return f"; all {100 * min(self.done, whole) / whole:.0f}%, {duration(max(left, 0.0))} left"

@@ -134,9 +134,13 @@ class Terminal:
         yield advance
 
 
+TELLING = 0.01
+"""Share of a step from which its pace tells when it ends: the first replies of a batch end long before the rest."""
+
+
 def progress_words(done: int, total: int | None, taken: float) -> str:
-    """Return '25%, 1 min 30 s left' after `taken` seconds, or what is done where no total is known."""
-    if not total or not done:
+    """Return '25%, 1 min 30 s left' after `taken` seconds, or what is done where that cannot be told yet."""
+    if not total or done < TELLING * total or not done:
         return f"{done:,} done, {words.seconds(taken)}"
     left = taken * max(total - done, 0) / done
     return f"{100 * min(done, total) // total}%, {words.seconds(left)} left"
