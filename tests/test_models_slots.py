@@ -14,9 +14,10 @@ from primum.core.records import user
 from primum.models.draw import HEAD, draw, uniforms
 from primum.models.embedded import embedded_folder
 from primum.models.engines.hf import HFEngine, Task, Waiting, decoded
+from primum.models.head import PIECE, logits_of, output_matrix
 from primum.models.load import Model, quiet
 from primum.models.sampling import Request, Sampling, reply_seed
-from primum.models.slots import Slots, fits
+from primum.models.slots import Slots, fits, together
 
 SIZES = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -152,3 +153,26 @@ def test_uniform_numbers_repeat_and_cover_the_unit_interval() -> None:
     first, again, other = uniforms(7, 4000), uniforms(7, 4000), uniforms(8, 4000)
     assert (first == again).all() and not (first == other).any()
     assert first.min() >= 0 and first.max() < 1 and abs(float(first.mean()) - 0.5) < 5 * (1 / 12 / 4000) ** 0.5
+
+
+def test_as_many_rows_go_together_as_their_keys_and_values_fit() -> None:
+    """2 layers x 2 heads x 8 numbers x 4 bytes, keys and values: 256 bytes a token, so 2 GiB hold 8,388,608 tokens."""
+    network = tiny(LlamaConfig).network
+    assert [together(network, width) for width in (100, 30_000, 1_000_000)] == [384, 279, 96]
+    assert together(tiny(MistralConfig).network, 100) == 96  # not decoded in slots
+
+
+@pytest.mark.parametrize("size", [4 * PIECE, 4 * PIECE + 5, 100])
+def test_products_with_the_output_matrix_in_pieces_are_those_of_the_whole(size: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    states, matrix = torch.randn(7, 16, generator=random), torch.randn(size, 16, generator=random)
+    assert torch.allclose(logits_of(states, matrix), states @ matrix.T, atol=1e-5)
+    learned = matrix.clone().requires_grad_()
+    logits_of(states, learned).sum().backward()
+    assert learned.grad is not None and torch.allclose(learned.grad, states.sum(0).expand_as(matrix), atol=1e-5)
+
+
+def test_the_output_matrix_is_not_taken_where_logits_are_more_than_it() -> None:
+    plain = tiny(LlamaConfig).network
+    assert output_matrix(plain) is plain.get_output_embeddings().weight
+    assert output_matrix(tiny(Gemma2Config).network) is None  # capped

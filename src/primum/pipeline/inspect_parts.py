@@ -48,6 +48,8 @@ from primum.pipeline.gather import Gather
 
 ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
 METRICS = {"*": [mean(), stderr()]}
+GATHERED = 384
+"""Questions answered as one batch where `-M batch=` says nothing else; the engine decodes as many together as fit."""
 
 
 class PrimumAPI(ModelAPI):
@@ -55,12 +57,12 @@ class PrimumAPI(ModelAPI):
 
     def __init__(
         self, model_name: str, base_url: str | None = None, api_key: str | None = None,
-        config: GenerateConfig | None = None, batch: int = 96, wait: float = 0.02,
+        config: GenerateConfig | None = None, batch: int | None = None, wait: float = 0.02,
     ) -> None:  # fmt: skip
         """Name the model as primum does: embedded, a hub id, a folder, a .gguf file."""
         super().__init__(model_name, base_url, api_key, [], config or GenerateConfig())
-        self.batch = batch
-        self.gather = Gather(lambda: _engine(model_name, batch), batch, wait)
+        self.batch = batch or GATHERED
+        self.gather = Gather(lambda: _engine(model_name, batch), self.batch, wait)
 
     def max_connections(self) -> int:
         """Return how many questions Inspect may have open: two batches, so that one gathers while one runs."""
@@ -90,7 +92,7 @@ def primum_provider() -> type[ModelAPI]:
     return PrimumAPI
 
 
-def _engine(name: str, batch: int) -> Engine:
+def _engine(name: str, batch: int | None) -> Engine:
     from primum.models.opening import AUTO, choose, open_engine
 
     opening = Opening(name, batch)
