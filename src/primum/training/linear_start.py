@@ -356,23 +356,29 @@ def draw_line(
     ways = directions(network, places, rows[:DIRECTIONS], openers)
     base = [site.b.detach().clone() for site in places]
 
-    def put(nats: float) -> tuple[Tensor, Tensor]:
+    def put(nats: float) -> Tensor:
         with torch.no_grad():
             for site, held, w, way in zip(places, base, weights, ways, strict=True):
                 site.b.copy_(held + nats / len(places) / site.scale * torch.outer(way, w.to(way)))
-        return odds(network, harmful, openers, temperature), odds(network, benign, openers, temperature)
+        return odds(network, benign, openers, temperature)
+
+    def shares(found: Tensor) -> tuple[float, float]:
+        declined = odds(network, harmful, openers, temperature)  # only said: what is drawn is drawn on benign rows
+        return declined.sigmoid().mean().item(), found.sigmoid().mean().item()
 
     nats, gain = 0.0, 1 / temperature
-    found = first = put(0.0)
+    found = put(0.0)
+    before = after = shares(found)
     for _ in range(TRIES):
-        shift = shift_to(found[1], share)
-        if abs(share - found[1].sigmoid().mean().item()) < CLOSE:
+        shift = shift_to(found, share)
+        if abs(share - found.sigmoid().mean().item()) < CLOSE:
             break
         nats += shift / gain
         moved = put(nats)
-        gain *= min(4.0, max(0.25, (moved[1] - found[1]).mean().item() / shift))
+        gain *= min(4.0, max(0.25, (moved - found).mean().item() / shift))
         found = moved
-    before, after = ((side[0].sigmoid().mean().item(), side[1].sigmoid().mean().item()) for side in (first, found))
+    if nats:
+        after = shares(found)
     return Line(nats, before, after)
 
 
