@@ -1,6 +1,8 @@
 """The installer's decisions: which build of torch, and when there is nothing to do."""
 
 import importlib.util
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +56,17 @@ def test_the_stamp_follows_the_requirement_files(install, monkeypatch, tmp_path)
     assert install.stamp_key(("requirements.txt",)) == first
     (tmp_path / "requirements.txt").write_text("a==2\n")
     assert install.stamp_key(("requirements.txt",)) != first
+
+
+def test_what_a_repair_imports_is_kept_compiled_where_python_may_not_write_it(install, monkeypatch, tmp_path):
+    (tmp_path / "used.py").write_text("x = 1\n")
+    monkeypatch.setattr(install, "PYTHON", Path(sys.executable))
+    monkeypatch.setattr(install, "USED", ("used",))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    install.compile_what_is_used()
+    assert [path.suffix for path in (tmp_path / "__pycache__").iterdir()] == [".pyc"]
+
+
+def test_what_is_compiled_exists(install):
+    assert all(importlib.util.find_spec(name) for name in install.USED)

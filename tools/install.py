@@ -30,6 +30,11 @@ OLDEST = (3, 11)
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 RUNTIME = ("requirements.txt", "requirements-nodeps.txt")
 DEV = ("requirements-dev.txt",)
+USED = (
+    "primum.cli", "primum.models.engines.hf", "primum.pipeline.repair", "primum.pipeline.learn", "primum.report.page",
+    "primum.training.adapter", "primum.training.methods.dpo", "primum.training.methods.sft",
+)  # fmt: skip
+"""Modules that import nearly all that a repair needs."""
 
 
 def main() -> int:
@@ -61,6 +66,19 @@ def install(files: tuple[str, ...]) -> None:
     # The files list every dependency, so nothing is left for pip to resolve.
     pip("install", "--no-deps", *wanted)
     pip("install", "--no-deps", "--no-build-isolation", "-e", str(ROOT))
+    compile_what_is_used()
+
+
+def compile_what_is_used() -> None:
+    """Import what a repair imports once, so that Python keeps it compiled.
+
+    pip is told not to compile (all of torch and transformers would take minutes, of which little is ever imported), and
+    containers often forbid Python to write what it compiles: every start would then compile two thousand files, 10 to
+    20 seconds. Nothing depends on it, so what goes wrong here is left to the first start.
+    """
+    say("compiling what is imported")
+    may_write = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    run([str(PYTHON), "-c", f"import {', '.join(USED)}"], env=may_write)
 
 
 def check_python() -> None:
@@ -169,9 +187,9 @@ def pip(*arguments: str) -> str:
     return done.stdout
 
 
-def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command and keep what it says."""
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def run(command: list[str], env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command, in another environment where one is given, and keep what it says."""
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=env)
 
 
 def tail(done: subprocess.CompletedProcess[str]) -> str:
