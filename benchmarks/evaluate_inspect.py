@@ -3,10 +3,10 @@
     pip install "primum[inspect]"
     python benchmarks/evaluate_inspect.py [--benchmark i_alpaca] [--limit 50] [--model FOLDER] [--out FOLDER] [--json]
 
-Three ways, each with the model loaded before the clock starts: `primum evaluate`; Inspect with its own local provider
-(hf/, its default batches of 32), both by transformers in the number format that is the fastest on this machine (or
---dtype); Inspect with primum's provider, by the fastest engine here. Greedy, with the benchmark's reply length. Run it
-on a quiet machine.
+Four ways, each with the model loaded before the clock starts: `primum evaluate` as it comes, with the engine that
+`auto` takes here; the same by transformers; Inspect with its own local provider (hf/, its default batches of 32), both
+in the number format that is the fastest on this machine (or --dtype); Inspect with primum's provider, by the fastest
+engine here. Greedy, with the benchmark's reply length. Run it on a quiet machine.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ import time
 from pathlib import Path
 
 
-def ours(args, folder):
-    """Return seconds of `primum evaluate` without loading the model."""
+def ours(args, folder, dtype):
+    """Return seconds of `primum evaluate` without loading the model, its items, and the engine that drew replies."""
     from primum.pipeline.evaluate import EvaluateConfig, run_verb
 
     shutil.rmtree(folder, ignore_errors=True)
     config = EvaluateConfig(
-        model=str(args.model), benchmark=(args.benchmark,), limit=args.limit, out=str(folder), dtype=args.dtype
+        model=str(args.model), benchmark=(args.benchmark,), limit=args.limit, out=str(folder), dtype=dtype
     )
     start = time.perf_counter()
     _, document = run_verb(config, True)
     loading = sum(taken for name, taken in document["seconds"].items() if name.startswith("load "))
-    return time.perf_counter() - start - loading, document["tables"][0]["n"]
+    return time.perf_counter() - start - loading, document["tables"][0]["n"], document["engine"]["engine"]
 
 
 def theirs(args, folder, model):
@@ -66,7 +66,8 @@ def main():
     if args.dtype == "auto":
         args.dtype = str(device().dtype).removeprefix("torch.")
     seconds = {}
-    seconds["primum evaluate"], n = ours(args, args.out / "primum")
+    seconds["primum evaluate"], n, engine = ours(args, args.out / "primum", "auto")
+    seconds[f"primum evaluate, {args.dtype}"], _, _ = ours(args, args.out / "transformers", args.dtype)
     # its provider samples unless it is told not to, and then takes no temperature of nought
     own = get_model(
         "hf/local", model_path=str(args.model), dtype=getattr(torch, args.dtype), do_sample=False, memoize=False
@@ -77,12 +78,12 @@ def main():
     seconds["inspect, primum/"] = theirs(args, args.out / "provider", provider)
     per_item = {name: taken / n for name, taken in seconds.items()}
     if args.json:
-        print(json.dumps({"n": n, "dtype": args.dtype, "seconds": seconds, "per_item": per_item}))
+        print(json.dumps({"n": n, "dtype": args.dtype, "engine": engine, "seconds": seconds, "per_item": per_item}))
         return
     for name, taken in seconds.items():
         times = taken / seconds["primum evaluate"]
         one = f"{per_item[name]:>9.3f} s an item  {times:>6.2f} x primum evaluate"
-        print(f"{name:<20}{taken:>9.1f} s {one}  (n {n}, {args.dtype})")
+        print(f"{name:<26}{taken:>9.1f} s {one}  (n {n}, {args.dtype}; {engine})")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import torch
 
 from primum.core.records import Prompt, user
 from primum.models import device as devices
-from primum.pipeline.choose import choose
+from primum.pipeline.choose import choose, readable
 from primum.pipeline.plan import estimate, fitted
 from primum.pipeline.settings import RepairConfig
 from primum.prompts.rows import twins
@@ -22,7 +22,7 @@ MODEL: Any = SimpleNamespace(parameters=100_000_000, name="made up")
 
 def prompts(n: int) -> list[Prompt]:
     found: list[Prompt] = []
-    for part in ("train", "test"):
+    for part in ("train", "dev", "test"):
         for i in range(n):
             found += twins(
                 Prompt((user(f"{part} harmful {i}"),), "harmful", "fraud", split=part),
@@ -39,13 +39,17 @@ def chosen(config: RepairConfig) -> tuple[list[Prompt], list[Prompt]]:
     return choose(ALL, "train", config.size), choose(ALL, "test", config.size)
 
 
+def known(config: RepairConfig) -> list[Prompt]:
+    return readable(ALL, config.size, config.sft.linear_share)
+
+
 def on(monkeypatch: pytest.MonkeyPatch, rate: float | None) -> None:
     rates = {} if rate is None else {"fp32": rate}
     monkeypatch.setattr(devices, "device", lambda: devices.Device("cpu", torch.float32, rates))
 
 
 def minutes(config: RepairConfig) -> float:
-    return sum(estimate(config, *chosen(config), MODEL)["seconds"].values()) / 60
+    return sum(estimate(config, *chosen(config), MODEL, known(config))["seconds"].values()) / 60
 
 
 def test_a_share_is_of_every_kind_of_prompt_and_twins_stay_together() -> None:
@@ -59,7 +63,8 @@ def test_a_share_is_of_every_kind_of_prompt_and_twins_stay_together() -> None:
 
 def test_replies_cost_what_their_tokens_do(monkeypatch: pytest.MonkeyPatch) -> None:
     on(monkeypatch, 100.0)
-    found = estimate(RepairConfig(budget="quick"), *chosen(RepairConfig(budget="quick")), MODEL)
+    config = RepairConfig(budget="quick")
+    found = estimate(config, *chosen(config), MODEL, known(config))
     # 300 prompts: 25 tokens read (the template's head once for many) and four fifths of 64 written
     assert found["tokens"]["replies before"] == round(300 * (25 + 0.8 * 64))
     # two operations a parameter, at 42% of the measured rate
@@ -71,15 +76,34 @@ def test_a_slow_machine_takes_the_largest_share_that_ends_in_time(
 ) -> None:
     on(monkeypatch, 100.0)
     config = RepairConfig(budget="quick", minutes=minutes(RepairConfig(budget="quick")) / 2)
-    found, said = fitted(config, tmp_path, lambda: MODEL, chosen)
+    found, said = fitted(config, tmp_path, lambda: MODEL, chosen, known)
     assert minutes(found) <= config.minutes < minutes(found.model_copy(update={"share": found.share + 0.05}))
     assert f"{found.share:.0%} of the quick budget's prompts" in said
     on(monkeypatch, 1000.0)  # a quiet moment later: a run that goes on keeps to its prompts
-    assert fitted(config, tmp_path, lambda: MODEL, chosen)[0] == found
+    assert fitted(config, tmp_path, lambda: MODEL, chosen, known)[0] == found
     other = config.model_copy(update={"seed": 1})
-    assert fitted(other, tmp_path, lambda: MODEL, chosen) == (other, "")
-    on(monkeypatch, 0.1)  # hopeless: a fifth is the least
-    assert fitted(config.model_copy(update={"seed": 2}), tmp_path, lambda: MODEL, chosen)[0].share == 0.2
+    assert fitted(other, tmp_path, lambda: MODEL, chosen, known) == (other, "")
+    on(monkeypatch, 0.1)  # hopeless: there is a least of both
+    least, said = fitted(config.model_copy(update={"seed": 2}), tmp_path, lambda: MODEL, chosen, known)
+    assert (least.share, least.sft.linear_share) == (0.2, 0.4)
+    assert "20% of the quick budget's prompts, 40% of those that the linear start could read" in said
+
+
+def test_the_linear_start_reads_fewer_prompts_only_where_the_least_share_is_too_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on(monkeypatch, 100.0)
+    least = RepairConfig(budget="quick", share=0.2)
+    half = least.model_copy(update={"sft": least.sft.model_copy(update={"linear_share": 0.5})})
+    # what is between reading all 300 prompts to learn from and reading half of them, of 25 tokens each
+    saved = 150 * 25 * 2 * 100e6 / (0.65 * 100e9) / 60
+    assert minutes(least) - minutes(half) == pytest.approx(saved, abs=1 / 60)
+    for budget, read in ((minutes(least) + 0.001, 1.0), (minutes(half) + 0.001, 0.5)):
+        config = RepairConfig(budget="quick", minutes=budget)
+        found, _ = fitted(config, tmp_path / str(read), lambda: MODEL, chosen, known)
+        assert (found.share, found.sft.linear_share) == (0.2, read)
+        again, _ = fitted(config, tmp_path / str(read), lambda: MODEL, chosen, known)
+        assert again == found
 
 
 def test_nothing_is_cut_where_nothing_was_asked_or_nothing_is_known(
@@ -90,17 +114,17 @@ def test_nothing_is_cut_where_nothing_was_asked_or_nothing_is_known(
 
     on(monkeypatch, 0.1)
     for config in (RepairConfig(budget="quick"), RepairConfig(budget="quick", minutes=0)):
-        assert fitted(config, tmp_path, never, chosen) == (config, "")
+        assert fitted(config, tmp_path, never, chosen, known) == (config, "")
     on(monkeypatch, None)  # a GPU: its rate is not measured
     config = RepairConfig(budget="quick", minutes=0.001)
-    assert fitted(config, tmp_path, never, chosen) == (config, "")
+    assert fitted(config, tmp_path, never, chosen, known) == (config, "")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_dry_run_notes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on(monkeypatch, 0.1)
     config = RepairConfig(budget="quick", minutes=1, dry_run=True)
-    assert fitted(config, tmp_path, lambda: MODEL, chosen)[0].share == 0.2
+    assert fitted(config, tmp_path, lambda: MODEL, chosen, known)[0].share == 0.2
     assert not list(tmp_path.iterdir())
-    fitted(config.model_copy(update={"dry_run": False}), tmp_path, lambda: MODEL, chosen)
+    fitted(config.model_copy(update={"dry_run": False}), tmp_path, lambda: MODEL, chosen, known)
     assert json.loads((tmp_path / "fitted.json").read_text())["share"] == 0.2

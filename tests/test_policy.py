@@ -237,9 +237,9 @@ def test_an_old_prompt_that_is_now_allowed_is_neither_measured_nor_replayed(tmp_
     new = written(tmp_path, USE.split("      - ")[0] + released + "\n")
     found = gather(list(new.parts.values()), new, Size(9, None, 1, 1), 0.4, 0)
     sides = [case for case in (*found.test, *found.replay) if case.part == "drugs"]
-    assert {case.side for case in sides} == {"beside"} and found.left_out["nearly equals a new part's prompt"] == len(
-        old
-    )
+    assert {case.side for case in sides} == {"beside"}
+    # with them goes one benign twin, "... will really bring in bandages": one word from what is now allowed
+    assert found.left_out["nearly equals a new part's prompt"] == len(old) + 1
 
 
 def test_rows_are_seen_as_often_as_wanted_and_kept_as_the_model_answers() -> None:

@@ -85,5 +85,5 @@ def test_it_splits_by_category(seed):
     tested = {p.category for p in collected.prompts if p.split == "test" and p.intent == "harmful"}
     assert tested == set(HELD_OUT)
     assert trained == set(policy().categories) - tested
-    assert sum(p.split == "test" and p.category == "general" for p in collected.prompts) == 200
+    assert sum(p.split == "test" and p.category == "general" for p in collected.prompts) == 400
     assert sum(p.split == "test" and p.intent == "harmful" for p in collected.prompts) >= 200

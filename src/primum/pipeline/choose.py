@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from primum.core.records import Pair, Prompt, Split
 from primum.pipeline.settings import Budget
@@ -27,6 +28,19 @@ def choose(prompts: Sequence[Prompt], part: Split, budget: Budget) -> list[Promp
     twins = [p for p in here if p.intent == "benign" and p.twin in wanted]
     general = _spread([p for p in here if is_general(p)], most_general, budget.share)
     return [*harmful, *twins, *general]
+
+
+def readable(prompts: Sequence[Prompt], budget: Budget, share: float) -> list[Prompt]:
+    """Return what needs no replies: the prompts that the linear start reads, then those that the line is drawn on.
+
+    Args:
+        prompts: of all splits.
+        budget: what bounds the prompts of development; those to learn from are all read, whatever it buys.
+        share: of the prompts to learn from, how many are read.
+    """
+    unbounded = replace(budget, harmful=None, general=None, share=share)
+    line = replace(unbounded, harmful=budget.dev, share=1.0)
+    return [*choose(prompts, "train", unbounded), *choose(prompts, "dev", line)]
 
 
 def _spread(prompts: Iterable[Prompt], most: int | None, share: float) -> list[Prompt]:

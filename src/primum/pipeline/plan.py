@@ -32,19 +32,17 @@ SMALL_STEPS = 1.7
 """Steps of a few short rows cost so many times what their products do."""
 TEXT = 200
 """Tokens of a general prompt and its answer."""
-DEV = 276
-"""Prompts that the line is drawn on."""
-FEWEST = 0.2
-"""The least share of a budget that is worth a run."""
+FEWEST, LEAST_READ = 0.2, 0.4
+"""The least share of a budget that is worth a run, and of the prompts that the linear start reads."""
 
 
 def estimate(
-    config: RepairConfig, train: Sequence[Prompt], test: Sequence[Prompt], model: Model, linear: int | None = None
+    config: RepairConfig, train: Sequence[Prompt], test: Sequence[Prompt], model: Model, known: Sequence[Prompt]
 ) -> JsonDict:
-    """Return the plan as JSON, with `text` for the terminal; `linear`: prompts of the linear start, if not `train`."""
+    """Return the plan as JSON, with `text` for the terminal; `known`: what the linear start and the line read."""
     from primum.models.device import device
 
-    tokens, seconds = _work(config, train, test, model.parameters, linear)
+    tokens, seconds = _work(config, train, test, model.parameters, known)
     lines = [f"{name:<24}{tokens[name]:>10,} tokens   about {seconds[name]:>6,} s" for name in tokens]
     head = f"{config.budget} budget on {model.name} ({model.parameters / 1e6:.0f}M), {device().describe()}"
     prompts = f"{len(train)} prompts to learn from, {len(test)} to measure on"
@@ -54,7 +52,7 @@ def estimate(
 
 
 def _work(
-    config: RepairConfig, train: Sequence[Prompt], test: Sequence[Prompt], parameters: int, linear: int | None
+    config: RepairConfig, train: Sequence[Prompt], test: Sequence[Prompt], parameters: int, known: Sequence[Prompt]
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Return the tokens and the seconds of every step.
 
@@ -74,16 +72,18 @@ def _work(
     measured = len(test) * (read + FULL_REPLY * size.test_tokens)
     texts = TEXT * sum(is_general(p) for p in test) / 2
     learn, again = 2 * (1 + UPPER), config.rounds
+    linear = sum(p.split == "train" for p in known)
+    line = sum(p.split == "dev" and not is_general(p) for p in known)
     # tokens, operations a token and parameter, and whether replies are drawn
     work = {
         "replies before": (measured, 2.0, True),
         "judging, likelihood": (2 * (measured / 2 * ("probe" in config.judges) + texts), 2.0, False),
         "replies to learn from": (again * drawn * (read + FULL_REPLY * size.train_tokens), 2.0, True),
         "note own answers": (again * benign * kept, 2.0, False),
-        "linear start": ((linear or len(train)) * read + 600 * read if config.sft.linear_start else 0, 2.0, False),
+        "linear start": ((linear + 600) * read if config.sft.linear_start else 0, 2.0, False),
         "warm start": (again * learned, SMALL_STEPS * learn, False),
         "preferences": (again * pair, learn + 1, False),
-        "line": ((4 * DEV * read) if config.line.draw else 0, 2.0, False),
+        "line": (4 * line * read if config.line.draw else 0, 2.0, False),
         "replies after": (measured, 2.0, True),
     }
     shares = REACHED[str(here.dtype)] if here.rates else (SAMPLING_SHARE, TRAINING_SHARE)
@@ -101,18 +101,19 @@ def fitted(
     folder: Path,
     model: Callable[[], Model],
     prompts: Callable[[RepairConfig], tuple[Sequence[Prompt], Sequence[Prompt]]],
-    linear: int | None = None,
+    known: Callable[[RepairConfig], Sequence[Prompt]],
 ) -> tuple[RepairConfig, str]:
     """Return the settings with the share of the budget's prompts that ends in `config.minutes` here, and what to say.
 
-    The share is found once a run folder, so that a run that goes on keeps to its prompts.
+    Where not even the least share ends in time, the linear start reads fewer prompts, too. The shares are found once a
+    run folder, so that a run that goes on keeps to its prompts.
 
     Args:
         config: all settings.
         folder: of the run.
         model: loads what is to be repaired.
         prompts: those to learn from and those to measure on, of settings.
-        linear: prompts that the linear start reads, where these are others than those to learn from.
+        known: those that the linear start reads and the line is drawn on, of settings.
     """
     from primum.models.device import device
 
@@ -121,22 +122,32 @@ def fitted(
     kept = folder / "fitted.json"
     key = digest(config.model_dump(mode="json", exclude={"out", "dry_run"}))
     if kept.exists() and (held := read_json(kept))["key"] == key:
-        return config.model_copy(update={"share": held["share"]}), held["said"]
+        return _sharing(config, held["share"], held["linear_share"]), held["said"]
     parameters = model().parameters
 
     def minutes(found: RepairConfig) -> float:
-        return sum(_work(found, *prompts(found), parameters, linear)[1].values()) / 60
+        return sum(_work(found, *prompts(found), parameters, known(found))[1].values()) / 60
 
-    steps = range(20, round(20 * FEWEST) - 1, -1)
-    tried = (config.model_copy(update={"share": config.share * step / 20}) for step in steps)
-    least = config.model_copy(update={"share": config.share * FEWEST})
-    found = next((one for one in tried if minutes(one) <= config.minutes), least)
+    shares = [config.share * step / 20 for step in range(20, round(20 * FEWEST) - 1, -1)]
+    reads = [config.sft.linear_share * step / 20 for step in range(20, round(20 * LEAST_READ) - 1, -1)]
+    tried = [_sharing(config, share, reads[0]) for share in shares]
+    tried += [_sharing(config, shares[-1], read) for read in reads[1:]]
+    found = next((one for one in tried if minutes(one) <= config.minutes), tried[-1])
     said = ""
-    if found.share < config.share:
+    if found != config:
+        read = found.sft.linear_share
+        also = f", {read:.0%} of those that the linear start could read" if read < config.sft.linear_share else ""
         said = (
-            f"{found.share:.0%} of the {config.budget} budget's prompts: all would take this machine about "
+            f"{found.share:.0%} of the {config.budget} budget's prompts{also}: all would take this machine about "
             f"{minutes(config):.0f} minutes, these {minutes(found):.0f} (--minutes 0 takes all)"
         )
     if not config.dry_run:
-        write_json(kept, {"key": key, "share": found.share, "said": said})
+        write_json(kept, {"key": key, "share": found.share, "linear_share": found.sft.linear_share, "said": said})
     return found, said
+
+
+def _sharing(config: RepairConfig, share: float, read: float) -> RepairConfig:
+    """Return the settings with other shares of prompts, and of those that the linear start reads."""
+    if (share, read) == (config.share, config.sft.linear_share):
+        return config
+    return config.model_copy(update={"share": share, "sft": config.sft.model_copy(update={"linear_share": read})})

@@ -21,7 +21,7 @@ from primum.models.sampling import Engine, Sampling
 from primum.pairing.columns import write_pairs
 from primum.pairing.demonstration import Built
 from primum.pairing.lint import Lint, lint, refuse
-from primum.pipeline.choose import asked, balanced, choose, is_general
+from primum.pipeline.choose import asked, balanced, choose, is_general, readable
 from primum.pipeline.facts import assemble
 from primum.pipeline.languages import Tongues, is_foreign, judge_all_languages, scored, tongues
 from primum.pipeline.learn import Learned, learn
@@ -107,16 +107,20 @@ def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
         train, test = own(settings)
         return [*train, *spoken.train], [*test, *spoken.test]
 
-    # a linear reading needs no replies: it takes all prompts to learn from, whatever the budget
-    most = None if config.limit else sum(p.split == "train" for p in spoken.own)
-    config, said = fitted(config, journey.folder, lambda: loader(config.model), chosen, most)
+    def known(settings: RepairConfig) -> list[Prompt]:
+        size = settings.size
+        if settings.limit is not None:
+            return [*choose(spoken.own, "train", size), *choose(spoken.own, "dev", size)]
+        return readable(spoken.own, size, settings.sft.linear_share)
+
+    config, said = fitted(config, journey.folder, lambda: loader(config.model), chosen, known)
     if said:
         journey.tell("budget", said)
     train, test = own(config)
     _enough_of_each(train, test)
     learned_from = [*train, *spoken.train]
     if config.dry_run:
-        plan = estimate(config, learned_from, [*test, *spoken.test], loader(config.model), most)
+        plan = estimate(config, learned_from, [*test, *spoken.test], loader(config.model), known(config))
         terminal.note(plan["text"])
         return Exit.PASSED, plan
     journey.tell("measure", f"measured before and after on {_said(test)}; to learn from: {_said(learned_from)}")
@@ -127,11 +131,10 @@ def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
     built, found = _pairs(journey, config, learned_from, loader)
     _enough(built.pairs, config)
     refuse(found, config.force)
-    known = spoken.own if config.limit is None else [*train, *choose(spoken.own, "dev", config.size)]
     if config.rounds > 1:
-        learned = _in_rounds(journey, config, (learned_from, known), built, loader)
+        learned = _in_rounds(journey, config, (learned_from, known(config)), built, loader)
     else:
-        learned = learn(journey, config, model, built, known)
+        learned = learn(journey, config, model, built, known(config))
     journey.tell("train", f"{len(learned.sft):,} steps of the warm start, then {len(learned.dpo):,} of DPO")
     del model  # training changed it
     loader.held = None

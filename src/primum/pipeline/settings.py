@@ -19,7 +19,8 @@ class Budget:
     harmful, general: prompts to learn from (a harmful one brings its benign twin); asked: how many of the harmful ones
     the model is asked, so that its own replies make pairs; samples: replies drawn to each of these, the worst of which
     is rejected (benign prompts get one); test_harmful, test_general: prompts to measure on; train_tokens, test_tokens:
-    longest reply; passes: over the demonstrations of the warm start; share: of all these prompts, from the first.
+    longest reply; passes: over the demonstrations of the warm start; dev: harmful prompts of development, with their
+    twins, that the line is drawn on; share: of the prompts to learn from and to measure on, from the first.
     """
 
     harmful: int | None
@@ -31,12 +32,13 @@ class Budget:
     train_tokens: int
     test_tokens: int
     passes: float
+    dev: int | None = None
     share: float = 1.0
 
 
 BUDGETS = {
-    "quick": Budget(700, None, 160, 150, 200, 1, 32, 64, 1.1),
-    "standard": Budget(None, None, 320, None, None, 1, 32, 64, 2.0),
+    "quick": Budget(700, None, 160, 150, 200, 1, 32, 64, 1.1, 138),
+    "standard": Budget(1300, None, 320, None, None, 1, 32, 64, 2.0),
     "full": Budget(None, None, None, None, None, 4, 128, 256, 3.0),
 }
 
@@ -47,6 +49,9 @@ class SftConfig(Config):
     linear_start: bool = Field(
         default=True,
         description="begin from a linear reading of the model's own hidden units, written into the adapter",
+    )
+    linear_share: float = Field(
+        default=1.0, gt=0, le=1, description="of all prompts to learn from, how many the linear start reads"
     )
     learning_rate: float = Field(default=1e-3, gt=0, description="peak learning rate of the supervised warm start")
     epochs: float | None = Field(

@@ -48,7 +48,7 @@ def collect(
     seed: int,
     data_dir: Path | None = None,
     dev_share: float = 0.1,
-    general_test: int = 200,
+    general_test: int = 400,
 ) -> Collected:
     """Join the sources into one set of prompts with splits; earlier sources win over later ones.
 

@@ -29,7 +29,7 @@ def split(
     held_out: Collection[str],
     seed: int,
     dev_share: float = 0.1,
-    general_test: int = 200,
+    general_test: int = 400,
 ) -> list[Prompt]:
     """Return the prompts in their order, each with its split.
 
