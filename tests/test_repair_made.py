@@ -37,8 +37,8 @@ def test_what_is_made_of_a_model_is_made_again_once_other_weights_lie_in_its_fol
     model.mkdir()
 
     def made() -> list[bytes]:
-        patch = one_shot.patched(str(model), ASKED, one_shot.Patch(), tmp_path / "patched")
-        found = (patch, gradients.gradient(str(model), ASKED, 0, tmp_path / "gradient"))
+        learned = one_shot.patched(str(model), ASKED, one_shot.Patch(), tmp_path / "patched")
+        found = (learned, gradients.gradient(str(model), ASKED, 0, tmp_path / "gradient"))
         return [(one.folder / FILE).read_bytes() for one in found]
 
     (model / FILE).write_bytes(b"first weights")
