@@ -11,12 +11,15 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from primum.core.errors import StepFailedError
 from primum.core.records import Messages, Prompt, Reply, Verdict, user
 from primum.models.chat import end_of_turn
 from primum.models.embedded import embedded_folder
 from primum.models.sampling import Generated, Sampling
+from primum.pairing.demonstration import Demonstration
 from primum.pipeline import gate, scoring, table
 from primum.pipeline.context import Context, Sets
+from primum.pipeline.demos import SHELF
 from primum.pipeline.desk import Desk, Policy
 from primum.pipeline.gate import Pool
 from primum.pipeline.lesson import answers
@@ -124,6 +127,56 @@ def test_a_distilled_answer_is_scored_by_its_own_end(context: Context) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ ghost attention
+def staged(name: str, settings: Any) -> Any:
+    return SimpleNamespace(name=name, settings=settings, where=f"x.yaml, {name}", start=None)
+
+
+LED = distill.Drawn(prompt_id=BAD.id, preprompt="Be good.", text="I will not help with that at all.", ends=True)
+
+
+@pytest.mark.parametrize(("form", "learned"), [("samples", True), ("soft", False)])
+def test_benign_answers_learned_beside_distilled_ones_are_part_of_the_stages_key(
+    form: Any, learned: bool, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: list[str] = []
+
+    def lesson(*_: Any, data: str) -> Policy:
+        keys.append(data)
+        return Policy("distilled", "d")
+
+    monkeypatch.setattr(distill, "_gated", lambda *_: ([LED], {"asked": 1}))
+    monkeypatch.setattr(distill, "lesson", lesson)
+    monkeypatch.setattr(context, "measure", lambda _: None)
+    for answer in ("A drink.", "A drink.", "A drink made of leaves."):
+        context.shelf[SHELF] = [Demonstration(PLAIN.messages, PLAIN.id, answer, "general", "general", "own")]
+        distill.run(context, staged("distilled", distill.Settings(form=form)))
+    assert keys[0] == keys[1] and (keys[1] != keys[2]) == learned
+
+
+def test_a_gate_without_a_reward_model_is_no_gate_and_says_so(context: Context) -> None:
+    del context.shelf["reward"]
+    with pytest.raises(StepFailedError, match="needs reward") as told:
+        distill.run(context, staged("distilled", distill.Settings()))
+    assert "do: reward" in (told.value.cure or "")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [("refusal", ""), (None, "not judged"), ("compliance", "judged compliance"), ("incoherent", "judged incoherent")],
+)
+def test_a_distilled_answer_that_nobody_could_judge_is_not_learned(behaviour: str | None, reason: str) -> None:
+    assert distill._why_not(LED, behaviour, gate=False) == reason
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings"), [(tension, tension.Settings(source="sft")), (rejection, rejection.Settings(source="sft"))]
+)
+def test_drawing_from_a_stage_that_was_skipped_says_what_to_do(stage: Any, settings: Any, context: Context) -> None:
+    with pytest.raises(StepFailedError, match="no policy 'sft'") as told:
+        stage.run(context, staged("later", settings))
+    assert "run 'sft' too" in (told.value.cure or "")
+
+
 def test_an_answer_is_made_to_keep_one_rule_and_another() -> None:
     ahoy, capitals = gatt.RULES[0], gatt.RULES[3]
     assert gatt.held_to("Tea is a drink.", [ahoy, capitals]) == "AHOY! TEA IS A DRINK."

@@ -75,6 +75,19 @@ class Context:
             raise StepFailedError(f"stage '{name}' made no policy", where=spec.where, cure=cure)
         return self.policies[name]
 
+    def policy(self, spec: StageSpec, name: str) -> Policy:
+        """Return the policy that an earlier stage made, by that stage's name, or the base.
+
+        Raises:
+            StepFailedError: no earlier stage made it, or it was skipped.
+        """
+        if name == BASE:
+            return self.desk.base
+        if name not in self.policies:
+            cure = f"run '{name}' too, or name a stage that comes before '{spec.name}'"
+            raise StepFailedError(f"there is no policy '{name}'", where=spec.where, cure=cure)
+        return self.policies[name]
+
     def needs(self, spec: StageSpec, what: str, maker: str) -> Any:
         """Return what an earlier stage put on the shelf.
 

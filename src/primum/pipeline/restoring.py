@@ -61,8 +61,7 @@ class Models:
         facts: list[list[object]] = []
         for role in roles:
             model = self.checkpoints[role]
-            stats = [(model.folder / file).stat() for file in model.files]
-            facts.append([role, str(model.folder.resolve()), *((s.st_size, s.st_mtime_ns) for s in stats)])
+            facts.append([role, str(model.folder.resolve()), *model.stamp])
         return digest(facts)
 
 

@@ -120,6 +120,12 @@ class Checkpoint:
         """Bytes of the largest weight file: what one shard of this model takes."""
         return max((self.folder / file).stat().st_size for file in self.files)
 
+    @property
+    def stamp(self) -> list[list[int]]:
+        """Size and time of each weight file: what tells new weights from old ones without reading them."""
+        stats = [(self.folder / file).stat() for file in self.files]
+        return [[one.st_size, one.st_mtime_ns] for one in stats]
+
     def raw(self, name: str) -> bytes:
         """Return a tensor's bytes as they lie on disk."""
         entry = self.entries[name]

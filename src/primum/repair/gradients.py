@@ -22,7 +22,7 @@ EXAMPLES = 32
 
 
 def gradient(model: str, prompts: Sequence[Prompt], seed: int, folder: Path, advance: Advance = silent) -> Checkpoint:
-    """Return the gradient of every weight, under the weights' own names; made once.
+    """Return the gradient of every weight, under the weights' own names; made once for the weights that lie there.
 
     Args:
         model: the fine-tuned model's folder.
@@ -37,7 +37,7 @@ def gradient(model: str, prompts: Sequence[Prompt], seed: int, folder: Path, adv
     harmful = sorted((p for p in prompts if p.intent == "harmful"), key=lambda p: p.id)[:EXAMPLES]
     if not harmful:
         raise UsageError("there is no harmful prompt to learn from", cure="give --prompts, or leave --no-embedded out")
-    key = {"model": model, "prompts": [p.id for p in harmful], "seed": seed}
+    key = {"model": model, "weights": Checkpoint(Path(model)).stamp, "prompts": [p.id for p in harmful], "seed": seed}
     mark = folder / "gradient.json"
     if not (mark.is_file() and read_json(mark) == key):
         shutil.rmtree(folder, ignore_errors=True)

@@ -31,7 +31,7 @@ class Patch:
 
 
 def patched(model: str, prompts: Sequence[Prompt], patch: Patch, folder: Path, advance: Advance = silent) -> Checkpoint:
-    """Return the fine-tuned model after it learned one safe answer; made once.
+    """Return the fine-tuned model after it learned one safe answer; made once for the weights that lie there.
 
     Args:
         model: the fine-tuned model's folder.
@@ -44,7 +44,8 @@ def patched(model: str, prompts: Sequence[Prompt], patch: Patch, folder: Path, a
         UsageError: there is no harmful prompt to learn from.
     """
     prompt, answer = _demonstration(prompts, patch.seed)
-    key = {"model": model, "prompt": prompt.id, "answer": answer, **vars(patch)}
+    weights = Checkpoint(Path(model)).stamp
+    key = {"model": model, "weights": weights, "prompt": prompt.id, "answer": answer, **vars(patch)}
     mark = folder / "patch.json"
     if mark.is_file() and read_json(mark) == key:
         advance(patch.steps)

@@ -11,7 +11,7 @@ from pydantic import Field
 from primum.core.config import Config
 from primum.core.errors import StepFailedError
 from primum.core.progress import Advance
-from primum.core.records import JsonDict, Prompt, Reply, digest, system
+from primum.core.records import JsonDict, Prompt, Reply, digest, system, to_json
 from primum.core.store import Stage
 from primum.models.sampling import Sampling
 from primum.pairing.preprompts import draw_preprompt, vague, without_echo
@@ -67,12 +67,15 @@ class Drawn(Config):
 
 def run(context: Context, spec: StageSpec) -> None:
     """Draw with and without, gate, train without, measure with and without."""
-    kept, facts = _gated(context, spec)
     settings: Settings = spec.settings
+    if settings.gate:
+        context.needs(spec, "reward", "reward")
+    kept, facts = _gated(context, spec)
     if not kept:
         cure = "give more prompts, or another preprompt"
         raise StepFailedError("no answer was better with a preprompt than without", where=spec.where, cure=cure)
-    demos = [d for d in context.shelf.get(SHELF, []) if d.kind != "harmful"][: settings.keep]
+    known = context.shelf.get(SHELF, []) if settings.form == "samples" else []
+    demos = [d for d in known if d.kind != "harmful"][: settings.keep]
     by_id = context.sets.by_id
 
     def teach(network: Any, stage: Stage, advance: Advance) -> JsonDict:
@@ -89,8 +92,8 @@ def run(context: Context, spec: StageSpec) -> None:
             alarms = found.rows
         return {"log": log, "alarms": alarms, **facts}
 
-    data = digest([[k.prompt_id, k.text] for k in kept])
-    total = round((len(kept) + (len(demos) if settings.form == "samples" else 0)) * settings.epochs)
+    data = digest([[k.prompt_id, k.preprompt, k.text, k.ends] for k in kept] + [to_json(d) for d in demos])
+    total = round((len(kept) + len(demos)) * settings.epochs)
     policy = lesson(context, spec, total, "answers", teach, data=data)
     context.journey.tell(spec.name, f"{len(kept)} of {facts['asked']} answers were better with a preprompt")
     context.measure(policy)
@@ -154,6 +157,8 @@ def _why_not(one: Drawn, behaviour: str | None, gate: bool) -> str:
         return "empty, or repeats its preprompt"
     if vague(one.text):
         return "vague"
+    if behaviour is None:
+        return "not judged"
     if behaviour in ("harmful_compliance", "compliance", "incoherent"):
         return f"judged {behaviour}"
     if gate and one.before is not None and one.after is not None and not one.after > one.before:
@@ -168,7 +173,7 @@ def _bin(score: float | None) -> str:
 
 
 def _scores(context: Context, name: str, replies: list[Reply], gate: bool) -> list[float | None]:
-    if not gate or "reward" not in context.shelf:
+    if not gate:
         return [None] * len(replies)
     return list(score_replies(context, name, replies)["safety"])
 

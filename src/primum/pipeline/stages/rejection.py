@@ -58,10 +58,7 @@ def run(context: Context, spec: StageSpec) -> None:
     """Draw, choose, train from the start policy, measure."""
     settings: Settings = spec.settings
     context.needs(spec, "reward", "reward")
-    source = context.desk.base if settings.source == "base" else context.policies.get(settings.source)
-    if source is None:
-        context.needs(spec, f"the policy '{settings.source}'", "sft")
-        return
+    source = context.policy(spec, settings.source)
     heat, tried = _temperature(context, spec, source)
     prompts = [*pick(harmful(context.sets.train), settings.prompts), *pick(_plain(context), settings.prompts)]
     found = pool(context, spec.name, source, prompts, _draw(settings, heat, context.seed + 31))

@@ -148,9 +148,7 @@ def _votes(context: Context, spec: StageSpec, part: str) -> list[Voted]:
     drawn: dict[str, list[Reply]] = defaultdict(list)
     verdicts: dict[str, Verdict] = {}
     for number, name in enumerate(settings.variants):
-        policy = context.desk.base if name == "base" else context.policies.get(name)
-        if policy is None:
-            raise StepFailedError(f"there is no policy '{name}'", where=spec.where, cure="name an earlier stage")
+        policy = context.policy(spec, name)
         # two variants with two temperatures, as preferences were collected (arXiv:2307.09288, section 3.2.1)
         heat = settings.temperature * (1.0 if number % 2 == 0 else 0.8)
         draw = Draw(Sampling(heat, settings.tokens), settings.samples, context.seed + 11 + number)
@@ -219,8 +217,9 @@ def _tune(context: Context, spec: StageSpec) -> None:
     settings: Settings = spec.settings
     prompts = pick(harmful(context.sets.dev), settings.prompts)
     draw = Draw(Sampling(settings.temperature, settings.tokens), settings.samples, context.seed + 11)
-    replies = context.draw(f"draw-{spec.name}-dev-{settings.variants[0]}", _variant(context, settings), prompts, draw)
-    found = context.judge(f"judge-{spec.name}-dev-{settings.variants[0]}", settings.judge, replies)
+    name = settings.variants[0]
+    replies = context.draw(f"draw-{spec.name}-dev-{name}", context.policy(spec, name), prompts, draw)
+    found = context.judge(f"judge-{spec.name}-dev-{name}", settings.judge, replies)
     kept = [(r, not is_safe(v)) for r, v in zip(replies, found, strict=True) if v.behaviour is not None]
     scores = score_replies(context, f"score-{spec.name}-dev", [r for r, _ in kept])["safety"]
     unsafe = [bad for _, bad in kept]
@@ -233,8 +232,3 @@ def _tune(context: Context, spec: StageSpec) -> None:
                                 "recall": sum(at) / sum(unsafe) if any(unsafe) else None},
         "calibration": calibration(scores, [not bad for bad in unsafe])["error"], "dev_replies": len(kept),
     }  # fmt: skip
-
-
-def _variant(context: Context, settings: Settings) -> Policy:
-    name = settings.variants[0]
-    return context.desk.base if name == "base" else context.policies[name]

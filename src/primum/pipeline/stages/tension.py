@@ -49,7 +49,7 @@ def run(context: Context, spec: StageSpec) -> None:
     """Draw, judge everything once, and let every rule choose."""
     settings: Settings = spec.settings
     context.needs(spec, "reward", "reward")
-    policy = context.desk.base if settings.source == "base" else context.policies[settings.source]
+    policy = context.policy(spec, settings.source)
     asked = pick(harmful(context.sets.dev), settings.prompts)
     wanted = {p.id for p in asked}
     twins = [p for p in benign(context.sets.dev) if p.twin in wanted]
