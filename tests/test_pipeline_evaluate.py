@@ -109,7 +109,7 @@ def test_weights_are_loaded_only_where_they_are_used(model, own, tmp_path, capsy
     assert loads == [model, model]
 
 
-def test_results_of_other_weights_in_the_same_place_are_taken_away_and_named(own, tmp_path, capsys):
+def test_results_of_other_weights_in_the_same_place_are_set_aside_and_named(own, tmp_path, capsys):
     place = tiny(tmp_path / "model", 0)
     again = tmp_path / "again.yaml"
     again.write_text((tmp_path / "said.yaml").read_text().replace("name: said", "name: again"))
@@ -119,8 +119,11 @@ def test_results_of_other_weights_in_the_same_place_are_taken_away_and_named(own
     assert [table["benchmark"] for table in both["tables"]] == ["said", "again"]
     tiny(place, 1)
     assert main(["evaluate", *map(str, arguments), f"--benchmark={again}"]) == 0
-    assert "another model or other settings are taken away: said" in capsys.readouterr().err
+    aside = tmp_path / "run" / "earlier" / "1"
+    told = " ".join(capsys.readouterr().err.split())
+    assert "held results of another model" in told and "said, again" in told
     assert [table.name for table in read_tables(tmp_path / "run")] == ["again"]
+    assert [table.name for table in read_tables(aside)] == ["said", "again"]
     (tmp_path / "run" / "results.json").write_text("{")
     assert main(["evaluate", *map(str, arguments), f"--benchmark={again}", "--json"]) == 2
     assert "broken JSON" in json.loads(capsys.readouterr().out)["error"]

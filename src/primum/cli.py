@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from primum import __version__
 from primum.core.errors import Exit, PrimumError, UsageError, did_you_mean
+from primum.core.lock import alone
 
 if TYPE_CHECKING:
     from primum.core.config import Config
@@ -402,12 +403,11 @@ def _run(name: str, arguments: list[str]) -> int:
     flags = _parse(name, verb, cls, arguments)
     config = _configure(cls, flags)
     run = _load(verb.run)
-    if not flags.json:
-        code, _ = run(config, False)
-        return int(code)
-    with contextlib.redirect_stdout(sys.stderr):  # whatever is printed on the way, stdout holds one document
-        code, document = run(config, True)
-    print(_load("primum.core.store:printable")(document))
+    printed = contextlib.redirect_stdout(sys.stderr) if flags.json else contextlib.nullcontext()  # stdout: one document
+    with alone(config.run_folder, f"primum {name}"), printed:
+        code, document = run(config, flags.json)
+    if flags.json:
+        print(_load("primum.core.store:printable")(document))
     return int(code)
 
 

@@ -23,6 +23,11 @@ class Config(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @property
+    def run_folder(self) -> str | None:
+        """The folder that one run at a time may write to: --out, unless nothing is written there."""
+        return None if getattr(self, "dry_run", False) else getattr(self, "out", None)
+
 
 def build(cls: type[C], values: Mapping[str, Any], where: str = "configuration") -> C:
     """Validate values into a configuration.

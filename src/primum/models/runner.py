@@ -13,15 +13,15 @@ nothing else. A shard is the unit that is given to another process or machine; a
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from primum.core.errors import UsageError
+from primum.core.lock import hold
 from primum.core.records import JsonDict, Messages, Reply, digest, with_system
 from primum.core.store import disk_error, read_json, read_jsonl, write_json, write_text
 from primum.models.sampling import Generated, Request, Sampling, Streaming, reply_seed
@@ -286,11 +286,8 @@ class Ledger:
             return
         lines: dict[int, bytes] = {}
         good = 0
-        for line in path.read_bytes().splitlines(keepends=True):
-            place, _, text = line.partition(b"\t")
-            if not (line.endswith(b"\n") and place.isdigit() and _is_json(text)):
-                break
-            lines[int(place)], good = text, good + len(line)
+        for place, text, length in _whole(path):
+            lines[place], good = text, good + length
         shard.file.truncate(good)
         shard.lines.update(lines)
         self._count(json.loads(text) for text in lines.values())
@@ -310,18 +307,19 @@ def _lock(file: IO[bytes], path: Path) -> None:
     Raises:
         UsageError: another process holds it.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EAGAIN):
-            return  # a file system without locks
+    if not hold(file):
         file.close()
         cure = "wait for it, or give each process a part of its own (--part 0/2, --part 1/2)"
-        raise UsageError("another process draws these replies", where=str(path), cure=cure) from error
+        raise UsageError("another process draws these replies", where=str(path), cure=cure)
+
+
+def _whole(path: Path) -> Iterator[tuple[int, bytes, int]]:
+    """Yield (place, JSON, bytes of the line) of an open file, up to a line that was cut by a crash."""
+    for line in path.read_bytes().splitlines(keepends=True):
+        place, _, text = line.partition(b"\t")
+        if not (line.endswith(b"\n") and place.isdigit() and _is_json(text)):
+            return
+        yield int(place), text, len(line)
 
 
 def _is_json(text: bytes) -> bool:
@@ -352,3 +350,32 @@ def replies(folder: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(folder.glob("shard-*.jsonl")):
         for _, row in read_jsonl(path):
             yield row
+
+
+def drawn(folder: Path) -> Iterator[JsonDict]:
+    """Yield every reply that a variant has on disk, those of shards that are not full too."""
+    yield from replies(folder)
+    for path in sorted(folder.glob("open-*.jsonl")):
+        for _, text, _ in _whole(path):
+            yield json.loads(text)
+
+
+def lay_in(folder: Path, rows: Iterable[JsonDict], ids: Sequence[str], plan: Plan) -> int:
+    """Lay replies that were drawn under the same settings where their prompts stand now; return how many fit.
+
+    A reply's seed follows from its prompt, so it is the one that would be drawn here (up to the rounding of batches).
+    What failed is left out.
+
+    Args:
+        folder: of the variant that begins with them.
+        rows: replies, one to a prompt.
+        ids: of the prompts, in their order.
+        plan: of the variant; one sample a prompt.
+    """
+    places, laid = {prompt: at for at, prompt in enumerate(ids)}, 0
+    with contextlib.closing(Ledger(folder, plan, lambda *_: None)) as ledger:
+        for row in rows:
+            if row["finish"] != "error" and row["prompt_id"] in places:
+                ledger.write(places.pop(row["prompt_id"]), row)
+                laid += 1
+    return laid

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from primum.core.catalogue import member
 from primum.core.errors import BadInputError
 from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, from_json, with_system
+from primum.core.store import Stage, read_json
 from primum.evaluation.items import Answer, Benchmark, Item, scored
 from primum.evaluation.tables import ScoredItem, Table
 from primum.judging import Exchange
-from primum.models.runner import Asked, Plan, draw_all, reopen_failed
+from primum.models.runner import Asked, Plan, draw_all, drawn, lay_in, reopen_failed
 from primum.models.sampling import Sampling, Streaming
 from primum.pipeline.sample import fingerprint
-from primum.pipeline.steps import Journey, judge, prompts_key
+from primum.pipeline.steps import VERSION, Journey, judge, prompts_key
 
 if TYPE_CHECKING:
     from primum.models.load import Model
@@ -148,7 +149,7 @@ def _replies(journey: Journey, benchmark: Benchmark, items: Sequence[Item], ask:
     unique = sorted({prompt.id: prompt for prompt in asked}.values(), key=lambda prompt: (prompt.text, prompt.id))
     plan = Plan(ask.sampling, seed=ask.seed, shard=REPLIES)
     facts = {"model": subject.key, "engine": subject.engine_name, "sampling": ask.sampling.name, "seed": ask.seed}
-    stage = journey.stage(f"1-{benchmark.name}-replies", **facts, prompts=prompts_key(unique))
+    stage = _begun(journey, f"1-{benchmark.name}-replies", facts, unique, plan)
     reopen_failed(stage.folder)
     with journey.step(f"{benchmark.name} replies", len(unique), "replies") as advance:
         if stage.manifest:
@@ -158,6 +159,20 @@ def _replies(journey: Journey, benchmark: Benchmark, items: Sequence[Item], ask:
             draw_all(stage.folder, stage.key_facts, wanted, plan, subject.engine, lambda replies, _: advance(replies))
     by_prompt = {row["prompt_id"]: from_json(Reply, row) for row in stage.rows()}
     return [by_prompt[prompt.id] for prompt in asked]
+
+
+def _begun(journey: Journey, name: str, facts: JsonDict, prompts: Sequence[Prompt], plan: Plan) -> Stage:
+    """Return the folder of a benchmark's replies; those drawn alike for other items of it (a smaller limit) go in."""
+    held = journey.folder / "steps" / name / "key.json"
+    before = read_json(held)["facts"] if held.exists() else {}
+    key = {**facts, "prompts": prompts_key(prompts)}
+    alike = {**before, "prompts": key["prompts"]} == {"step": name, "version": VERSION, **key}
+    found = list(drawn(held.parent)) if alike and before["prompts"] != key["prompts"] else []
+    stage = journey.stage(name, **key)
+    if found:
+        used = lay_in(stage.folder, found, [prompt.id for prompt in prompts], plan)
+        journey.terminal.note(f"  {used:,} of {len(found):,} replies that lie here from other items are used again")
+    return stage
 
 
 def told(prompt: Prompt, text: str | None) -> Prompt:

@@ -17,12 +17,12 @@ from primum.core.catalogue import member
 from primum.core.config import Config
 from primum.core.errors import BadInputError, Exit, UsageError, did_you_mean
 from primum.core.records import JsonDict, digest
-from primum.core.store import read_json, write_json, write_text
+from primum.core.store import disk_error, read_json, write_json, write_text
 from primum.core.taxonomy import stamp
 from primum.evaluation.estimates import estimate, extremes, lengths
 from primum.evaluation.items import Benchmark
 from primum.evaluation.suite import benchmarks
-from primum.evaluation.tables import FORMAT, RESULTS, Table, table_facts, write_table
+from primum.evaluation.tables import FORMAT, LABELS, RESULTS, Table, table_facts, write_table
 from primum.models.opening import Chosen, choose, open_engine
 from primum.models.sampling import Opening, Streaming
 from primum.pipeline.benchmark import Ask, Subject, chosen, measure, settings_of
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from primum.models.load import Model, Outline
 
 PAGE = "results.html"
+EARLIER = "earlier"
+"""The folder in a run's that keeps what it held before under another model or other settings, numbered."""
 
 
 class EvaluateConfig(Config):
@@ -296,17 +298,37 @@ def _bias(table: Table) -> list[JsonDict] | None:
 def _kept(journey: Journey, document: JsonDict) -> list[JsonDict]:
     """Return tables of an earlier run into this folder that hold for the same model and settings.
 
-    What holds for another is taken away, and named: a folder speaks of one model.
+    What holds for another goes into a folder of its own, which is named: a folder speaks of one model and its settings.
     """
     before = _before(journey.folder)
     new = {row["rows"] for row in document["tables"]}
-    left = [row for row in before.get("tables") or [] if row["rows"] not in new]
-    if _alike(before, document):
-        return left
-    if left:
-        names = ", ".join(str(row.get("benchmark")) for row in left)
-        journey.terminal.note(f"  results of another model or other settings are taken away: {names}")
+    other = _differs(before, document)
+    if not other:
+        return [row for row in before.get("tables") or [] if row["rows"] not in new]
+    if before.get("tables"):
+        names = ", ".join(str(row.get("benchmark")) for row in before["tables"])
+        place = _set_aside(journey.folder)
+        journey.terminal.note(f"  this folder held results of {other}; they lie in {place} now: {names}")
     return _cleared(journey.folder)
+
+
+def _set_aside(folder: Path) -> Path:
+    """Copy the results of a run into a folder of their own, whole or not at all; compare and gate read it as a run."""
+    earlier = folder / EARLIER
+    place = earlier / str(1 + max((int(one.name) for one in earlier.glob("*") if one.name.isdigit()), default=0))
+    partial = earlier / "partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        for name in (RESULTS, PAGE, LABELS):
+            if (folder / name).is_file():
+                shutil.copy2(folder / name, partial / name)
+        if (folder / "items").is_dir():
+            shutil.copytree(folder / "items", partial / "items")
+        partial.rename(place)
+    except OSError as error:
+        raise disk_error(error, place) from error
+    return place
 
 
 def _before(folder: Path) -> JsonDict:
@@ -326,15 +348,26 @@ def _before(folder: Path) -> JsonDict:
     return cast(JsonDict, before) if isinstance(before, dict) else {}
 
 
-def _alike(before: JsonDict, document: JsonDict) -> bool:
-    """Whether two runs are of the same weights, asked in the same way; older runs do not say which weights."""
-    if any(before.get(key) != document[key] for key in ("format", "settings")):
-        return False
+def _differs(before: JsonDict, document: JsonDict) -> str:
+    """Say in what an earlier run differs, so that its numbers do not stand beside these; "" where in nothing.
+
+    Older runs do not say which weights they are of.
+    """
     model, now = before.get("model") or {}, document["model"]
-    return model.get("source") == now["source"] and model.get("weights", now["weights"]) == now["weights"]
+    if model.get("source") != now["source"] or model.get("weights", now["weights"]) != now["weights"]:
+        return "another model"
+    settings, new = before.get("settings") or {}, document["settings"]
+    other = [name for name in {**settings, **new} if settings.get(name) != new.get(name)]
+    if other:
+        return "other settings (" + ", ".join(f"{name} {_said(settings.get(name))}" for name in other) + ")"
+    return "" if before.get("format") == document["format"] else "another format"
+
+
+def _said(value: object) -> str:
+    return "not set" if value is None else str(value)
 
 
 def _cleared(folder: Path) -> list[JsonDict]:
+    (folder / RESULTS).unlink(missing_ok=True)  # first: results without items would be broken
     shutil.rmtree(folder / "items", ignore_errors=True)
-    (folder / RESULTS).unlink(missing_ok=True)
     return []

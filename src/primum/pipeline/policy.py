@@ -72,6 +72,11 @@ class PolicyConfig(Config):
     dry_run: bool = Field(default=False, description="print what would run and about how long, and stop")
 
     @property
+    def run_folder(self) -> str | None:
+        """The folder of a patch; diff writes nothing."""
+        return None if self.action == "diff" else super().run_folder
+
+    @property
     def size(self) -> Size:
         """How much of what is old is measured and replayed."""
         size = SIZES[self.budget]

@@ -102,6 +102,11 @@ class RestoreConfig(Config):
     dry_run: bool = Field(default=False, description="print what would be tried, and stop")
 
     @property
+    def run_folder(self) -> str | None:
+        """The run folder; undo makes a new folder, or says that there is one."""
+        return None if self.method == UNDO else super().run_folder
+
+    @property
     def setting(self) -> Setting:
         """The settings that all strengths share."""
         return Setting(0.0, self.energy, self.rank, self.threshold, self.drop, self.ibm, self.seed)

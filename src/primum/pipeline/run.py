@@ -51,6 +51,13 @@ class RunConfig(Config):
     dry_run: bool = Field(default=False, description="print the stages and what they cost, and stop")
     data: str | None = Field(default=None, description="the folder of public data sets (default: ../shared/data)")
 
+    @property
+    def run_folder(self) -> str | None:
+        """The run folder; None where journeys are listed or planned."""
+        if self.recipe is None or self.dry_run:
+            return None
+        return self.out or f"runs/{Path(self.recipe).stem}"
+
 
 def run_verb(config: RunConfig, json_output: bool) -> tuple[int, JsonDict]:
     """Run a journey; return the exit code and the facts of report.json."""

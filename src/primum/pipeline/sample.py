@@ -91,6 +91,11 @@ class SampleConfig(Config):
     retry_failed: bool = Field(False, description="draw failed replies again")
     dry_run: bool = Field(False, description="say what would be drawn, and stop")
 
+    @property
+    def run_folder(self) -> str | None:
+        """None: several processes share a folder (--part), and each locks the shards that it draws."""
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Variant:

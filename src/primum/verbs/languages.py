@@ -42,6 +42,11 @@ class LanguagesConfig(Config):
         default=(PLAN,), description="languages to train on (codes), or `plan`: one of each family"
     )
 
+    @property
+    def run_folder(self) -> str | None:
+        """None: --out is a file, and what is being drawn for it is locked on its own."""
+        return None
+
 
 def run_verb(config: LanguagesConfig, json_output: bool) -> tuple[int, JsonDict]:
     """Check the translations and return the document; exit code 1 where a back-translation is listed.
