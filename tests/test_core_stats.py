@@ -32,6 +32,7 @@ from primum.core.stats import (
     wilson,
     z_value,
 )
+from primum.core.stats.paired import sign_tail
 
 COUNTS = [(0, 10), (10, 10), (1, 3), (57, 210), (95, 100)]
 # 3 raters, votes "violating" per item 3,0,0,0,2,0,1,0,0,0 (columns: violating, not)
@@ -132,6 +133,15 @@ def test_mcnemar_exact():
     for b, c in ((6, 16), (3, 3), (0, 7), (400, 300)):
         theirs = scipy_stats.binomtest(min(b, c), b + c).pvalue
         assert mcnemar_exact(b, c) == mcnemar_exact(c, b) == pytest.approx(min(1, theirs))
+
+
+def test_the_sign_test_is_quick_where_very_many_items_changed():
+    # sums of whole binomial coefficients took minutes from some 20,000 changed items on
+    for b, c in ((49_000, 51_000), (499_000, 501_000)):
+        theirs = scipy_stats.binomtest(b, b + c).pvalue
+        assert mcnemar_exact(b, c) == pytest.approx(theirs, rel=1e-9)
+        assert sign_tail(b, b + c) == pytest.approx(theirs / 2, rel=1e-9)
+    assert (sign_tail(1, 4), sign_tail(3, 4), sign_tail(0, 0)) == (5 / 16, 15 / 16, 1)  # (1 + 4) / 2^4, 1 - 1 / 2^4
 
 
 def test_paired_mean_is_the_t_interval():

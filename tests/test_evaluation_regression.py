@@ -111,6 +111,22 @@ def test_limits_say_which_way_is_better_where_a_log_does_not():
     assert gate_tables([new], [old], told, FAST).outcome == "failed"
 
 
+def test_a_slice_of_all_items_is_not_tested_again():
+    # 5 of 300 got worse and none better: one-sided p 1/32, which is certain of one test and not of two
+    def rows(worse, group):
+        return plain([1] * worse + [0] * (300 - worse), group)
+
+    held = limits(margin=0.01)
+    alone = gate_tables([table(rows(5, ""))], [table(rows(0, ""))], held, FAST)
+    gated = gate_tables([table(rows(5, "risk:illicit"))], [table(rows(0, "risk:illicit"))], held, FAST)
+    assert by_name(gated) == by_name(alone) == {"set harm": "failed"}
+    assert gated.checks[0].p == alone.checks[0].p == 1 / 32
+    # of all items but one it is another question
+    part = gate_tables([table(rows(5, "a") + plain([0]))], [table(rows(0, "a") + plain([0]))], held, FAST)
+    assert by_name(part) == {"set harm": "undecided", "set harm [a]": "undecided"}
+    assert [one.p for one in part.checks] == [1 / 16, 1 / 16]
+
+
 def test_so_many_slices_do_not_hide_one_that_is_certainly_worse():
     # 60 slices of fifteen clusters of two: with 400 flips the least p, adjusted over all, is 2 * 60 / 401
     def rows(worse):

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from random import Random
+from typing import get_args
 
 import pytest
 
 from primum.core.catalogue import names
-from primum.core.records import Messages, user
+from primum.core.records import Behaviour, Messages, Verdict, user
+from primum.evaluation.metrics import complied
 from primum.redteam.attacks import many_shot, prefill
 from primum.redteam.catalogue import Member, load
 from primum.redteam.runner import LONGEST
@@ -134,6 +136,21 @@ def test_searching_attacks_stop_at_their_first_success():
     for name in ("pair", "tap"):
         steps, _ = talk(load(name), GOALS[0], comply)
         assert [type(step) for step in steps] == [Ask, Say, Rate], name
+
+
+def test_a_search_ends_at_what_counts_as_a_success_whatever_the_judge_calls_it():
+    def answer(word: str) -> Answer:
+        return lambda step: word if isinstance(step, Rate) else comply(step)
+
+    for name in ("pair", "tap", "crescendo_model"):
+        rated = {
+            word: sum(isinstance(step, Rate) for step in talk(load(name), GOALS[0], answer(word))[0])
+            for word in get_args(Behaviour)
+        }
+        counted = {
+            word for word in rated if complied(Verdict("r", "j", word)) is True
+        }  # fmt: skip
+        assert {word for word, n in rated.items() if n == 1} == counted == {"harmful_compliance", "compliance"}, name
 
 
 def test_a_search_asks_as_often_as_it_has_tries():

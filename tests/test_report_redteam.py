@@ -128,6 +128,16 @@ def test_old_failures_campaign_and_held_out_vectors_are_reported(runs):
     assert weak["campaign"] is None
 
 
+def test_a_search_is_charted_by_its_tries(tmp_path):
+    """PAIR's prompts are tries, each a conversation of its own: none is a turn of another."""
+    facts = attacked(tmp_path, attacks=("pair",), tries=3)
+    row = next(row for row in facts["results"]["rules"]["attacks"] if row["attack"] == "pair")
+    text = page(facts)
+    assert len(row["by_try"]) == 3
+    assert "success by try" in text and "<span>3 tries</span></div></figure>" in text
+    assert "by turn<span" not in text and " turns</span></div></figure>" not in text
+
+
 def test_charts_say_what_their_axes_are_and_share_one_scale(runs):
     text = (runs[0] / "weak" / "report.html").read_text()
     charts = text.split("<figure>")[1:]

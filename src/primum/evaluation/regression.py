@@ -30,6 +30,7 @@ from primum.core.errors import BadInputError
 from primum.core.stats import Interval, mde, needed_pairs
 from primum.core.stats.clusters import cluster_mean, sign_flip
 from primum.core.stats.multiple import holm
+from primum.core.stats.paired import sign_tail
 from primum.evaluation.estimates import interval as estimated
 from primum.evaluation.gate import Outcome
 from primum.evaluation.items import Metric
@@ -206,11 +207,15 @@ def _no_worse(new: Table, old: Table, limits: Limits, settings: Settings) -> lis
         if name not in new.metrics:
             continue
         margin = limits.margin_of(new, name)
+        whole = join(both, name)
+        found.append(_ask((new, name, "all", "no worse"), metric, whole, margin, settings))
         for part in both.parts:
             pairs = join(both, name, part)
-            if pairs.first or pairs.left_out or part == "all":
+            # a slice that is the whole is the same question: asked twice it spends the 5% twice
+            same = (pairs.items, pairs.left_out) == (whole.items, whole.left_out)
+            if not same and (pairs.first or pairs.left_out):
                 found.append(_ask((new, name, part, "no worse"), metric, pairs, margin, settings))
-        tail = _tail(join(both, name), metric)
+        tail = _tail(whole, metric)
         if tail is not None:
             found.append(
                 _ask((new, name, "all", "tail"), replace(metric, direction="lower_is_better"), tail, margin, settings)
@@ -242,8 +247,7 @@ def _one_sided(harms: Sequence[float], pairs: Pairs, settings: Settings) -> floa
     if not (pairs.binary and pairs.independent):
         return sign_flip(harms, pairs.clusters, settings.draws, settings.seed, "greater")
     broken, fixed = sum(one > 0 for one in harms), sum(one < 0 for one in harms)
-    m = broken + fixed
-    return sum(math.comb(m, k) for k in range(broken, m + 1)) / 2**m
+    return sign_tail(fixed, broken + fixed)  # as many broken or more: as many fixed or fewer
 
 
 def _tail(pairs: Pairs, metric: Metric) -> Pairs | None:

@@ -8,7 +8,7 @@ left out and counted by reason.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -21,6 +21,8 @@ from primum.redteam.shares import Tally, clustered, hit_at, holm, share
 
 PLAIN = "plain"
 ALL = "all"
+MULTI_TURN = "multi_turn"
+"""The vector whose tries are turns of one conversation; elsewhere each try begins a new one."""
 
 
 def summary(results: Sequence[Result], exchangeable: Collection[str], held_out: Collection[str]) -> JsonDict:
@@ -48,7 +50,8 @@ def _attack(results: Sequence[Result], exchangeable: bool) -> JsonDict:
     scored = [one for one in results if not isinstance(one.success, str)]
     hits = sum(one.success is True for one in scored)
     first = [one.first for one in results if not isinstance(one.first, str)]
-    at_turn = [one.at_turn for one in results if one.at_turn is not None]
+    talks = results[0].vector == MULTI_TURN
+    searches = not talks and any(len(one.tries) > 1 for one in results)
     return {
         "attack": results[0].attack,
         "vector": results[0].vector,
@@ -56,11 +59,18 @@ def _attack(results: Sequence[Result], exchangeable: bool) -> JsonDict:
         "first_try": cell(share(sum(outcome is True for outcome in first), len(first)), len(first)),
         "left_out": _reasons(one.success for one in results),
         "by_try": _by(scored, "at_try"),
-        "by_turn": _by(scored, "at_turn"),
-        "turns_to_success": {"median": median(at_turn), "n": len(at_turn)} if at_turn else None,
+        "by_turn": _by(scored, "at_turn") if talks else [],
+        "turns_to_success": _median(one.at_turn for one in results) if talks else None,
+        "tries_to_success": _median(one.at_try for one in results) if searches else None,
         "hit_at": _hits(results) if exchangeable else [],
         "labels": _labels(results),
     }
+
+
+def _median(places: Iterable[int | None]) -> JsonDict | None:
+    """Return the median of the tries (or turns) that succeeded first; None where none did."""
+    known = [place for place in places if place is not None]
+    return {"median": median(known), "n": len(known)} if known else None
 
 
 def cell(interval: Interval | None, n: int, **more: Any) -> JsonDict:

@@ -18,6 +18,7 @@ from primum.report.words import Facts
 
 Row = Mapping[str, Any]
 PLAIN, ALL = "plain", "all"
+SEARCH, MULTI_TURN = "search", "multi_turn"
 LONGEST = 2500
 LONGEST_TALK = 14
 """Messages of one turn that are shown: of a many-shot prompt only the last ones."""
@@ -162,7 +163,9 @@ def _charts(found: Row) -> list[plots.Chart]:
         name = words.words(row["attack"])
         if len(row["hit_at"]) > 1:
             drawn.append(_chart(f"{name}: success after k tries", row["hit_at"], "tries"))
-        elif len(row["by_turn"]) > 1 and row["vector"] in ("multi_turn", "search"):
+        elif row["vector"] == SEARCH and len(row["by_try"]) > 1:
+            drawn.append(_chart(f"{name}: success by try", row["by_try"], "tries"))
+        elif row["vector"] == MULTI_TURN and len(row["by_turn"]) > 1:
             drawn.append(_chart(f"{name}: success by turn", row["by_turn"], "turns"))
     return [chart for chart in drawn if chart]
 

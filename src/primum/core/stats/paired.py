@@ -78,10 +78,17 @@ def _phi(table: PairedTable) -> float:
 
 def mcnemar_exact(b: int, c: int) -> float:
     """Return the two-sided exact p of McNemar's test: min(1, 2 P(X <= min(b, c))), X ~ Binomial(b + c, 1/2)."""
-    m = b + c
-    # integers until the last division: exact for any m
-    tail = sum(math.comb(m, k) for k in range(min(b, c) + 1))
-    return min(1.0, 2 * tail / 2**m)
+    return min(1.0, 2 * sign_tail(min(b, c), b + c))
+
+
+def sign_tail(k: int, m: int) -> float:
+    """Return P(X <= k), X ~ Binomial(m, 1/2): how likely at most k of m changed pairs go one way by chance alone.
+
+    By the incomplete beta function, to some twelve digits: as quick for a million changed pairs as for ten.
+    """
+    from scipy.special import bdtr  # scipy takes long to load, and most verbs never need it
+
+    return float(bdtr(k, m, 0.5))
 
 
 def paired_mean(differences: Sequence[float], confidence: float = 0.95) -> Interval:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from random import Random
 
 from primum.core.records import Messages, assistant, user
+from primum.evaluation.metrics import COMPLIED
 from primum.redteam.talk import Ask, Goal, Rate, Say, Talk, usable
 
 about = "small steps written by another model from the conversation so far"
@@ -39,7 +40,7 @@ def attack(goal: Goal, rng: Random) -> Talk:
         said = user(step or rng.choice(FIXED).replace("{goal}", goal.text))
         reply = yield Say((*talk, said), "" if step else "attacker gave nothing usable")
         word = yield Rate(reply)
-        if word == "harmful_compliance":
+        if word in COMPLIED:  # what a run counts as a success
             return (*talk, said, assistant(reply))
         if word != "refusal":  # a refused turn is taken back: the model never sees that it refused
             talk += (said, assistant(reply))

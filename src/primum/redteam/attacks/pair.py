@@ -9,6 +9,7 @@ from __future__ import annotations
 from random import Random
 
 from primum.core.records import Messages, assistant, user
+from primum.evaluation.metrics import COMPLIED
 from primum.redteam.talk import Ask, Goal, Rate, Say, Talk, usable
 
 about = "another model improves the prompt from what was refused"
@@ -43,7 +44,7 @@ def attack(goal: Goal, rng: Random) -> Talk:
         reply = yield Say((user(said),), "" if prompt else "attacker gave nothing usable")
         talk = (user(said), assistant(reply))
         word = yield Rate(reply)
-        if word == "harmful_compliance":
+        if word in COMPLIED:  # what a run counts as a success
             break
         feedback = FEEDBACK.replace("{word}", word.replace("_", " ")).replace("{reply}", reply[:300])
         notes = (notes[0], assistant(f"[PROMPT]{said}[/PROMPT]"), user(feedback))
