@@ -138,7 +138,7 @@ def test_the_scaling_curve_is_drawn_with_its_intervals_over_the_share_of_safety_
         "<span>0%</span><span>10%</span><span>100%</span>" in html
         and "share of the safety demonstrations</div>" in html
     )
-    assert "mean rewards" not in html, "none of these policies has a reward"
+    assert "Mean rewards" not in html, "none of these policies has a reward"
 
 
 def test_the_closing_table_has_the_scaling_curve() -> None:

@@ -293,13 +293,15 @@ def _scaling(facts: Facts) -> list[plots.Chart]:
         for judge, rows in (facts.get("table") or {}).items():
             shares = [{"at": _amount(curve, p), **(rows.get(p["policy"]) or {})} for p in curve["points"]]
             drawn += [
-                plots.spaced(f"{' and '.join(lines.values())}, judge {judge}", shares, lines, curve["unit"], WHOLE)
+                plots.spaced(
+                    words.words(f"{' and '.join(lines.values())}, judge {judge}"), shares, lines, curve["unit"], WHOLE
+                )
                 for lines in SHARES
             ]
         means = [
             {"at": _amount(curve, p), **(facts.get("rewards") or {}).get(p["policy"], {})} for p in curve["points"]
         ]
-        drawn.append(plots.spaced("mean rewards", means, REWARDS, curve["unit"], WHOLE, "z"))
+        drawn.append(plots.spaced("Mean rewards", means, REWARDS, curve["unit"], WHOLE, "z"))
     return [chart for chart in drawn if chart]
 
 

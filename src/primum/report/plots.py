@@ -165,9 +165,7 @@ def spaced(
     ]
     legend: list[tuple[str, str, str]] = []
     for index, (key, name) in enumerate(series.items()):
-        known = [
-            (i, cell) for i, row in enumerate(rows) if finite((cell := row.get(key) or {}).get("value")) is not None
-        ]
+        known = _known(rows, key)
         if known:
             aside = 1.0 * (2 * index + 1 - len(series))  # so that neither whisker hides the other
             placed = [(round(100 * (i + 0.5) / len(rows) + aside, 2), cell) for i, cell in known]
@@ -182,6 +180,12 @@ def spaced(
     return Chart(
         title, svg, number(bounds.high, unit), number(bounds.low, unit), ticks[0], ticks[-1], legend, ticks, over
     )
+
+
+def _known(rows: Sequence[Row], key: str) -> list[tuple[int, Row]]:
+    """Return what was measured at each place, and the place."""
+    cells: list[tuple[int, Row]] = [(place, row.get(key) or {}) for place, row in enumerate(rows)]
+    return [(place, cell) for place, cell in cells if finite(cell.get("value")) is not None]
 
 
 def _whiskered(placed: Sequence[tuple[float, Row]], bounds: Scale, unit: str, style: str) -> Markup:
