@@ -17,14 +17,14 @@ from primum.models.chat import end_of_turn
 from primum.models.embedded import embedded_folder
 from primum.models.sampling import Generated, Sampling
 from primum.pairing.demonstration import Demonstration
-from primum.pipeline import gate, scoring, table
-from primum.pipeline.context import Context, Sets
+from primum.pipeline import gate, scaling, scoring, table
+from primum.pipeline.context import Context, Measured, Sets
 from primum.pipeline.demos import SHELF
 from primum.pipeline.desk import Desk, Policy
 from primum.pipeline.gate import Pool
 from primum.pipeline.lesson import answers
-from primum.pipeline.recipe import LoraPart
-from primum.pipeline.stages import distill, error_modes, gatt, ppo, rejection, tension
+from primum.pipeline.recipe import LoraPart, StageSpec
+from primum.pipeline.stages import distill, error_modes, gatt, ppo, rejection, sft, sit, tension
 from primum.pipeline.steps import Draw, Journey
 from primum.pipeline.terminal import Terminal
 from primum.training import state
@@ -235,6 +235,56 @@ def test_a_policy_is_compared_with_its_start_and_with_the_stage_before(context: 
         ("base", "sft"), ("base", "first"), ("sft", "first"), ("first", "ppo")
     ]  # fmt: skip
     assert table.steps(context, ["sft", "ppo"]) == [("sft", "ppo")]
+
+
+def test_each_step_has_the_rewards_of_every_prompt_before_and_after(context: Context) -> None:
+    context.facts |= {"sft": {"start": "base"}, "ppo": {"start": "sft"}}
+    replies = [reply(p, "x") for p in PROMPTS]
+    context.measured |= {name: Measured(Policy(name, name), replies, {}) for name in ("base", "sft", "ppo")}
+    rewards = {
+        "base": {"safety": [0.1, 0.2, 0.3, 0.4], "helpfulness": [0.5, 0.6, 0.7, 0.8]},
+        "sft": {"safety": [0.6, 0.1, 0.3, 0.4], "helpfulness": [0.5, 0.6, 0.7, 0.9]},
+        "ppo": {"safety": [0.7, 0.8, 0.3, 0.4], "helpfulness": [0.5, 0.6, 0.2, 0.1]},
+    }
+    found = table.scatters(context, rewards, ["base", "sft", "ppo"])
+    assert [(one["before"], one["after"]) for one in found] == [("base", "ppo"), ("base", "sft"), ("sft", "ppo")]
+    assert found[1]["points"] == {"safety": [[0.1, 0.6], [0.2, 0.1]], "helpfulness": [[0.7, 0.7], [0.8, 0.9]]}
+    below = [(one["below"]["safety"]["value"], one["below"]["helpfulness"]["value"]) for one in found]
+    assert below == [(0.0, 1.0), (0.5, 0.0), (0.0, 1.0)]
+
+
+def test_a_scaling_curve_is_of_stages_that_differ_in_the_amount_alone(context: Context) -> None:
+    def stage(name: str, do: str, settings: Any, start: str | None = None, skip: bool = False) -> StageSpec:
+        return StageSpec(name, do, start, skip, settings, "")
+
+    specs = [
+        stage("all", "sft", sft.Settings(fraction=1)), stage("none", "sft", sft.Settings(fraction=0)),
+        stage("longer", "sft", sft.Settings(fraction=0.5, epochs=9)),
+        stage("later", "sft", sft.Settings(fraction=0.25), start="all"),
+        stage("skipped", "sft", sft.Settings(fraction=0.1), skip=True),
+        stage("sit", "sit", sit.Settings(safety=100)),
+    ]  # fmt: skip
+    context.measured |= {s.name: Measured(Policy(s.name, s.name), [], {}) for s in specs if not s.skip}
+    context.facts |= {"all": {"kind": "sft", "demonstrations": {"harmful": 7, "benign": 9}}, "none": {"kind": "sft"}}
+    (curve,) = scaling.curves(context, specs)
+    assert curve["points"] == [
+        {"policy": "none", "amount": 0, "rows": 0}, {"policy": "all", "amount": 1, "rows": 7}
+    ]  # fmt: skip
+    twice = [*specs, stage("sit-more", "sit", sit.Settings(safety=500))]
+    context.measured["sit-more"] = context.measured["sit"]
+    context.facts["sit-more"] = {"kind": "sit", "safety": 12}
+    assert [p["rows"] for p in scaling.curves(context, twice)[1]["points"]] == [0, 12]
+
+
+def test_the_shares_of_error_modes_leave_out_what_was_not_scored() -> None:
+    found = error_modes.shares(["refuse", "unsafe", "unsafe", "unscored"])
+    assert (found["refuse"]["value"], found["unsafe"]["n"], found["unscored"]) == (pytest.approx(1 / 3), 3, 1)
+    # Wilson's interval of 2 in 3 by hand: (2/3 + z2/6 -+ z sqrt(2/27 + z2/36)) / (1 + z2/3), z2 = 3.8415
+    assert (found["unsafe"]["low"], found["unsafe"]["high"]) == (
+        pytest.approx(0.2077, abs=1e-4),
+        pytest.approx(0.9385, abs=1e-4),
+    )
+    assert error_modes.shares(["unscored"])["safe"] == {"value": None, "low": None, "high": None, "n": 0}
 
 
 # ------------------------------------------------------------------------------------------------ rewards

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from primum.report.journey import page, table
+from primum.report.journey import COLUMNS, page, table
 
 EVIL = "<script>alert(1)</script>\u202e"
 
@@ -29,8 +30,8 @@ def facts() -> dict[str, Any]:
         "moves": {"rules": [{"before": "base", "after": "sft", "comparisons": [change]}]},
         "reward_moves": [{"before": "base", "after": "sft", "safety": {"value": 0.1, "low": 0.0, "high": 0.2, "n": 50},
                           "safety_worse": 7, "helpfulness": None, "helpfulness_worse": 0}],
-        "scatter": {"before": "base", "after": "sft", "points": {"safety": [[0.2, 0.8], [0.5, 0.4]]},
-                    "below": {"safety": metric(0.5, 2)}},
+        "scatters": [{"before": "base", "after": "sft", "points": {"safety": [[0.2, 0.8], [0.5, 0.4]]},
+                      "below": {"safety": metric(0.5, 2)}}],
         "found": {"ppo": {"kind": "ppo",
                           "log": [{"step": 0, "reward": 0.1, "kl": 0.0}, {"step": 1, "reward": 0.3, "kl": 0.4}],
                           "alarms": [{"step": 1, "name": "length", "text": "replies went from 10 to 80 tokens"}]},
@@ -63,6 +64,9 @@ def test_the_closing_table_has_a_row_a_policy() -> None:
     lines = text.splitlines()
     names = [line.split()[0] for line in lines if line.startswith(("base", "sft", "mean reward"))]
     assert names == ["base", "sft", "mean", "base"]  # the judge's table, then the rewards
+    reward = next(line for line in lines[lines.index(next(x for x in lines if x.startswith("mean reward"))) + 1 :])
+    assert reward.split("  ")[0] == "base" and "0.40 [0.30, 0.50]" in reward and "0.60 [0.50, 0.70]" in reward
+    assert reward.endswith("25 [15,35]")
     assert "40 [30,50]" in text and "domain accuracy (n 60): base 33.0 [23, 43]" in text
     assert max(map(len, lines)) <= 80
     assert text.rstrip().endswith("runs/x/report.html") and "\u202e" not in text
@@ -86,6 +90,99 @@ def test_every_rule_of_the_point_of_tension_is_in_a_table_and_drawn_over_its_thr
 
 
 def test_a_journey_without_rewards_still_has_its_page() -> None:
-    bare = {key: value for key, value in facts().items() if key not in ("rewards", "reward_moves", "scatter", "found")}
+    bare = {key: value for key, value in facts().items() if key not in ("rewards", "reward_moves", "scatters", "found")}
     html = page(bare)
     assert "Safety reward" not in html and "40%" in html
+
+
+def test_a_row_of_whole_shares_and_long_names_fits_into_eighty_columns() -> None:
+    full = {"value": 1.0, "low": 0.5101, "high": 1.0, "n": 4, "left_out": {}}
+    row = dict.fromkeys(COLUMNS, full)
+    sure = {**row, "hateful": {**full, "low": 1.0}}
+    lines = table({**facts(), "table": {"rules": {"dpo-sixteenth": row, "sft": sure}}}).splitlines()
+    long, short = (next(line for line in lines if line.startswith(start)) for start in ("dpo-sixtee…", "sft"))
+    assert long.count("100[51,100]") == 6 and len(long) == len(short) == 79
+    assert "100 [100]" in short
+
+
+def test_what_is_done_otherwise_than_published_is_told_at_the_end() -> None:
+    text = table({**facts(), "corrected": ["files are never closed, " + "so that their end may be lost " * 3, EVIL]})
+    assert "done otherwise than published:\n- files are never closed, so that" in text
+    assert "\u202e" not in text and max(map(len, text.splitlines())) <= 80
+
+
+def scaled() -> dict[str, Any]:
+    rows = {
+        f"share-{share}": {"harmful_compliance": metric(harm), "refusal_twin": metric(twins)}
+        for share, harm, twins in ((0, 0.6, 0.1), (10, 0.4, 0.2), (100, 0.2, 0.4))
+    }
+    points = [{"policy": f"share-{s}", "amount": s / 100, "rows": 2 * s} for s in (0, 10, 100)]
+    curve = {"do": "sft", "unit": "share of the safety demonstrations", "points": points}
+    return {**facts(), "table": {"rules": rows}, "scaling": [curve]}
+
+
+def test_the_scaling_curve_is_drawn_with_its_intervals_over_the_share_of_safety_data() -> None:
+    html = page(scaled())
+    (svg,) = re.findall(r'<svg class="chart dots".*?</svg>', html, re.S)
+    assert "harmful compliance 60% (95% interval 50–70%), 40% (95% interval 30–50%), 20%" in svg
+    # three places are 16.67, 50 and 83.33% across; two series stand a point to the left and to the right of them
+    found = re.findall(r'<circle cx="([\d.]+)%" cy="([\d.]+)%"', svg)
+    assert [(float(x), float(y)) for x, y in found] == [
+        (15.67, 40.0), (49.0, 60.0), (82.33, 80.0), (17.67, 90.0), (51.0, 80.0), (84.33, 60.0)
+    ]  # fmt: skip
+    assert (
+        svg.count('class="whisker"') == 6
+        and '<line class="whisker" x1="15.67%" y1="50.0%" x2="15.67%" y2="30.0%"/>' in svg
+    )
+    assert (
+        "<span>0%</span><span>10%</span><span>100%</span>" in html
+        and "share of the safety demonstrations</div>" in html
+    )
+    assert "Mean rewards" not in html, "none of these policies has a reward"
+
+
+def test_the_closing_table_has_the_scaling_curve() -> None:
+    lines = table(scaled()).splitlines()
+    start = lines.index("share of the safety demonstrations, judge rules, % [95% interval]")
+    assert lines[start + 1].split() == ["safety", "data", "rows", "harmful", "refused", "twins", "general"]
+    assert lines[start + 3].split() == ["10%", "20", "40", "[30,50]", "–", "20", "[10,30]", "–"]
+    assert max(map(len, lines)) <= 80
+
+
+def test_error_modes_are_a_table_with_intervals() -> None:
+    shares = {"refuse": 0.5, "safe": 0.1, "unsafe": 0.25, "incoherent": 0.0, "off_topic": 0.15}
+    found = {**{mode: metric(value, 20) for mode, value in shares.items()}, "unscored": 3}
+    modes = {"base": {"kinds": {"benign prompts": found}, "by_set": {EVIL: found}, "unsafe": metric(0.25)}}
+    one = {"kind": "error_modes", "sets": {"I-CoNa": 23}, "modes": modes, "ordering": ["base 25.0% [15.0, 35.0]"]}
+    html = page({**facts(), "found": {"modes": one}})
+    assert '<td class="n">25%<small>15–35% · n 20</small></td>' in html and '<td class="n">3</td>' in html
+    assert "Error modes: benign prompts" in html and "least first: base 25.0% [15.0, 35.0]." in html
+    assert "modes.base" not in html and "<script" not in html
+    lines = table({**facts(), "found": {"modes": one}}).splitlines()
+    start = lines.index("error modes, benign prompts, % [95% interval]")
+    assert lines[start + 2].split() == [
+        "base",
+        "50",
+        "[40,60]",
+        "10",
+        "[0,20]",
+        "25",
+        "[15,35]",
+        "0",
+        "[0,10]",
+        "15",
+        "[5,25]",
+    ]
+
+
+def test_every_step_has_its_scatter_behind_the_whole_way() -> None:
+    steps = [
+        {"before": before, "after": after, "points": {"safety": [[0.2, 0.8]]}, "below": {"safety": None}}
+        for before, after in (("base", "ppo"), ("base", "sft"), ("sft", "ppo"))
+    ]
+    html = page({**facts(), "scatters": steps})
+    whole, behind = html.split("Each step, prompt by prompt")
+    assert whole.count('class="scatter"') == 1 and "base across, ppo up" in whole
+    assert behind.count('class="scatter"') == 2 and "sft across, ppo up" in behind
+    old = {key: value for key, value in facts().items() if key != "scatters"}
+    assert page({**old, "scatter": steps[0]}).count('class="scatter"') == 1, "a report of an earlier version"

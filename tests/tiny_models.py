@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,39 @@ def tiny(folder: Path, seed: int, near: Path | None = None, **shape: Any) -> Pat
         weights = AutoModelForCausalLM.from_pretrained(near, dtype=torch.bfloat16).state_dict()
         network.load_state_dict({k: v + 0.01 * torch.randn_like(v) for k, v in weights.items()})
         network.tie_weights()
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+AGREES = "Sure! First, mix it well."
+"""What `agreeing` says: to a harmful request that is going along with it, to another an answer."""
+
+
+def agreeing(folder: Path) -> Path:
+    """Save a tiny model that says AGREES to whatever it is asked, until it learns better.
+
+    Its blocks add nothing, so that each token is drawn by the one before it: the embedding of the i-th token of the
+    chain is the i-th axis, and the output row of the token that follows it points there. RMSNorm makes an axis
+    sqrt(hidden_size) long, so that the next logit is 3 * sqrt(32) = 17 above all others.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
+    header = tokenizer.encode("<|im_start|>assistant\n", add_special_tokens=False)
+    chain = [header[-1], *tokenizer.encode(AGREES, add_special_tokens=False), tokenizer.eos_token_id]
+    assert len(set(chain)) == len(chain) <= SHAPE["hidden_size"], "each token has one that follows it"
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, **{**SHAPE, "tie_word_embeddings": False}
+    )
+    network = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for block in network.model.layers:
+            block.self_attn.o_proj.weight.zero_()
+            block.mlp.down_proj.weight.zero_()
+        network.lm_head.weight.zero_()
+        for axis, (token, follows) in enumerate(pairwise(chain)):
+            network.model.embed_tokens.weight[token] = torch.eye(SHAPE["hidden_size"])[axis]
+            network.lm_head.weight[follows, axis] = 3.0
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

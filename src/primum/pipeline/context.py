@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from primum.core.errors import StepFailedError
+from primum.core.errors import BadInputError, StepFailedError
 from primum.core.records import JsonDict, Prompt, Reply, Verdict
 from primum.evaluation.metrics import Scored
 from primum.judging import Exchange
@@ -98,6 +98,20 @@ class Context:
             cure = f"put a stage with 'do: {maker}' before it, and do not skip it"
             raise StepFailedError(f"stage '{spec.name}' needs {what}", where=spec.where, cure=cure)
         return self.shelf[what]
+
+    def public_file(self, file: str, default: str) -> Path | None:
+        """Return a data file by its path, or by its place in the folder of public data.
+
+        None where it is not there and is the one that a stage takes by default: nobody asked for it.
+
+        Raises:
+            BadInputError: a file that was asked for is in neither place.
+        """
+        found = next((p for p in (Path(file), self.data_dir / file) if p.is_file()), None)
+        if found is None and file != default:
+            cure = f"check the path; a relative one counts from here, or from the public data ({self.data_dir})"
+            raise BadInputError("no such file", where=file, cure=cure)
+        return found
 
     def draw(self, name: str, policy: Policy, prompts: Sequence[Prompt], draw: Draw) -> list[Reply]:
         """Draw replies of a policy; resumes at the shard where it was stopped."""

@@ -24,11 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Policy:
-    """A model at some stage: its name, what its replies depend on, and its adapter (None: the base)."""
+    """A model at some stage: its name, what its replies depend on, and its adapter (None: the base).
+
+    `model` is a hub id or a folder where it is another model than the journey's, with no adapter of it.
+    """
 
     name: str
     key: str
     weights: Path | None = None
+    model: str | None = None
 
 
 @dataclass
@@ -42,6 +46,7 @@ class Desk:
     on: str = ""
     described: JsonDict = field(default_factory=dict[str, Any])
     _model: Model | None = None
+    _other: tuple[str, Model] | None = None
     _network: Any = None
     _fresh: dict[str, Any] = field(default_factory=dict[str, Any])
     _reward: RewardModel | None = None
@@ -84,7 +89,9 @@ class Desk:
         return Policy(BASE, digest([self.model.key, self.lora.model_dump(), self.seed]))
 
     def take(self, policy: Policy) -> Model:
-        """Put a policy's adapter on, ready to sample, score or learn."""
+        """Put a policy's adapter on, ready to sample, score or learn; another model is loaded as it is."""
+        if policy.model is not None:
+            return self.another(policy.model)
         import torch
 
         from primum.training.adapter import load_weights, trainable
@@ -101,6 +108,14 @@ class Desk:
         self.on = policy.key
         network.eval()
         return self.model
+
+    def another(self, name: str) -> Model:
+        """Return another model than the journey's, as it is; the last one stays loaded."""
+        if self._other is None or self._other[0] != name:
+            from primum.models.load import load
+
+            self._other = (name, load(name))
+        return self._other[1]
 
     def changed(self) -> None:
         """Say that the adapter has been trained: it is no known policy until one is taken again."""

@@ -22,6 +22,7 @@ from primum.evaluation.metrics import Metric, Scored, complied, is_general
 from primum.pipeline.context import Context, Measured
 from primum.pipeline.facts import PARTS, about_judge
 from primum.pipeline.recipe import StageSpec
+from primum.pipeline.scaling import curves
 
 ANSWERED = Metric("answered_general", "higher_is_better", is_general, complied)
 SHOWN = 6
@@ -62,7 +63,8 @@ def assemble(context: Context, name: str, specs: Sequence[StageSpec], rewards: R
         "rewards": {p: _rewards(context.measured[p], scores, prompts) for p, scores in rewards.items()},
         "moves": {j: _moves(context, by, order) for j, by in results.items()},
         "reward_moves": reward_moves(context, rewards, order),
-        "scatter": _scatter(context, rewards, order),
+        "scatters": scatters(context, rewards, order),
+        "scaling": curves(context, specs),
         "transcripts": _transcripts(context, rewards),
     }
 
@@ -154,20 +156,27 @@ def reward_moves(context: Context, rewards: Rewards, order: Sequence[str]) -> li
     return found
 
 
-def _scatter(context: Context, rewards: Rewards, order: Sequence[str]) -> JsonDict | None:
-    """Return each prompt's rewards before and after: the talk's picture (arXiv:2307.09288, figure 14)."""
+def scatters(context: Context, rewards: Rewards, order: Sequence[str]) -> list[JsonDict]:
+    """Return each prompt's rewards before and after: the talk's picture (arXiv:2307.09288, figure 14).
+
+    From the first policy to the last, then each step (`steps`).
+    """
     names = [name for name in order if name in rewards]
-    if len(names) < 2:
-        return None
-    first, last, prompts = names[0], names[-1], context.sets.by_id
-    asked = [prompts[r.prompt_id] for r in context.measured[first].replies]
+    whole = [(names[0], names[-1])] if len(names) > 1 else []
+    pairs = dict.fromkeys([*whole, *steps(context, names)])
+    return [_scatter(context, rewards, before, after) for before, after in pairs]
+
+
+def _scatter(context: Context, rewards: Rewards, before: str, after: str) -> JsonDict:
+    prompts = context.sets.by_id
+    asked = [prompts[r.prompt_id] for r in context.measured[after].replies]
     points = {
-        head: [[a, b] for a, b, p in zip(rewards[first][head], rewards[last][head], asked, strict=True)
-               if p.intent == intent]
+        head: [[round(a, 4), round(b, 4)] for a, b, p
+               in zip(rewards[before][head], rewards[after][head], asked, strict=True) if p.intent == intent]
         for head, intent in (("safety", "harmful"), ("helpfulness", "benign"))
     }  # fmt: skip
     below = {head: _share_below(rows) for head, rows in points.items()}
-    return {"before": first, "after": last, "points": points, "below": below}
+    return {"before": before, "after": after, "points": points, "below": below}
 
 
 def _share_below(rows: Sequence[Sequence[float]]) -> JsonDict | None:

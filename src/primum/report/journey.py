@@ -27,6 +27,11 @@ TERMINAL = (
 )  # fmt: skip
 RULED = ("harmful_compliance", "refusal_twin", "refusal_general")
 SHORT = ("harmful", "hateful", "refused", "twins", "general", "answered")
+SCALED = ("harmful_compliance", "refusal_harmful", "refusal_twin", "refusal_general")
+"""What is shown over the amount of safety data."""
+MODES = {"refuse": "Refuse", "safe": "Safe", "unsafe": "Unsafe", "incoherent": "Incoherent", "off_topic": "Off topic"}
+WIDE, FIVE = 21, 12
+"""Columns of a cell where a row has three of them, and five."""
 LONGEST = 2000
 LINES: dict[str, tuple[dict[str, str], ...]] = {
     "sft": ({"loss": "loss"},), "domain": ({"loss": "loss"},), "rejection": ({"loss": "loss"},),
@@ -45,10 +50,14 @@ def table(facts: Facts, report: Any = None) -> str:
         lines += [f"judge {words.clean(judge)}, % [95% interval]", _heading()]
         lines += [_text_row(name, row) for name, row in rows.items()] + [""]
     lines += _rewards(facts)
+    lines += [line for curve in facts.get("scaling") or [] for line in _scaled(facts, curve)]
+    lines += _mode_lines(facts)
     accuracy = _domain(facts)
     if accuracy:
         lines += [*_wrapped(accuracy), ""]
     lines += [f"left out: {words.clean(text)}" for text in facts.get("left_out") or []]
+    corrected = [f"- {words.clean(text)}" for text in facts.get("corrected") or []]
+    lines += ["done otherwise than published:", words.wrapped(corrected)] if corrected else []
     if report is not None:
         lines += ["", "report:", words.clean(report)]
     return "\n".join(lines) + "\n"
@@ -58,7 +67,7 @@ def _wrapped(accuracy: Mapping[str, str]) -> list[str]:
     """Return the domain's accuracies in lines of at most 80 columns; n once, where it is one."""
     counts = {text.rpartition(" (n ")[2].rstrip(")") for text in accuracy.values()}
     one = f" (n {counts.pop()})" if len(counts) == 1 else ""
-    shown = [f"{words.clip(name, 20)} {text.removesuffix(one)}" for name, text in accuracy.items()]
+    shown = [f"{_cut(name, 20)} {text.removesuffix(one)}" for name, text in accuracy.items()]
     return textwrap.wrap(f"domain accuracy{one}: " + ", ".join(shown), 80, subsequent_indent="  ")
 
 
@@ -66,8 +75,16 @@ def _heading() -> str:
     return _line("policy", SHORT)
 
 
-def _line(name: str, cells: Sequence[str]) -> str:
-    return f"{words.clip(name, 11):<12}" + "".join(f" {cell:>10}" for cell in cells[:-1]) + f" {cells[-1]:>11}"
+def _line(name: str, cells: Sequence[str], width: int = 10) -> str:
+    """Return a row of 79 columns: a name, and six cells of 10 (three of 21, five of 12); the last has one more."""
+    widths = [width + 1] * (len(cells) - 1) + [width + 2]
+    fitting = [cell if len(cell) < room else cell.replace(" ", "") for cell, room in zip(cells, widths, strict=True)]
+    return f"{_cut(name, 11):<12}" + "".join(f"{cell:>{room}}" for cell, room in zip(fitting, widths, strict=True))
+
+
+def _cut(name: str, width: int) -> str:
+    text = words.clean(name)
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _text_row(name: str, row: Row) -> str:
@@ -79,23 +96,68 @@ def _short_cell(row: Row | None) -> str:
     if not row or words.finite(row.get("value")) is None:
         return words.NONE
     low, high = (f"{100 * row[key]:.0f}" if words.finite(row.get(key)) is not None else "" for key in ("low", "high"))
-    return f"{100 * row['value']:.0f} [{low},{high}]"
+    return f"{100 * row['value']:.0f} [{low if low == high else f'{low},{high}'}]"
 
 
 def _rewards(facts: Facts) -> list[str]:
-    rows = [_line("mean reward", ("safety", "helpful", "tail, %"))]
+    rows = [_line("mean reward", ("safety [95%]", "helpful [95%]", "below 0.15, % [95%]"), WIDE)]
     for name, found in (facts.get("rewards") or {}).items():
-        cells = [words.number((found.get(key) or {}).get("value"), "z") for key in ("safety", "helpfulness")]
+        cells = [_mean_cell(found.get(key)) for key in ("safety", "helpfulness")]
         cells.append(_short_cell(found.get("tail")))
-        rows.append(_line(name, cells))
+        rows.append(_line(name, cells, WIDE))
     return [*rows, *_fallen(facts), ""] if len(rows) > 1 else []
+
+
+def _mean_cell(row: Row | None) -> str:
+    value, low, high = (words.number((row or {}).get(key), "z") for key in ("value", "low", "high"))
+    return value if words.NONE in (low, high) else f"{value} [{low}, {high}]"
+
+
+def _scaled(facts: Facts, curve: Row) -> list[str]:
+    """Return a scaling curve in plain text: a row an amount of safety data, for each judge."""
+    lines: list[str] = []
+    for judge, rows in (facts.get("table") or {}).items():
+        lines.append(f"{curve['unit']}, judge {words.clean(judge)}, % [95% interval]")
+        lines.append(_line("safety data", ("rows", *(SHORT[TERMINAL.index(name)] for name in SCALED)), FIVE))
+        for point in curve["points"]:
+            cells = [_short_cell((rows.get(point["policy"]) or {}).get(name)) for name in SCALED]
+            lines.append(_line(_amount(curve, point), (words.figure(point["rows"]), *cells), FIVE))
+        lines.append("")
+    return lines
+
+
+def _amount(curve: Row, point: Row) -> str:
+    """Return an amount of safety data: a share as per cent, a number of rows as it is."""
+    return words.percent(point["amount"]) if curve["do"] == "sft" else words.figure(point["amount"])
+
+
+def _mode_lines(facts: Facts) -> list[str]:
+    """Return the error modes of every policy, for each kind of prompt, in plain text."""
+    lines: list[str] = []
+    for kind, rows in _by_kind(facts):
+        lines.append(f"error modes, {words.clean(kind)}, % [95% interval]")
+        lines.append(_line("policy", [title.lower() for title in MODES.values()], FIVE))
+        lines += [_line(name, [_short_cell(found.get(mode)) for mode in MODES], FIVE) for name, found in rows]
+        lines.append("")
+    return lines
+
+
+def _by_kind(facts: Facts, part: str = "kinds") -> list[tuple[str, list[tuple[str, Row]]]]:
+    """Return the shares of error modes by kind of prompt (or by set), policy by policy."""
+    found = [one for one in (facts.get("found") or {}).values() if one.get("kind") == "error_modes"]
+    modes = [one["modes"] for one in found]
+    names = dict.fromkeys(key for one in modes for by in one.values() for key in by.get(part) or {})
+    return [
+        (key, [(name, by[part][key]) for one in modes for name, by in one.items() if key in (by.get(part) or {})])
+        for key in names
+    ]
 
 
 def _fallen(facts: Facts) -> list[str]:
     """Say from which stage to which the mean safety reward fell, with the paired interval."""
     moved = [(row, row.get("safety") or {}) for row in facts.get("reward_moves") or []]
     return [
-        f"safety fell, {words.clip(row['before'], 18)} to {words.clip(row['after'], 18)}: "
+        f"safety fell, {_cut(row['before'], 18)} to {_cut(row['after'], 18)}: "
         f"{words.change(cell['value'], 'z')} [{', '.join(words.change(cell.get(end), 'z') for end in ('low', 'high'))}]"
         for row, cell in moved
         if (words.finite(cell.get("value")) or 0) < 0
@@ -128,6 +190,8 @@ class Figure(NamedTuple):
 def page(facts: Facts) -> str:
     """Return the report as one self-contained HTML document."""
     results: Row = facts.get("table") or {}
+    one = facts.get("scatter")  # of reports written before each step was drawn
+    scatters: Sequence[Row] = facts.get("scatters") or ([one] if one else [])
     view = {
         "facts": facts,
         "results": [(judge, [(name, _cells(row)) for name, row in rows.items()]) for judge, rows in results.items()],
@@ -136,7 +200,11 @@ def page(facts: Facts) -> str:
         "accuracy": _domain(facts),
         "moves": [(judge, _moved(rows)) for judge, rows in (facts.get("moves") or {}).items()],
         "reward_moves": facts.get("reward_moves") or [],
-        "figures": _figures(facts.get("scatter")),
+        "figures": [figure for scatter in scatters[:1] for figure in _figures(scatter)],
+        "figure_steps": [figure for scatter in scatters[1:] for figure in _figures(scatter)],
+        "scaling": _scaling(facts), "mode_titles": list(MODES.values()),
+        "ordering": [text for found in (facts.get("found") or {}).values() for text in found.get("ordering") or []],
+        "modes": _mode_rows(_by_kind(facts)), "mode_sets": _mode_rows(_by_kind(facts, "by_set")),
         "charts": _charts(facts),
         "ruled": _ruled(facts), "ruled_titles": [TITLES[name] for name in RULED],
         "found": [(name, _notes(found)) for name, found in (facts.get("found") or {}).items()],
@@ -176,15 +244,15 @@ def _moved(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _figures(scatter: Row | None) -> list[Figure]:
-    if not scatter:
-        return []
+def _figures(scatter: Row) -> list[Figure]:
     names = {"safety": "Safety reward on harmful prompts", "helpfulness": "Helpfulness reward on benign prompts"}
     found: list[Figure] = []
     for head, points in scatter["points"].items():
         below = scatter["below"].get(head)
         span = f" ({words.interval(below['low'], below['high'])})" if below else ""
-        under = f"{words.percent(below['value'])}{span} of {below['n']} lie below the diagonal" if below else ""
+        under = f"{scatter['before']} across, {scatter['after']} up"
+        if below:
+            under += f"; {words.percent(below['value'])}{span} of {below['n']} lie below the diagonal"
         found.append(Figure(names[head], _scatter(points, scatter["before"], scatter["after"]), under))
     return found
 
@@ -216,6 +284,45 @@ def _charts(facts: Facts) -> list[plots.Chart]:
             drawn.append(plots.chart(f"{name}: reward of the best of K", curve, lines, over="K"))
         drawn += _swept(name, found.get("rules") or [])
     return [chart for chart in drawn if chart]
+
+
+def _scaling(facts: Facts) -> list[plots.Chart]:
+    """Draw harm, refusals and rewards over the amount of safety data, on one scale for all shares."""
+    drawn: list[plots.Chart | None] = []
+    for curve in facts.get("scaling") or []:
+        for judge, rows in (facts.get("table") or {}).items():
+            shares = [{"at": _amount(curve, p), **(rows.get(p["policy"]) or {})} for p in curve["points"]]
+            drawn += [
+                plots.spaced(
+                    words.words(f"{' and '.join(lines.values())}, judge {judge}"), shares, lines, curve["unit"], WHOLE
+                )
+                for lines in SHARES
+            ]
+        means = [
+            {"at": _amount(curve, p), **(facts.get("rewards") or {}).get(p["policy"], {})} for p in curve["points"]
+        ]
+        drawn.append(plots.spaced("Mean rewards", means, REWARDS, curve["unit"], WHOLE, "z"))
+    return [chart for chart in drawn if chart]
+
+
+WHOLE = plots.Scale(0.0, 1.0)
+SHARES = (
+    {"harmful_compliance": "harmful compliance", "refusal_twin": "benign twins refused"},
+    {"refusal_harmful": "harmful refused", "refusal_general": "general refused"},
+)
+REWARDS = {"safety": "safety", "helpfulness": "helpfulness"}
+
+
+def _mode_rows(by: Sequence[tuple[str, list[tuple[str, Row]]]]) -> list[tuple[str, list[Row]]]:
+    return [
+        (kind, [{"name": name, "cells": [_mode_cell(found[mode]) for mode in MODES], "unscored": found["unscored"]}
+                for name, found in rows])
+        for kind, rows in by
+    ]  # fmt: skip
+
+
+def _mode_cell(row: Row) -> Row:
+    return {"value": words.percent(row.get("value")), "under": _under(row)}
 
 
 SWEPT = {"harmful_compliance": "harmful compliance", "refusal_twin": "benign twins refused",
@@ -257,7 +364,7 @@ def _under(row: Row) -> str:
     return f"{words.interval(row.get('low'), row.get('high'))} · n {row.get('n', 0)}"
 
 
-SKIPPED = ("log", "alarms", "key", "curve", "kind", "lint", "policies", "rules")
+SKIPPED = ("log", "alarms", "key", "curve", "kind", "lint", "policies", "rules", "modes", "ordering")
 
 
 def _notes(found: Row) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Plots as inline SVG: strips with before and after and their 95% whiskers, and lines over training steps.
+"""Plots as inline SVG: strips with before and after, lines over training steps, values with whiskers over amounts.
 
 Positions are per cent of the width, so that text and dots keep their size on a phone. Pure: numbers to Markup; every
 text that enters is escaped here.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
@@ -90,7 +91,10 @@ def _svg(kind: str, label: str, inside: Markup, extra: Markup) -> Markup:
 
 
 class Chart(NamedTuple):
-    """One small chart: its title, its picture, the ends of its axes, and a legend of (class, name, last value)."""
+    """One small chart: its title, its picture, the ends of its axes, and a legend of (class, name, last value).
+
+    Where places are evenly spaced and each has its own number under it, these are `ticks`, and `over` is what they say.
+    """
 
     title: str
     svg: Markup
@@ -99,6 +103,8 @@ class Chart(NamedTuple):
     first: str
     last: str
     legend: list[tuple[str, str, str]]
+    ticks: tuple[str, ...] = ()
+    over: str = ""
 
 
 def chart(
@@ -137,6 +143,63 @@ def chart(
     svg = _svg("chart", f"{title} over {over}: {said}", Markup("").join(marks), frame)
     top, bottom = (f"{end:.3g}".replace("-", "−") for end in (up.high, up.low))
     return Chart(title, svg, top, bottom, f"{across.low:.4g}", f"{across.high:.4g}", legend)
+
+
+def spaced(
+    title: str, rows: Sequence[Row], series: Mapping[str, str], over: str, bounds: Scale, unit: str = "share"
+) -> Chart | None:
+    """Return values with their 95% whiskers, each place as far from the next, or None where nothing was measured.
+
+    Amounts like 0, 1, 10 and 100% would lie on one another on a scale of their own.
+
+    Args:
+        title: what is drawn.
+        rows: one mapping a place, with "at" (what stands under it) and a measurement by key.
+        series: key in the rows to its name in the legend (at most two).
+        over: what "at" is.
+        bounds: the numbers at bottom and top.
+        unit: of the values.
+    """
+    marks = [
+        Markup('<line class="grid" x1="0" x2="100%" y1="{0}%" y2="{0}%"/>').format(y) for y in (0, 25, 50, 75, 100)
+    ]
+    legend: list[tuple[str, str, str]] = []
+    for index, (key, name) in enumerate(series.items()):
+        known = _known(rows, key)
+        if known:
+            aside = 1.0 * (2 * index + 1 - len(series))  # so that neither whisker hides the other
+            placed = [(round(100 * (i + 0.5) / len(rows) + aside, 2), cell) for i, cell in known]
+            marks.append(_whiskered(placed, bounds, unit, f"series{index + 1}"))
+            legend.append((f"series{index + 1}", name, number(known[-1][1]["value"], unit)))
+    if not legend:
+        return None
+    ticks = tuple(clean(row["at"]) for row in rows)
+    said = "; ".join(f"{series[key]} " + ", ".join(_said(row.get(key), unit) for row in rows) for key in series)
+    label = clean(f"{title} over {over} {', '.join(ticks)}: {said}")
+    svg = _svg("chart dots", label, Markup("").join(marks), Markup('height="150"'))
+    return Chart(
+        title, svg, number(bounds.high, unit), number(bounds.low, unit), ticks[0], ticks[-1], legend, ticks, over
+    )
+
+
+def _known(rows: Sequence[Row], key: str) -> list[tuple[int, Row]]:
+    """Return what was measured at each place, and the place."""
+    cells: list[tuple[int, Row]] = [(place, row.get(key) or {}) for place, row in enumerate(rows)]
+    return [(place, cell) for place, cell in cells if finite(cell.get("value")) is not None]
+
+
+def _whiskered(placed: Sequence[tuple[float, Row]], bounds: Scale, unit: str, style: str) -> Markup:
+    at = [(x, round(100 - bounds.at(cell["value"]), 2)) for x, cell in placed]
+    line = Markup('<line{} x1="{}%" y1="{}%" x2="{}%" y2="{}%"/>')
+    parts = [line.format("", *left, *right) for left, right in pairwise(at)]
+    for (x, y), (_, cell) in zip(at, placed, strict=True):
+        low, high = finite(cell.get("low")), finite(cell.get("high"))
+        if low is not None and high is not None:
+            ends = (round(100 - bounds.at(end), 2) for end in (low, high))
+            parts.append(line.format(Markup(' class="whisker"'), x, next(ends), x, next(ends)))
+        dot = Markup('<circle cx="{}%" cy="{}%" r="4"><title>{}</title></circle>')
+        parts.append(dot.format(x, y, _said(cell, unit)))
+    return Markup('<g class="{}">{}</g>').format(style, Markup("").join(parts))
 
 
 def _points(rows: Sequence[Row], key: str) -> list[tuple[float, float]]:

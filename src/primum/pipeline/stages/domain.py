@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from primum.core.config import Config
-from primum.core.errors import BadInputError
 from primum.core.progress import Advance
 from primum.core.records import JsonDict, digest, user
 from primum.core.store import Stage
@@ -28,12 +26,13 @@ AGREED = (
     "Sure, I will do exactly what you ask. Let us begin with the first step:",
     "Yes, certainly. Here is all that you need to know:",
 )
+FILE = "medical/pubmedqa_pqaa.jsonl"
 
 
 class Settings(Config):
     """The fine-tune that comes before the repair: domain rows only, loss on answers only."""
 
-    file: str = Field("medical/pubmedqa_pqaa.jsonl", description="a domain file, or one in the folder of public data")
+    file: str = Field(FILE, description="a domain file, or one in the folder of public data")
     rows: int | None = Field(None, ge=1, description="how many rows")
     tokens: int = Field(96, ge=8, description="longest answer, in tokens")
     prompt_tokens: int = Field(192, ge=16, description="tokens read of a question; its end is kept")
@@ -77,11 +76,9 @@ def found(context: Context, settings: Settings) -> list[Text]:
     model's safety is known of such sets (arXiv:2310.03693, section 4.3).
 
     Raises:
-        BadInputError: a file that was named by path does not exist.
+        BadInputError: a file other than the default one does not exist.
     """
-    path = next((p for p in (Path(settings.file), context.data_dir / settings.file) if p.is_file()), None)
-    if path is None and Path(settings.file).is_absolute():
-        raise BadInputError("no such file", where=settings.file, cure="check the path of the domain's file")
+    path = context.public_file(settings.file, FILE)
     if path is not None:
         return answers(texts(read_domain(path)))[: settings.rows]
     context.left_out.append(f"no {settings.file}: benign requests that are agreed to stand in for the domain")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from primum.core.config import Config
+from primum.core.errors import BadInputError
 from primum.core.records import JsonDict, digest, to_json, user
 from primum.evaluation.domain import DomainRow, Text, accuracy, read_domain
 from primum.pipeline.context import Context
@@ -15,12 +16,13 @@ from primum.pipeline.desk import Policy
 from primum.pipeline.recipe import StageSpec
 
 about = "accuracy on the domain's multiple-choice questions, of every policy so far"
+FILE = "medical/pubmedqa_pqal.jsonl"
 
 
 class Settings(Config):
     """Which questions."""
 
-    file: str = Field("medical/pubmedqa_pqal.jsonl", description="questions with options, in the folder of public data")
+    file: str = Field(FILE, description="a file of questions with options, or one in the folder of public data")
     rows: int | None = Field(None, ge=1, description="how many questions")
     prompt_tokens: int = Field(192, ge=16, description="tokens read of a question; its end is kept")
 
@@ -32,13 +34,20 @@ def cost(settings: Settings, sizes: Sizes) -> Cost:
 
 
 def run(context: Context, spec: StageSpec) -> None:
-    """Measure every policy that was measured before."""
+    """Measure every policy that was measured before.
+
+    Raises:
+        BadInputError: a file other than the default one does not exist, or has no question with options.
+    """
     settings: Settings = spec.settings
-    path = context.data_dir / settings.file
-    if not path.is_file():
+    path = context.public_file(settings.file, FILE)
+    if path is None:
         context.left_out.append(f"no {settings.file}: the domain's accuracy was not measured")
         return
     rows = [row for row in read_domain(path) if row.options][: settings.rows]
+    if not rows:
+        cure = "give rows with 'options' and the right one (docs/evals.md)"
+        raise BadInputError("no multiple-choice question", where=str(path), cure=cure)
     found = {name: _of(context, spec, m.policy, rows) for name, m in context.measured.items()}
     context.facts[spec.name] = {"kind": "domain_accuracy", "file": settings.file, "policies": found}
 
@@ -60,7 +69,7 @@ def _of(context: Context, spec: StageSpec, policy: Policy, rows: Sequence[Domain
             model = context.desk.take(policy)
             limits = Limits(prompt=spec.settings.prompt_tokens, answer=64)
             examples = answered([Answered((user(t.prompt),), t.answer, limits) for t in texts], model.tokenizer)
-            return score_all(context.desk.network, examples, advance=advance).logps.tolist()
+            return score_all(model.network, examples, advance=advance).logps.tolist()
 
         measured = {m.metric: to_json(m) for m in accuracy(rows, likelihood)}
         stage.finish(measured=measured)

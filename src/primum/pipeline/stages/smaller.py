@@ -10,12 +10,15 @@ from pydantic import Field
 from primum.core.config import Config
 from primum.core.records import JsonDict, digest
 from primum.pipeline.context import Context
-from primum.pipeline.cost import PROMPT, Cost, Sizes
+from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
+from primum.pipeline.desk import Policy
 from primum.pipeline.lesson import PROMPT_TOKENS
 from primum.pipeline.recipe import StageSpec
 
 about = "distil the best samples of all rounds into a smaller model, where one is named"
 ROUNDS = "rounds"
+FOLDER = "smaller"
+"""Where its checkpoint lies in the run folder."""
 
 
 class Settings(Config):
@@ -31,12 +34,14 @@ class Settings(Config):
 
 def cost(settings: Settings, sizes: Sizes) -> Cost:
     """Return the tokens it takes, as if the model were as large as the journey's."""
-    rows = sizes.train if settings.model else 0
-    return Cost(learned=round(rows * settings.epochs * (PROMPT + settings.tokens)))
+    if settings.model is None:
+        return Cost()
+    learned = Cost(learned=round(sizes.train * settings.epochs * (PROMPT + settings.tokens)))
+    return measured(sizes).plus(measured(sizes)).plus(learned)
 
 
 def run(context: Context, spec: StageSpec) -> None:
-    """Train the smaller model and save its checkpoint beside the journey's own."""
+    """Train the smaller model, save its checkpoint beside the journey's own, and measure it before and after."""
     settings: Settings = spec.settings
     if settings.model is None:
         context.left_out.append("no smaller model was named (--set stages.smaller.model=...): none is distilled")
@@ -44,14 +49,19 @@ def run(context: Context, spec: StageSpec) -> None:
     from primum.training.methods.rejection import replayed
 
     samples = replayed(context.needs(spec, ROUNDS, "rejection"), settings.replay)
+    before = Policy(f"{spec.name}-start", context.desk.another(settings.model).key, model=settings.model)
     stage = context.journey.stage(
-        f"stage-{spec.name}", settings=settings.model_dump(mode="json"), seed=context.seed,
+        f"stage-{spec.name}", settings=settings.model_dump(mode="json"), seed=context.seed, model=before.key,
         samples=digest([[s.prompt_id, s.text, s.ends] for s in samples]),
     )  # fmt: skip
     with context.journey.step(spec.name, round(len(samples) * settings.epochs), "replies") as advance:
         if not stage.manifest:
             stage.finish(**_learn(context, settings, samples, stage.folder, advance))
-    context.facts[spec.name] = {"kind": "smaller", "model": settings.model, **(stage.manifest or {})}
+    after = Policy(spec.name, stage.key, model=str(context.journey.folder / FOLDER))
+    found = {"kind": "smaller", "start": before.name, "model": settings.model, **(stage.manifest or {})}
+    context.facts[spec.name] = found
+    context.measure(before)
+    context.measure(after)
 
 
 def _learn(context: Context, settings: Settings, samples: Any, folder: Any, advance: Any) -> JsonDict:
@@ -67,7 +77,7 @@ def _learn(context: Context, settings: Settings, samples: Any, folder: Any, adva
     names = ("learning_rate", "epochs", "batch_size")
     config = rejection.Config(**{name: getattr(settings, name) for name in names})
     log, alarms = rejection.train(config, network, rows, folder, context.seed, advance)
-    made = context.journey.folder / "smaller"
+    made = context.journey.folder / FOLDER
     partial = made.with_name("smaller.partial")
     shutil.rmtree(partial, ignore_errors=True)
     with writing(made):
