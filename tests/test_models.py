@@ -99,7 +99,8 @@ def test_published_settings_are_presets() -> None:
         "safe-to-serve-beams": Sampling(temperature=0.1, max_new_tokens=128, top_p=0.75, top_k=40),  # spec T13, [B]
     }
     assert all(preset.source for preset in PRESETS.values())
-    assert "frequency penalty" in PRESETS["safe-to-serve"].left_out and "beams" in PRESETS["safe-to-serve-beams"].left_out
+    assert "frequency penalty" in PRESETS["safe-to-serve"].left_out
+    assert "beams" in PRESETS["safe-to-serve-beams"].left_out
 
 
 def test_a_model_without_a_chat_template_is_refused(embedded: Model, tmp_path: Any) -> None:

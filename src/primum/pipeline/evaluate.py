@@ -60,7 +60,7 @@ class EvaluateConfig(Presets):
     system: str | None = Field(default=None, description="a system prompt before every request")
     temperature: float | None = Field(default=None, ge=0, description="0 is greedy (default: the benchmark's)")
     top_p: float | None = Field(
-        default=None, gt=0, le=1, description="nucleus: share of the probability that is kept (default: the benchmark's)"
+        default=None, gt=0, le=1, description="nucleus: share of probability that is kept (default: the benchmark's)"
     )
     top_k: int | None = Field(
         default=None, ge=0, description="likeliest tokens that are kept; 0 keeps all (default: the benchmark's)"

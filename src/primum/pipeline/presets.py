@@ -16,7 +16,7 @@ FLAGS = {"temperature": "temperature", "reply_tokens": "max_new_tokens", "top_p"
 
 
 class Presets(Config):
-    """A configuration with `temperature`, `reply_tokens`, `top_p` and `top_k`, which a preset fills where none is given.
+    """A configuration whose `temperature`, `reply_tokens`, `top_p` and `top_k` a preset fills where none is given.
 
     Where one of these is a tuple (several variants are drawn), the preset gives one value.
     """
@@ -32,7 +32,7 @@ class Presets(Config):
             return values
         given = cast(Mapping[str, Any], values)
         name = given.get("preset")
-        if name not in PRESETS:  # none, or one that the field refuses
+        if not isinstance(name, str) or name not in PRESETS:  # none, or one that the field refuses
             return given
         found = {flag: getattr(PRESETS[name].sampling, field) for flag, field in FLAGS.items()}
         return {flag: (value,) if _many(cls, flag) else value for flag, value in found.items()} | dict(given)
