@@ -13,7 +13,7 @@ from primum.core.records import user
 from primum.models.chat import encode, encode_answer, neutralise, render
 from primum.models.engines.hf import HFEngine, decode, draw
 from primum.models.load import Model, load
-from primum.models.sampling import MEDITRON, Sampling
+from primum.models.sampling import PRESETS, Sampling
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +91,16 @@ def test_the_template_stands_once(embedded: Model) -> None:
     assert text.count("<|im_start|>user") == 1 and text.endswith("<|im_start|>assistant\n")
 
 
-def test_the_published_settings_are_a_preset() -> None:
-    assert (MEDITRON.temperature, MEDITRON.max_new_tokens) == (0.4, 512)
+def test_published_settings_are_presets() -> None:
+    found = {name: preset.sampling for name, preset in PRESETS.items()}
+    assert found == {
+        "meditron": Sampling(temperature=0.4, max_new_tokens=512, top_p=1.0, top_k=0),  # spec M4
+        "safe-to-serve": Sampling(temperature=0.0, max_new_tokens=120, top_p=0.95, top_k=0),  # spec T13, [A]
+        "safe-to-serve-beams": Sampling(temperature=0.1, max_new_tokens=128, top_p=0.75, top_k=40),  # spec T13, [B]
+    }
+    assert all(preset.source for preset in PRESETS.values())
+    assert "frequency penalty" in PRESETS["safe-to-serve"].left_out
+    assert "beams" in PRESETS["safe-to-serve-beams"].left_out
 
 
 def test_a_model_without_a_chat_template_is_refused(embedded: Model, tmp_path: Any) -> None:

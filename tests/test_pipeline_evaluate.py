@@ -129,6 +129,46 @@ def test_results_of_other_weights_in_the_same_place_are_set_aside_and_named(own,
     assert "broken JSON" in json.loads(capsys.readouterr().out)["error"]
 
 
+def test_a_preset_and_each_flag_change_how_replies_are_drawn(model, own, tmp_path, capsys):
+    said = own[0]  # its own settings: temperature 0, 4 tokens
+    for flags, name in [
+        ([], "t0-n4"),
+        (["--preset=meditron"], "t0.4-n512"),
+        (["--preset=safe-to-serve-beams", "--reply-tokens=6"], "t0.1-n6-p0.75-k40"),
+        (["--temperature=1", "--top-p=0.9", "--top-k=5"], "t1-n4-p0.9-k5"),
+    ]:
+        document = evaluated(capsys, model, said, "--engine=canned", "--out", tmp_path / name, *flags)
+        assert document["tables"][0]["facts"]["sampling"] == name
+    assert main(["evaluate", model, said, "--top-p=0", "--out", str(tmp_path / "none")]) == 2
+    assert "top_p" in capsys.readouterr().err
+
+
+def test_a_preset_is_kept_with_what_it_leaves_out(model, own, tmp_path, capsys):
+    arguments = ("--engine=canned", "--out", tmp_path / "run")
+    document = evaluated(capsys, model, own[0], *arguments, "--preset=safe-to-serve")
+    assert "frequency penalty" in document["preset"] and "safe-to-serve" in document["preset"]
+    assert (document["settings"]["temperature"], document["settings"]["top_p"]) == (0.0, 0.95)
+    # the same settings, spelled out: results found by name still hold
+    again = tmp_path / "again.yaml"
+    again.write_text((tmp_path / "said.yaml").read_text().replace("name: said", "name: again"))
+    spelled = ("--temperature=0", "--top-p=0.95", "--top-k=0", "--reply-tokens=120")
+    both = evaluated(capsys, model, f"--benchmark={again}", *arguments, *spelled)
+    assert [table["benchmark"] for table in both["tables"]] == ["said", "again"]
+
+
+def test_results_of_a_version_that_knew_fewer_settings_still_hold(model, own, tmp_path, capsys):
+    arguments = ("--engine=canned", "--out", tmp_path / "run")
+    evaluated(capsys, model, own[0], *arguments)
+    path = tmp_path / "run" / "results.json"
+    older = json.loads(path.read_text())
+    del older["settings"]["top_p"], older["settings"]["top_k"], older["preset"]
+    path.write_text(json.dumps(older))
+    again = tmp_path / "again.yaml"
+    again.write_text((tmp_path / "said.yaml").read_text().replace("name: said", "name: again"))
+    both = evaluated(capsys, model, f"--benchmark={again}", *arguments)
+    assert [table["benchmark"] for table in both["tables"]] == ["said", "again"]
+
+
 def test_rows_that_ask_the_same_are_counted(model, own, tmp_path, capsys):
     (tmp_path / "asked.jsonl").write_text("".join(json.dumps({"q": q, "a": a}) + "\n" for q, a in ["xx", "xy", "zz"]))
     arguments = ("evaluate", model, own[0], "--engine=canned", "--out", str(tmp_path / "run"))

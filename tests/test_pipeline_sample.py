@@ -74,6 +74,36 @@ def test_repeated_prompts_are_left_out_and_said(tmp_path: Path, capsys: pytest.C
     assert len(rows) == 3 and json.loads(rows[0])["reason"] == "repeated prompt"
 
 
+def test_a_preset_gives_its_settings_and_what_is_given_beside_it_overrides() -> None:
+    def drawn(**given: Any) -> list[Sampling]:
+        return [variant.sampling for variant in variants(SampleConfig(**given))]
+
+    assert drawn(preset="meditron") == [Sampling(0.4, 512, 1.0, 0)]
+    assert drawn(preset="safe-to-serve-beams") == [Sampling(0.1, 128, 0.75, 40)]
+    assert drawn(preset="meditron", temperature=(0.0, 1.0), top_k=7) == [
+        Sampling(0.0, 512, 1.0, 7), Sampling(1.0, 512, 1.0, 7),
+    ]  # fmt: skip
+    assert drawn() == [Sampling(0.0, 128, 1.0, 0)]
+
+
+def test_a_preset_says_what_it_leaves_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["sample", "canned", "--prompts", asked(tmp_path, 2), "--preset", "safe-to-serve", "--reply-tokens", "9"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == Exit.PASSED
+    said = capsys.readouterr().err
+    assert "left out" in said and "frequency penalty of 1" in said
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["preset"] == "safe-to-serve" and "-t0-n9-p0.95-" in report["variants"][0]["variant"]
+
+
+def test_an_unknown_preset_is_refused_with_those_that_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "sample.yaml"
+    path.write_text("model: canned\npreset: meditrn\n")
+    code, _, said = run(capsys, "--config", str(path), "--out", str(tmp_path / "out"))
+    assert code == Exit.USAGE and "'meditron'" in said and "safe-to-serve" in said
+
+
 def test_failed_replies_give_exit_code_4_and_can_be_drawn_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,13 +11,13 @@ from primum.core.records import Intent
 from primum.evaluation.data import asked, find
 from primum.evaluation.items import Item
 from primum.evaluation.requests import Items
-from primum.models.sampling import Sampling
+from primum.models.sampling import PRESETS
 from primum.prompts.shared import FORMATS
 
 LICENCE = "CC-BY-NC-4.0"
-GREEDY = Sampling(temperature=0.0, max_new_tokens=120, top_p=0.95)
+GREEDY = PRESETS["safe-to-serve"].sampling
 """The decoding of Safe to Serve's code: temperature 0, at most 120 tokens. A cut reply can look safer than it is:
---reply-tokens 512 tells. Its frequency penalty of 1 is not applied."""
+--reply-tokens 512 tells."""
 
 COMPARABLE = "the papers judge with a reward model for harmfulness, Llama Guard or OpenAI's moderation"
 """Why the numbers of the seven sets must not be laid beside the papers'."""

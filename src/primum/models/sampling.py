@@ -28,8 +28,30 @@ class Sampling:
         return text + (f"-k{self.top_k}" if self.top_k else "")
 
 
-MEDITRON = Sampling(temperature=0.4, max_new_tokens=512)
-"""The settings printed in Meditron's post (2025-09-03): T=0.4, 512 new tokens."""
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Published settings: how a work drew its replies, where it says so, and what of that no engine here does."""
+
+    sampling: Sampling
+    source: str
+    left_out: str = ""
+
+
+PresetName = Literal["meditron", "safe-to-serve", "safe-to-serve-beams"]
+PRESETS: dict[PresetName, Preset] = {
+    "meditron": Preset(Sampling(0.4, 512), "Meditron's post (2025-09-03)"),
+    "safe-to-serve": Preset(
+        Sampling(0.0, 120, top_p=0.95),
+        "the code of Safe to Serve's authors",
+        "its frequency penalty of 1 and its context of 512 tokens",
+    ),
+    "safe-to-serve-beams": Preset(
+        Sampling(0.1, 128, top_p=0.75, top_k=40),
+        "the code of safety-tuned-llamas (Bianchi et al. 2023), which Safe to Serve measures with",
+        "its search with 4 beams, in place of which one reply is drawn",
+    ),
+}
+"""By name. The beams' code declares 256 tokens and, as it calls itself, writes 128."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,9 +243,3 @@ def _likelihoods(journey: Journey, benchmark: Benchmark, items: Sequence[Item], 
         if not stage.manifest:
             stage.finish(items=len(rows))
     return [Answer(logps=tuple(row["logps"]), lengths=tuple(row["lengths"])) for row in rows]
-
-
-def settings_of(benchmark: Benchmark, temperature: float | None, tokens: int | None) -> Sampling:
-    """Return the benchmark's decoding with what the user changed."""
-    changed: Mapping[str, Any] = {"temperature": temperature, "max_new_tokens": tokens}
-    return replace(benchmark.settings, **{key: value for key, value in changed.items() if value is not None})

@@ -14,7 +14,6 @@ from pydantic import Field
 
 from primum import __version__
 from primum.core.catalogue import member
-from primum.core.config import Config
 from primum.core.errors import BadInputError, Exit, UsageError, did_you_mean
 from primum.core.records import JsonDict, digest
 from primum.core.store import disk_error, read_json, write_json, write_text
@@ -25,8 +24,9 @@ from primum.evaluation.suite import benchmarks
 from primum.evaluation.tables import FORMAT, LABELS, RESULTS, Table, table_facts, write_table
 from primum.models.opening import Chosen, choose, open_engine
 from primum.models.sampling import Opening, Streaming
-from primum.pipeline.benchmark import Ask, Subject, chosen, measure, settings_of
+from primum.pipeline.benchmark import Ask, Subject, chosen, measure
 from primum.pipeline.evaluate_plan import Part, Tour, described, part
+from primum.pipeline.presets import Presets, changed
 from primum.pipeline.sample import fingerprint
 from primum.pipeline.steps import Journey
 from primum.pipeline.terminal import Terminal
@@ -39,7 +39,7 @@ EARLIER = "earlier"
 """The folder in a run's that keeps what it held before under another model or other settings, numbered."""
 
 
-class EvaluateConfig(Config):
+class EvaluateConfig(Presets):
     """What is measured, on which model, and how it is asked."""
 
     model: str = Field(
@@ -61,6 +61,12 @@ class EvaluateConfig(Config):
     )
     system: str | None = Field(default=None, description="a system prompt before every request")
     temperature: float | None = Field(default=None, ge=0, description="0 is greedy (default: the benchmark's)")
+    top_p: float | None = Field(
+        default=None, gt=0, le=1, description="nucleus: share of probability that is kept (default: the benchmark's)"
+    )
+    top_k: int | None = Field(
+        default=None, ge=0, description="likeliest tokens that are kept; 0 keeps all (default: the benchmark's)"
+    )
     reply_tokens: int | None = Field(default=None, ge=1, description="longest reply (default: the benchmark's)")
     judge_model: tuple[str, ...] = Field(
         default=(),
@@ -184,6 +190,8 @@ def run_verb(config: EvaluateConfig, json_output: bool) -> tuple[int, JsonDict]:
     unread = [one.name for one in wanted if not one.judged]
     if config.judge and unread:
         journey.terminal.note(f"  no judge reads {', '.join(unread)}: --judge changes nothing there")
+    if config.preset_said:
+        journey.terminal.note(f"  {config.preset_said}")
     models = Models(config, journey)
     parts = _parts(config, wanted, sources, models)
     if config.dry_run:
@@ -206,7 +214,7 @@ def run_verb(config: EvaluateConfig, json_output: bool) -> tuple[int, JsonDict]:
 
 
 def _ask(config: EvaluateConfig, benchmark: Benchmark, sources: dict[str, Path]) -> Ask:
-    sampling = settings_of(benchmark, config.temperature, config.reply_tokens)
+    sampling = changed(benchmark.settings, config)
     source = sources.get(benchmark.name)
     readers = named(config.judge_model)
     return Ask(sampling, config.seed, config.system, config.limit, config.per_group, source, readers)
@@ -264,11 +272,12 @@ def _write(journey: Journey, config: EvaluateConfig, models: Models, tables: Seq
     from primum.report.results import results_page
 
     folder = journey.folder
-    other = {"out", "benchmark", "limit", "per_group", "data", "judge_model", "dry_run"}
+    other = {"out", "benchmark", "limit", "per_group", "data", "judge_model", "dry_run", "preset"}
     settings = config.model_dump(mode="json", exclude=other)
     document: JsonDict = {
         "primum": __version__, "format": FORMAT, "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": models.facts, "engine": models.chosen._asdict(), "settings": settings,
+        "preset": config.preset_said or None,
         "tables": [_with_numbers(table) for table in tables],
         "seconds": journey.seconds, "policy": stamp(),
     }  # fmt: skip
@@ -356,7 +365,7 @@ def _differs(before: JsonDict, document: JsonDict) -> str:
     model, now = before.get("model") or {}, document["model"]
     if model.get("source") != now["source"] or model.get("weights", now["weights"]) != now["weights"]:
         return "another model"
-    settings, new = before.get("settings") or {}, document["settings"]
+    settings, new = _given(before), _given(document)
     other = [name for name in {**settings, **new} if settings.get(name) != new.get(name)]
     if other:
         return "other settings (" + ", ".join(f"{name} {_said(settings.get(name))}" for name in other) + ")"
@@ -365,6 +374,11 @@ def _differs(before: JsonDict, document: JsonDict) -> str:
 
 def _said(value: object) -> str:
     return "not set" if value is None else str(value)
+
+
+def _given(document: JsonDict) -> JsonDict:
+    """Return the settings that say something: an older run knew fewer of them."""
+    return {key: value for key, value in (document.get("settings") or {}).items() if value is not None}
 
 
 def _cleared(folder: Path) -> list[JsonDict]:

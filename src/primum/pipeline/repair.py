@@ -27,7 +27,7 @@ from primum.pipeline.languages import Tongues, is_foreign, judge_all_languages, 
 from primum.pipeline.learn import Learned, learn
 from primum.pipeline.plan import estimate, fitted
 from primum.pipeline.settings import RepairConfig
-from primum.pipeline.steps import Draw, Journey, judge, sample
+from primum.pipeline.steps import Draw, Journey, judge, sample, several_differ
 from primum.pipeline.terminal import Terminal, closing_table
 from primum.prompts.collect import Collected, Source, collect
 
@@ -170,6 +170,7 @@ def _check(config: RepairConfig) -> None:
         raise UsageError(f"the model lies inside the run folder '{config.out}'", where=config.model, cure=cure)
     if not (config.embedded or config.prompts):
         raise UsageError("there are no prompts", cure="give --prompts, or leave --no-embedded out")
+    several_differ(config.samples or 1, [config.temperature])
     member("strategies", config.strategy)
     for name in (*config.judges, config.language_judge):
         member("judges", name)

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from primum.core.config import Config
 from primum.core.errors import Exit, UsageError
 from primum.core.parts import kept, located
 from primum.core.progress import Advance
@@ -32,6 +31,8 @@ from primum.core.records import JsonDict, Prompt, digest, from_json, to_json
 from primum.core.store import file_sha256, read_json, read_jsonl, write_json
 from primum.models.runner import Asked, Plan, Tally, draw_all, reopen_failed
 from primum.models.sampling import Opening, Sampling, Streaming
+from primum.pipeline.presets import Presets
+from primum.pipeline.steps import several_differ
 from primum.pipeline.terminal import Terminal
 from primum.prompts.embedded import embedded
 from primum.prompts.files import Row, read_rows
@@ -44,7 +45,7 @@ VERSION = 1
 """Raise when the same settings draw other replies."""
 
 
-class SampleConfig(Config):
+class SampleConfig(Presets):
     """What is asked, of which models, and how replies are drawn. Lists make variants: every combination is drawn."""
 
     model: str = Field(
@@ -117,13 +118,15 @@ def run_verb(config: SampleConfig, json_output: bool) -> tuple[int, JsonDict]:
     offset, modulo = part_of(config.part)
     terminal, out = Terminal(quiet=json_output), Path(config.out)
     wanted = variants(config)
+    if config.preset_said:
+        terminal.note(f"  {config.preset_said}")
     count, sha = ask(config, out, terminal)
     if config.dry_run:
         names = [v.name for v in wanted]
         terminal.note(f"{count:,} prompts x {config.samples} x {len(wanted)} variants: {', '.join(names)}")
         return Exit.PASSED, {"prompts": count, "samples": config.samples, "variants": names}
     found = [_draw(config, variant, (offset, modulo), (count, sha), terminal) for variant in wanted]
-    report = {"prompts": count, "seed": config.seed, "part": config.part, "variants": found}
+    report = {"prompts": count, "seed": config.seed, "part": config.part, "preset": config.preset, "variants": found}
     write_json(out / ("report.json" if modulo == 1 else f"report-{offset}-of-{modulo}.json"), report)
     failed = sum(sum(f["failed"].values()) for f in found)
     if failed:
@@ -149,9 +152,7 @@ def variants(config: SampleConfig) -> list[Variant]:
         Variant(model, Sampling(t, config.reply_tokens, p, config.top_k), system)
         for model, t, p, system in itertools.product(models, config.temperature, config.top_p, config.system)
     ]
-    if config.samples > 1 and 0 in config.temperature:
-        cure = "raise --temperature, or leave --samples at 1"
-        raise UsageError(f"at temperature 0 all {config.samples} samples of a prompt are the same", cure=cure)
+    several_differ(config.samples, config.temperature)
     if len(set(found)) < len(found):
         raise UsageError("the same variant is asked for twice", cure="name each model and setting once")
     return found

@@ -158,6 +158,12 @@ class RepairConfig(Config):
     rounds: int = Field(
         default=1, ge=1, description="rounds of learning; each draws replies anew from what the last one made"
     )
+    samples: int | None = Field(
+        default=None,
+        ge=1,
+        description="replies drawn to each harmful prompt that is learned from; the worst is rejected (default: the "
+        "budget's: 1, full 4)",
+    )
     temperature: float = Field(default=0.4, ge=0, description="sampling temperature everywhere (0 is greedy)")
     seed: int = Field(default=0, description="of every random choice")
     out: str = Field(default="runs/repair", description="the run folder; a run that was stopped goes on there")
@@ -184,8 +190,10 @@ class RepairConfig(Config):
 
     @property
     def size(self) -> Budget:
-        """What the budget buys, cut by `share`, `limit` and `reply_tokens`."""
+        """What the budget buys, cut by `share`, `limit` and `reply_tokens`; with `samples` where they are given."""
         b, most = replace(BUDGETS[self.budget], share=self.share), self.limit
+        if self.samples is not None:
+            b = replace(b, samples=self.samples)
         if self.reply_tokens is not None:
             b = replace(b, train_tokens=self.reply_tokens, test_tokens=self.reply_tokens)
         if most is None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from primum.core.errors import UsageError
 from primum.core.languages import ENGLISH
 from primum.core.progress import Advance, noted
 from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, from_json, to_json
@@ -53,6 +54,17 @@ class Journey:
 def prompts_key(prompts: Sequence[Prompt]) -> str:
     """Return what a step's result depends on, of its prompts."""
     return digest([[p.id, p.intent, p.category] for p in prompts])
+
+
+def several_differ(samples: int, temperatures: Sequence[float]) -> None:
+    """Refuse several samples of a prompt that would all be the same.
+
+    Raises:
+        UsageError: more than one is asked for, at temperature 0.
+    """
+    if samples > 1 and 0 in temperatures:
+        cure = "raise --temperature, or leave --samples at 1"
+        raise UsageError(f"at temperature 0 all {samples} samples of a prompt are the same", cure=cure)
 
 
 @dataclass(frozen=True)
