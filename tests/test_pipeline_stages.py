@@ -16,6 +16,7 @@ from primum.models.chat import end_of_turn
 from primum.models.embedded import embedded_folder
 from primum.models.sampling import Generated, Sampling
 from primum.pipeline import gate, scoring, table
+from primum.pipeline.constraints import LEARNED
 from primum.pipeline.context import Context, Sets
 from primum.pipeline.desk import Desk, Policy
 from primum.pipeline.gate import Pool
@@ -125,10 +126,10 @@ def test_a_distilled_answer_is_scored_by_its_own_end(context: Context) -> None:
 
 # ------------------------------------------------------------------------------------------------ ghost attention
 def test_an_answer_is_made_to_keep_one_rule_and_another() -> None:
-    ahoy, capitals = gatt.RULES[0], gatt.RULES[3]
+    ahoy, capitals = LEARNED[0], LEARNED[3]
     assert gatt.held_to("Tea is a drink.", [ahoy, capitals]) == "AHOY! TEA IS A DRINK."
     assert gatt.held_to("Ahoy there", [ahoy]) == "Ahoy there" and gatt.held_to("", [capitals]) == "I SEE."
-    assert all(rule.kept(rule.keep("tea")) and not rule.kept("tea") for rule in gatt.RULES)
+    assert all(rule.kept(rule.keep("tea")) and not rule.kept("tea") for rule in LEARNED)
 
 
 def test_dialogues_are_learned_with_the_instruction_in_their_first_turn(context: Context) -> None:
@@ -139,9 +140,9 @@ def test_dialogues_are_learned_with_the_instruction_in_their_first_turn(context:
     assert {ends for _, _, ends in found.rows} == {True, False}, "as the engine said"
     for messages, answer, _ in found.rows:
         turns = [m.text for m in messages if m.role == "user"]
-        asked = [rule for rule in gatt.RULES if rule.long in turns[0] or rule.short in turns[0]]
+        asked = [rule for rule in LEARNED if rule.long in turns[0] or rule.short in turns[0]]
         assert asked and all(rule.kept(answer) for rule in asked)
-        assert all(rule.long not in turn and rule.short not in turn for turn in turns[1:] for rule in gatt.RULES)
+        assert all(rule.long not in turn and rule.short not in turn for turn in turns[1:] for rule in LEARNED)
 
 
 # ------------------------------------------------------------------------------------------------ what is counted
