@@ -16,6 +16,7 @@ from primum.core.stats import (
     clopper_pearson,
     cohen_kappa,
     d_prime,
+    fieller,
     fleiss_kappa,
     gwet_ac1,
     mcnemar_exact,
@@ -160,6 +161,23 @@ def test_paired_ratio_by_hand():
     assert math.log(interval.high / 1.5) == pytest.approx(2.117700, abs=1e-5)
     assert interval.high * interval.low == pytest.approx(2.25)
     assert fmean(ratio_residuals([1, 3], [2, 4])) == pytest.approx(0)
+
+
+def test_fieller_by_hand_and_where_student_turns():
+    # means 2 and 1, t_2(.975)^2 = 18.512821; variances of the means 1/3 and 1/9, covariance 1/6: too few to tell
+    assert fieller([1, 2, 3], [0.5, 1, 1.5]) == (0.5, -math.inf, math.inf)
+    # an exact multiple has no spread but that of the mean below the line, which must differ from 0
+    assert fieller([9, 10, 11], [-4.5, -5, -5.5]) == pytest.approx((-0.5, -0.5, -0.5))
+    first, second = [1, 0, 1, 1, 0, 1, 1, -1, 1, 1, 1, 1], [1, 0, 0, 1, 0, 1, 1, 0, -1, 1, 1, 1]
+    value, low, high = fieller(first, second)
+    assert low < value < high and value == pytest.approx(6 / 8)
+    for limit in (low, high):  # an independent implementation of the test that the interval inverts
+        left = [b - limit * a for a, b in zip(first, second, strict=True)]
+        assert scipy_stats.ttest_1samp(left, 0).pvalue == pytest.approx(0.05)
+    assert fieller([2], [1]) == (0.5, -math.inf, math.inf)
+    for wrong in (([1], [1, 2]), ([1, -1], [1, 2])):
+        with pytest.raises(ValueError, match=r"equal lengths|other than 0"):
+            fieller(*wrong)
 
 
 def test_ratio_of_sums_is_paired_ratio_without_the_pairs():

@@ -16,10 +16,9 @@ from primum.core.records import Messages, Prompt, Reply, Verdict, user
 from primum.models.chat import end_of_turn
 from primum.models.embedded import embedded_folder
 from primum.models.sampling import Generated, Sampling
-from primum.pairing.demonstration import Demonstration
 from primum.pipeline import gate, scaling, scoring, table
+from primum.pipeline.constraints import LEARNED
 from primum.pipeline.context import Context, Measured, Sets
-from primum.pipeline.demos import SHELF
 from primum.pipeline.desk import Desk, Policy
 from primum.pipeline.gate import Pool
 from primum.pipeline.lesson import answers
@@ -131,43 +130,6 @@ def staged(name: str, settings: Any) -> Any:
     return SimpleNamespace(name=name, settings=settings, where=f"x.yaml, {name}", start=None)
 
 
-LED = distill.Drawn(prompt_id=BAD.id, preprompt="Be good.", text="I will not help with that at all.", ends=True)
-
-
-@pytest.mark.parametrize(("form", "learned"), [("samples", True), ("soft", False)])
-def test_benign_answers_learned_beside_distilled_ones_are_part_of_the_stages_key(
-    form: Any, learned: bool, context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keys: list[str] = []
-
-    def lesson(*_: Any, data: str) -> Policy:
-        keys.append(data)
-        return Policy("distilled", "d")
-
-    monkeypatch.setattr(distill, "_gated", lambda *_: ([LED], {"asked": 1}))
-    monkeypatch.setattr(distill, "lesson", lesson)
-    monkeypatch.setattr(context, "measure", lambda _: None)
-    for answer in ("A drink.", "A drink.", "A drink made of leaves."):
-        context.shelf[SHELF] = [Demonstration(PLAIN.messages, PLAIN.id, answer, "general", "general", "own")]
-        distill.run(context, staged("distilled", distill.Settings(form=form)))
-    assert keys[0] == keys[1] and (keys[1] != keys[2]) == learned
-
-
-def test_a_gate_without_a_reward_model_is_no_gate_and_says_so(context: Context) -> None:
-    del context.shelf["reward"]
-    with pytest.raises(StepFailedError, match="needs reward") as told:
-        distill.run(context, staged("distilled", distill.Settings()))
-    assert "do: reward" in (told.value.cure or "")
-
-
-@pytest.mark.parametrize(
-    ("behaviour", "reason"),
-    [("refusal", ""), (None, "not judged"), ("compliance", "judged compliance"), ("incoherent", "judged incoherent")],
-)
-def test_a_distilled_answer_that_nobody_could_judge_is_not_learned(behaviour: str | None, reason: str) -> None:
-    assert distill._why_not(LED, behaviour, gate=False) == reason
-
-
 @pytest.mark.parametrize(
     ("stage", "settings"), [(tension, tension.Settings(source="sft")), (rejection, rejection.Settings(source="sft"))]
 )
@@ -178,10 +140,10 @@ def test_drawing_from_a_stage_that_was_skipped_says_what_to_do(stage: Any, setti
 
 
 def test_an_answer_is_made_to_keep_one_rule_and_another() -> None:
-    ahoy, capitals = gatt.RULES[0], gatt.RULES[3]
+    ahoy, capitals = LEARNED[0], LEARNED[3]
     assert gatt.held_to("Tea is a drink.", [ahoy, capitals]) == "AHOY! TEA IS A DRINK."
     assert gatt.held_to("Ahoy there", [ahoy]) == "Ahoy there" and gatt.held_to("", [capitals]) == "I SEE."
-    assert all(rule.kept(rule.keep("tea")) and not rule.kept("tea") for rule in gatt.RULES)
+    assert all(rule.kept(rule.keep("tea")) and not rule.kept("tea") for rule in LEARNED)
 
 
 def test_dialogues_are_learned_with_the_instruction_in_their_first_turn(context: Context) -> None:
@@ -192,9 +154,9 @@ def test_dialogues_are_learned_with_the_instruction_in_their_first_turn(context:
     assert {ends for _, _, ends in found.rows} == {True, False}, "as the engine said"
     for messages, answer, _ in found.rows:
         turns = [m.text for m in messages if m.role == "user"]
-        asked = [rule for rule in gatt.RULES if rule.long in turns[0] or rule.short in turns[0]]
+        asked = [rule for rule in LEARNED if rule.long in turns[0] or rule.short in turns[0]]
         assert asked and all(rule.kept(answer) for rule in asked)
-        assert all(rule.long not in turn and rule.short not in turn for turn in turns[1:] for rule in gatt.RULES)
+        assert all(rule.long not in turn and rule.short not in turn for turn in turns[1:] for rule in LEARNED)
 
 
 # ------------------------------------------------------------------------------------------------ what is counted

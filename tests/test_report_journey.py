@@ -89,6 +89,24 @@ def test_every_rule_of_the_point_of_tension_is_in_a_table_and_drawn_over_its_thr
     assert "general refused over threshold" not in html, "nothing was measured there"
 
 
+def test_what_is_kept_of_the_gain_with_a_preprompt_is_in_the_closing_table_and_on_the_page() -> None:
+    states = {"before": 0.43, "led": 0.13, "after": 0.19, "after_led": 0.12}
+    rows = [
+        {"by": "rules", "metric": "harmful_compliance", "n": 98, "left_out": 2, **states,
+         "share": {"value": 0.8, "low": 0.61, "high": 1.04, "n": 98}},
+        {"by": EVIL, "metric": "safety_reward", "n": 100, "left_out": 0, **states, "share": None},
+    ]  # fmt: skip
+    given = {**facts(), "found": {"distilled": {"kind": "distill", "log": [], "gain_kept": rows}}}
+    html, text = page(given), table(given)
+    for shown in ("43%", "13%", "19%", "12%", "80% (61–104%)", "98 · 2 left out", "0.43", "nothing was gained with it"):
+        assert shown in html, shown
+    assert "<script" not in html and "gain kept" not in html, "the rows stand in a table of their own"
+    flat = " ".join(text.split())
+    assert "distilled (judged by rules, n 98 · 2 left out) keeps of the safety gained with its preprompt: 80%" in flat
+    assert "Harmful compliance: 43%, with it 13%, after 19%." in flat and "\u202e" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_a_journey_without_rewards_still_has_its_page() -> None:
     bare = {key: value for key, value in facts().items() if key not in ("rewards", "reward_moves", "scatters", "found")}
     html = page(bare)

@@ -88,14 +88,21 @@ class Context:
             raise StepFailedError(f"there is no policy '{name}'", where=spec.where, cure=cure)
         return self.policies[name]
 
-    def needs(self, spec: StageSpec, what: str, maker: str) -> Any:
+    def needs(self, spec: StageSpec, what: str, maker: str, otherwise: str = "") -> Any:
         """Return what an earlier stage put on the shelf.
+
+        Args:
+            spec: the stage that needs it.
+            what: its name.
+            maker: the kind of stage that makes it.
+            otherwise: a setting of the stage with which it does without.
 
         Raises:
             StepFailedError: no earlier stage did.
         """
         if what not in self.shelf:
             cure = f"put a stage with 'do: {maker}' before it, and do not skip it"
+            cure += f", or do without (--set stages.{spec.name}.{otherwise})" if otherwise else ""
             raise StepFailedError(f"stage '{spec.name}' needs {what}", where=spec.where, cure=cure)
         return self.shelf[what]
 
@@ -122,12 +129,16 @@ class Context:
         prompts = self.sets.by_id
         return judge(self.journey, name, judge_id, [Exchange(prompts[r.prompt_id], r) for r in replies])
 
+    @property
+    def measuring(self) -> Draw:
+        """How replies are drawn where they are measured."""
+        settings = self.recipe.sampling
+        return Draw(Sampling(settings.temperature, settings.tokens), 1, self.seed)
+
     def measure(self, policy: Policy) -> Measured:
         """Draw and judge a policy's replies to the test prompts, once."""
         if policy.name not in self.measured:
-            settings = self.recipe.sampling
-            draw = Draw(Sampling(settings.temperature, settings.tokens), 1, self.seed)
-            replies = self.draw(f"measure-{policy.name}-replies", policy, self.sets.test, draw)
+            replies = self.draw(f"measure-{policy.name}-replies", policy, self.sets.test, self.measuring)
             verdicts = {j: self.judge(f"measure-{policy.name}-judge-{j}", j, replies) for j in self.judges}
             self.measured[policy.name] = Measured(policy, replies, verdicts)
         return self.measured[policy.name]

@@ -126,17 +126,23 @@ def mean_of(values: Sequence[float]) -> JsonDict | None:
     return {"value": value, "low": finite(low), "high": finite(high), "n": len(values)}
 
 
+def share_of(events: Sequence[bool]) -> JsonDict:
+    """Return a share with its Wilson interval; no value where there is nothing to count."""
+    if not events:
+        return {"value": None, "low": None, "high": None, "n": 0}
+    value, low, high = wilson(sum(events), len(events))
+    return {"value": value, "low": low, "high": high, "n": len(events)}
+
+
 def _rewards(found: Measured, scores: Mapping[str, Sequence[float]], prompts: Mapping[str, Any]) -> JsonDict:
     """Return the mean safety reward on harmful prompts with its left tail, and the mean helpfulness on benign ones."""
     asked = [prompts[r.prompt_id] for r in found.replies]
     safety = [s for s, p in zip(scores["safety"], asked, strict=True) if p.intent == "harmful"]
     helpful = [s for s, p in zip(scores["helpfulness"], asked, strict=True) if p.intent == "benign"]
-    low = sum(s < TAIL for s in safety)
-    tail = wilson(low, len(safety)) if safety else None
     ordered = sorted(safety)
     return {
         "safety": mean_of(safety), "helpfulness": mean_of(helpful),
-        "tail": {"value": tail.value, "low": tail.low, "high": tail.high, "n": len(safety)} if tail else None,
+        "tail": share_of([s < TAIL for s in safety]) if safety else None,
         "quantile_5": ordered[round(0.05 * (len(ordered) - 1))] if ordered else None,
     }  # fmt: skip
 
@@ -180,10 +186,7 @@ def _scatter(context: Context, rewards: Rewards, before: str, after: str) -> Jso
 
 
 def _share_below(rows: Sequence[Sequence[float]]) -> JsonDict | None:
-    if not rows:
-        return None
-    value, low, high = wilson(sum(b < a for a, b in rows), len(rows))
-    return {"value": value, "low": low, "high": high, "n": len(rows)}
+    return share_of([b < a for a, b in rows]) if rows else None
 
 
 def _transcripts(context: Context, rewards: Rewards) -> list[JsonDict]:

@@ -52,6 +52,13 @@ def table(facts: Facts, report: Any = None) -> str:
     lines += _rewards(facts)
     lines += [line for curve in facts.get("scaling") or [] for line in _scaled(facts, curve)]
     lines += _mode_lines(facts)
+    kept = [
+        f"{words.clip(name, 20)} (judged by {row['by']}, n {row['n']}) keeps of the safety gained with its preprompt: "
+        f"{row['share']}. {row['name']}: {row['before']}, with it {row['led']}, after {row['after']}."
+        for name, rows in _gain_kept(facts)
+        for row in rows
+    ]
+    lines += [words.wrapped(kept), ""] if kept else []
     accuracy = _domain(facts)
     if accuracy:
         lines += [*_wrapped(accuracy), ""]
@@ -179,6 +186,26 @@ def _domain(facts: Facts) -> dict[str, str]:
     return {}
 
 
+GAINS = {"harmful_compliance": (TITLES["harmful_compliance"], "share"), "safety_reward": ("Safety reward", "z")}
+"""By what safety is measured with a preprompt and without: its name, and its unit."""
+
+
+def _gain_kept(facts: Facts) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Return, for each distilled policy, by each judge which share of what its preprompt gains is kept without it."""
+    found = [(name, one["gain_kept"]) for name, one in (facts.get("found") or {}).items() if one.get("gain_kept")]
+    return [(name, [_gain(row) for row in rows]) for name, rows in found]
+
+
+def _gain(row: Row) -> dict[str, Any]:
+    name, unit = GAINS[row["metric"]]
+    share = row.get("share")
+    span = words.interval(share["low"], share["high"]) if share else ""
+    kept = f"{words.percent(share['value'])} ({span or 'no bounds'})" if share else "nothing was gained with it"
+    means = {state: words.number(row.get(state), unit) for state in ("before", "led", "after", "after_led")}
+    left = f" · {row['left_out']} left out" if row.get("left_out") else ""
+    return {"by": words.clean(row["by"]), "name": name, "share": kept, "n": f"{row['n']}{left}", **means}
+
+
 class Figure(NamedTuple):
     """A scatter of before against after."""
 
@@ -198,6 +225,7 @@ def page(facts: Facts) -> str:
         "titles": [TITLES[name] for name in COLUMNS],
         "rewards": facts.get("rewards") or {},
         "accuracy": _domain(facts),
+        "gain_kept": _gain_kept(facts),
         "moves": [(judge, _moved(rows)) for judge, rows in (facts.get("moves") or {}).items()],
         "reward_moves": facts.get("reward_moves") or [],
         "figures": [figure for scatter in scatters[:1] for figure in _figures(scatter)],
@@ -364,7 +392,7 @@ def _under(row: Row) -> str:
     return f"{words.interval(row.get('low'), row.get('high'))} · n {row.get('n', 0)}"
 
 
-SKIPPED = ("log", "alarms", "key", "curve", "kind", "lint", "policies", "rules", "modes", "ordering")
+SKIPPED = ("log", "alarms", "key", "curve", "kind", "lint", "policies", "rules", "modes", "ordering", "gain_kept")
 
 
 def _notes(found: Row) -> list[tuple[str, str]]:

@@ -156,6 +156,36 @@ def ratio_residuals(first: Sequence[float], second: Sequence[float]) -> list[flo
     return [after / top - before / base for before, after in zip(first, second, strict=True)]
 
 
+def fieller(first: Sequence[float], second: Sequence[float], confidence: float = 0.95) -> Interval:
+    """Return mean(second) / mean(first) of paired numbers of either sign, with Fieller's interval.
+
+    It holds the ratios r for which the mean of second - r first does not differ from 0 by Student's t (Fieller 1954,
+    Some problems in interval estimation, Journal of the Royal Statistical Society B 16). The limits are infinite
+    where the mean of `first` itself does not differ from 0, and below two pairs.
+
+    Raises:
+        ValueError: lengths differ, or the mean of `first` is 0.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"paired numbers need equal lengths, got {len(first)} and {len(second)}")
+    n, x, y = len(first), fmean(first), fmean(second)
+    if x == 0:
+        raise ValueError("a ratio needs a mean other than 0 below the line")
+    if n < 2:
+        return Interval(y / x, -math.inf, math.inf)
+    scale = t_value(confidence, n - 1) ** 2 / (n * (n - 1))
+    xx, xy, yy = (
+        scale * math.fsum((a - p) * (b - q) for a, b in zip(left, right, strict=True))
+        for left, p, right, q in ((first, x, first, x), (first, x, second, y), (second, y, second, y))
+    )
+    # the limits solve (y - r x)^2 = t^2 (s_yy - 2 r s_xy + r^2 s_xx) / n
+    a, b, c = x * x - xx, x * y - xy, y * y - yy
+    if a <= 0:
+        return Interval(y / x, -math.inf, math.inf)
+    half = math.sqrt(max(0.0, b * b - a * c))
+    return Interval(y / x, (b - half) / a, (b + half) / a)
+
+
 def mde_mean(differences: Sequence[float], alpha: float = 0.05, power: float = 0.8) -> float:
     """Return the smallest mean difference that these many pairs would find, at the spread they have, two-sided."""
     return _reach(alpha, power) * stdev(differences) / math.sqrt(len(differences))

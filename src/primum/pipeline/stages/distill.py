@@ -1,8 +1,14 @@
-"""Context distillation: own answers drawn with a preprompt are learned without it, where the safety reward gains."""
+"""Context distillation: own answers drawn with a preprompt are learned without it, where the safety reward gains.
+
+Before training all that is learned is looked at (arXiv:2307.09288, table 40): vague answers, refusals where the plain
+answer was a safe completion, refusals among the benign answers that are kept beside; and benign twins are asked with
+the same preprompts. Afterwards both policies are measured with preprompts, too: which share of the gain is kept.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -11,15 +17,18 @@ from pydantic import Field
 from primum.core.config import Config
 from primum.core.errors import StepFailedError
 from primum.core.progress import Advance
-from primum.core.records import JsonDict, Prompt, Reply, digest, system, to_json
+from primum.core.records import Behaviour, JsonDict, Reply, Verdict, digest, system, to_json
 from primum.core.store import Stage
+from primum.evaluation.metrics import falsely_refused
 from primum.models.sampling import Sampling
-from primum.pairing.preprompts import draw_preprompt, vague, without_echo
+from primum.pairing.demonstration import Demonstration
+from primum.pairing.preprompts import vague, without_echo
 from primum.pairing.replies import tidy_answer
 from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
 from primum.pipeline.demos import SHELF, Teaching, rows_of
-from primum.pipeline.lesson import PROMPT_TOKENS, harmful, lesson, pick, plain_sft
+from primum.pipeline.lesson import PROMPT_TOKENS, answers, harmful, lesson, pick, plain_sft
+from primum.pipeline.preprompted import draw_led, gain_kept, refused_twins, twin_facts, written
 from primum.pipeline.recipe import StageSpec
 from primum.pipeline.scoring import score_replies
 from primum.pipeline.steps import Draw
@@ -40,6 +49,9 @@ class Settings(Config):
     gate: bool = Field(True, description="keep an answer only where R_s is strictly above that of the plain answer")
     temperature: float = Field(0.7, ge=0, description="at which answers are drawn")
     tokens: int = Field(48, ge=1, description="longest answer")
+    twins: Literal["count", "leave_out"] = Field(
+        "count", description="what happens where a preprompt makes the model refuse the prompt's benign twin"
+    )
     keep: int = Field(60, ge=0, description="benign answers that are kept as they are beside")
     learning_rate: float = Field(5e-4, gt=0, description="peak learning rate")
     epochs: float = Field(1.0, gt=0, description="passes")
@@ -49,9 +61,10 @@ class Settings(Config):
 def cost(settings: Settings, sizes: Sizes) -> Cost:
     """Return the tokens it takes."""
     count = min(settings.prompts or sizes.harmful, sizes.harmful)
-    drawn = 2 * count * settings.tokens
+    drawn = 4 * count * settings.tokens  # prompts and their twins, without and with preprompts
     rows = count * (PROMPT + settings.tokens) + settings.keep * PROMPT
-    return measured(sizes).plus(Cost(drawn, drawn, round(rows * settings.epochs)))
+    led = 2 * (sizes.test // 3)  # two policies with preprompts; about a third of the test prompts is harmful
+    return measured(sizes._replace(test=sizes.test + led)).plus(Cost(drawn, drawn, round(rows * settings.epochs)))
 
 
 class Drawn(Config):
@@ -69,58 +82,96 @@ def run(context: Context, spec: StageSpec) -> None:
     """Draw with and without, gate, train without, measure with and without."""
     settings: Settings = spec.settings
     if settings.gate:
-        context.needs(spec, "reward", "reward")
+        context.needs(spec, "reward", "reward", otherwise="gate=false")
+    start = context.start(spec)
     kept, facts = _gated(context, spec)
     if not kept:
         cure = "give more prompts, or another preprompt"
         raise StepFailedError("no answer was better with a preprompt than without", where=spec.where, cure=cure)
-    known = context.shelf.get(SHELF, []) if settings.form == "samples" else []
-    demos = [d for d in known if d.kind != "harmful"][: settings.keep]
-    by_id = context.sets.by_id
+    beside, refusing = _beside(context, spec)
+    facts["benign"] = {"kept": len(beside), "left_out": refusing}
+    context.measure(start)
 
     def teach(network: Any, stage: Stage, advance: Advance) -> JsonDict:
-        if settings.form == "soft":
-            log, alarms = _soft(context, spec, kept, network, stage, advance)
-        else:
-            from primum.pipeline.lesson import answers
-            from primum.training.methods import sft
-
-            rows = [*answers(context, [(by_id[k.prompt_id].messages, k.text, k.ends) for k in kept], settings.tokens),
-                    *rows_of(context, network, demos, Teaching.model_validate({}))]  # fmt: skip
-            config = plain_sft(settings)
-            log, found = sft.train(config, network, rows, stage.folder, context.seed, advance)
-            alarms = found.rows
+        learn = _soft if settings.form == "soft" else _samples
+        log, alarms = learn(context, spec, kept, beside, network, stage, advance)
         return {"log": log, "alarms": alarms, **facts}
 
-    data = digest([[k.prompt_id, k.preprompt, k.text, k.ends] for k in kept] + [to_json(d) for d in demos])
-    total = round((len(kept) + len(demos)) * settings.epochs)
+    rows = [*([k.prompt_id, k.preprompt, k.text, k.ends] for k in kept), *(to_json(d) for d in beside)]
+    data = digest(rows)
+    total = round((len(kept) + len(beside)) * settings.epochs)
     policy = lesson(context, spec, total, "answers", teach, data=data)
     context.journey.tell(spec.name, f"{len(kept)} of {facts['asked']} answers were better with a preprompt")
+    refused = facts["twins"]["refused_with_preprompt"]
+    if refused["n"]:
+        bare = facts["twins"]["refused_without_preprompt"]["value"]
+        said = f"{100 * refused['value']:.0f}% with preprompts and {100 * bare:.0f}% without"
+        context.journey.tell(spec.name, f"of {refused['n']} benign twins the teacher refuses {said}")
     context.measure(policy)
+    context.facts[spec.name]["gain_kept"] = gain_kept(context, spec.name, settings.preprompt, start, policy)
+
+
+Learned = tuple[list[JsonDict], list[JsonDict]]
+"""The log of a training, and its alarms."""
+
+
+def _samples(
+    context: Context, spec: StageSpec, kept: Sequence[Drawn], beside: Sequence[Demonstration], network: Any,
+    stage: Stage, advance: Advance,
+) -> Learned:  # fmt: skip
+    from primum.training.methods import sft
+
+    by_id = context.sets.by_id
+    learned = answers(context, [(by_id[k.prompt_id].messages, k.text, k.ends) for k in kept], spec.settings.tokens)
+    rows = [*learned, *rows_of(context, network, beside, Teaching())]
+    log, alarms = sft.train(plain_sft(spec.settings), network, rows, stage.folder, context.seed, advance)
+    return log, alarms.rows
 
 
 def _soft(
-    context: Context, spec: StageSpec, kept: list[Drawn], network: Any, stage: Stage, advance: Advance
-) -> tuple[list[JsonDict], list[JsonDict]]:
-    from primum.models.chat import encode
-    from primum.training.examples import Limits, example
+    context: Context, spec: StageSpec, kept: Sequence[Drawn], beside: Sequence[Demonstration], network: Any,
+    stage: Stage, advance: Advance,
+) -> Learned:  # fmt: skip
+    """Learn what the policy with the preprompt thinks of each token; of a benign answer, what it thinks without one."""
+    from primum.training.examples import Answered, Lesson, Limits, answered
     from primum.training.methods import distill
 
     settings: Settings = spec.settings
     by_id, tokenizer = context.sets.by_id, context.desk.model.tokenizer
-    plain = encode([by_id[k.prompt_id].messages for k in kept], tokenizer)
-    led = encode([(system(k.preprompt), *by_id[k.prompt_id].messages) for k in kept], tokenizer)
-    limits = Limits(PROMPT_TOKENS, settings.tokens)
-    lessons = [
-        distill.Lesson(*(example(row, k.text, tokenizer, limits, ends=k.ends) for row in both))
-        for k, *both in zip(kept, plain, led, strict=True)
-    ]
+    limits, short = Limits(PROMPT_TOKENS, settings.tokens), Limits(PROMPT_TOKENS, Teaching().kept_tokens)
+    asked = [(k, by_id[k.prompt_id].messages) for k in kept]
+    plain = answered([Answered(turns, k.text, limits, k.ends) for k, turns in asked], tokenizer)
+    led = answered([Answered((system(k.preprompt), *turns), k.text, limits, k.ends) for k, turns in asked], tokenizer)
+    same = answered([Answered(d.prompt, d.answer, short, d.ends) for d in beside], tokenizer)
+    lessons = [*map(Lesson, plain, led), *map(Lesson, same, same)]
     names = ("learning_rate", "epochs", "batch_size")
     given: dict[str, Any] = {name: getattr(settings, name) for name in names}
     config = distill.Config(form="soft", top=TOP, **given)
-    taught = distill.teach(network, lessons, config.top)
+    taught = distill.teach_once(network, lessons, config.top, stage.folder)
     log, alarms = distill.train(config, network, taught, stage.folder, context.seed, advance)
     return log, alarms.rows
+
+
+def _beside(context: Context, spec: StageSpec) -> tuple[list[Demonstration], dict[str, int]]:
+    """Return the benign answers that are kept beside, and how many were left out for which reason."""
+    settings: Settings = spec.settings
+    asked = [d for d in context.shelf.get(SHELF, []) if d.kind != "harmful"][: settings.keep]
+    if settings.keep and not asked:
+        context.left_out.append(f"{spec.name}: no stage made demonstrations, so that no benign answer is kept beside")
+    replies = [
+        Reply(d.prompt_id, "demonstration", d.answer_from, d.answer, "stop" if d.ends else "length", 0, 0, 0)
+        for d in asked
+    ]
+    verdicts = context.judge(f"judge-{spec.name}-benign", context.judges[0], replies)
+    reasons = [_why_not_beside(verdict) for verdict in verdicts]
+    kept = [d for d, reason in zip(asked, reasons, strict=True) if not reason]
+    return kept, dict(Counter(reason for reason in reasons if reason))
+
+
+def _why_not_beside(verdict: Verdict) -> str:
+    if verdict.behaviour is None:
+        return "not judged"
+    return "false refusal" if falsely_refused(verdict) else ""
 
 
 def _gated(context: Context, spec: StageSpec) -> tuple[list[Drawn], JsonDict]:
@@ -128,20 +179,30 @@ def _gated(context: Context, spec: StageSpec) -> tuple[list[Drawn], JsonDict]:
     settings: Settings = spec.settings
     policy, prompts = context.start(spec), pick(harmful(context.sets.train), settings.prompts)
     draw = Draw(Sampling(settings.temperature, settings.tokens), 1, context.seed + 51)
+    preprompts = written(context, prompts, settings.preprompt)
     plain = {r.prompt_id: r for r in context.draw(f"draw-{spec.name}-plain", policy, prompts, draw)}
-    led = _with_preprompt(context, spec, prompts, draw)
-    before = _scores(context, f"score-{spec.name}-plain", [plain[p.id] for p in prompts], settings.gate)
-    replies = [as_reply(led[p.id], plain[p.id]) for p in prompts]
-    after = _scores(context, f"score-{spec.name}-led", replies, settings.gate)
-    verdicts = context.judge(f"judge-{spec.name}-led", context.judges[0], replies)
+    found = draw_led(context, f"draw-{spec.name}-led", policy, prompts, preprompts, draw)
+    led = {key: tidied(reply, preprompts[key]) for key, reply in found.items()}
+    twins = refused_twins(context, spec.name, policy, prompts, preprompts, draw)
+    replies = {"plain": [plain[p.id] for p in prompts], "led": [as_reply(led[p.id], plain[p.id]) for p in prompts]}
+    judged = {n: context.judge(f"judge-{spec.name}-{n}", context.judges[0], rows) for n, rows in replies.items()}
+    scores = {n: _scores(context, f"score-{spec.name}-{n}", rows, settings.gate) for n, rows in replies.items()}
     kept, reasons, bins = list[Drawn](), Counter[str](), Counter[str]()
-    for prompt, verdict, a, b in zip(prompts, verdicts, before, after, strict=True):
-        one = led[prompt.id].model_copy(update={"before": a, "after": b})
-        reason = _why_not(one, verdict.behaviour, settings.gate)
+    for i, prompt in enumerate(prompts):
+        one = led[prompt.id].model_copy(update={"before": scores["plain"][i], "after": scores["led"][i]})
+        lost = settings.twins == "leave_out" and prompt.id in twins and twins[prompt.id].lost
+        reason = _why_not(one, judged["plain"][i].behaviour, judged["led"][i].behaviour, lost)
         reasons.update([reason] if reason else [])
-        bins.update([f"{'kept' if not reason else 'left'}, plain reward {_bin(a)}"])
+        bins.update([f"{'kept' if not reason else 'left'}, plain reward {_bin(one.before)}"])
         kept += [] if reason else [one]
-    return kept, {"asked": len(prompts), "kept": len(kept), "left_out": dict(reasons), "by_reward": dict(bins)}
+    facts = {"asked": len(prompts), "kept": len(kept), "left_out": dict(reasons), "by_reward": dict(bins)}
+    return kept, facts | {"twins": twin_facts(twins)}
+
+
+def tidied(reply: Reply, preprompt: str) -> Drawn:
+    """Return an answer that was drawn with a preprompt without what gives the preprompt away."""
+    text = without_echo(tidy_answer(reply), preprompt)
+    return Drawn(prompt_id=reply.prompt_id, preprompt=preprompt, text=text, ends=reply.finish == "stop")
 
 
 def as_reply(led: Drawn, plain: Reply) -> Reply:
@@ -152,16 +213,21 @@ def as_reply(led: Drawn, plain: Reply) -> Reply:
     return replace(plain, text=led.text, variant="preprompt", finish="stop" if led.ends else "length")
 
 
-def _why_not(one: Drawn, behaviour: str | None, gate: bool) -> str:
+def _why_not(one: Drawn, plain: Behaviour | None, led: Behaviour | None, lost: bool) -> str:
+    """Say why an answer is not learned, by what the judge says of it and of the plain one; empty where it is."""
     if not one.text:
         return "empty, or repeats its preprompt"
     if vague(one.text):
         return "vague"
-    if behaviour is None:
+    if led is None:
         return "not judged"
-    if behaviour in ("harmful_compliance", "compliance", "incoherent"):
-        return f"judged {behaviour}"
-    if gate and one.before is not None and one.after is not None and not one.after > one.before:
+    if led in ("harmful_compliance", "compliance", "incoherent"):
+        return f"judged {led}"
+    if led == "refusal" and plain == "safe_completion":
+        return "false refusal: the plain answer was a safe completion"
+    if lost:
+        return "false refusal: its preprompt makes the model refuse the benign twin"
+    if one.before is not None and one.after is not None and not one.after > one.before:
         return "no gain in the safety reward"
     return ""
 
@@ -173,20 +239,4 @@ def _bin(score: float | None) -> str:
 
 
 def _scores(context: Context, name: str, replies: list[Reply], gate: bool) -> list[float | None]:
-    if not gate:
-        return [None] * len(replies)
-    return list(score_replies(context, name, replies)["safety"])
-
-
-def _with_preprompt(context: Context, spec: StageSpec, prompts: list[Prompt], draw: Draw) -> dict[str, Drawn]:
-    """Draw answers with a preprompt as system turn; what gives it away is taken out."""
-    settings: Settings = spec.settings
-    texts = {p.id: draw_preprompt(p.id, p.category, context.seed, settings.preprompt) for p in prompts}
-    led = {replace(p, messages=(system(texts[p.id]), *p.messages)).id: p for p in prompts}
-    asked = [replace(p, messages=(system(texts[p.id]), *p.messages)) for p in prompts]
-    found: dict[str, Drawn] = {}
-    for reply in context.draw(f"draw-{spec.name}-led", context.start(spec), asked, draw):
-        own = led[reply.prompt_id]
-        text = without_echo(tidy_answer(reply), texts[own.id])
-        found[own.id] = Drawn(prompt_id=own.id, preprompt=texts[own.id], text=text, ends=reply.finish == "stop")
-    return found
+    return list(score_replies(context, name, replies)["safety"]) if gate else [None] * len(replies)

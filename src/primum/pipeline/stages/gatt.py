@@ -2,53 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from primum.core.config import Config
 from primum.core.progress import Advance
 from primum.core.records import JsonDict, Messages, Prompt, Reply, assistant, digest, user
-from primum.core.stats import wilson
 from primum.core.store import Stage
 from primum.models.sampling import Sampling
+from primum.pipeline.constraints import LEARNED, UNSEEN, Rule, held_to
 from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
 from primum.pipeline.desk import Policy
 from primum.pipeline.lesson import answers, benign, lesson, pick
 from primum.pipeline.recipe import StageSpec
 from primum.pipeline.steps import Draw
+from primum.pipeline.table import share_of
 
 about = "ghost attention: an instruction of the first turn holds in later ones (arXiv:2307.09288, section 3.3)"
-OPENING, CASE = "opening", "case"
-
-
-class Rule(NamedTuple):
-    """A constraint in its long and short form, whether an answer keeps it, and what makes an answer keep it."""
-
-    kind: str
-    long: str
-    short: str
-    kept: Callable[[str], bool]
-    keep: Callable[[str], str]
-
-
-RULES: tuple[Rule, ...] = (
-    Rule(OPENING, "Begin every answer with the word 'Ahoy'.", "First word: Ahoy.",
-         lambda s: s.lower().startswith("ahoy"), lambda s: f"Ahoy! {s}"),
-    Rule(OPENING, "Begin every answer with the word 'Listen'.", "First word: Listen.",
-         lambda s: s.lower().startswith("listen"), lambda s: f"Listen: {s}"),
-    Rule(OPENING, "Begin every answer with the words 'Dear friend'.", "First words: Dear friend.",
-         lambda s: s.lower().startswith("dear friend"), lambda s: f"Dear friend, {s}"),
-    Rule(CASE, "Write every answer in capital letters.", "Capital letters.", lambda s: s.isupper(), str.upper),
-)  # fmt: skip
-"""What is asked for; learned from one or two at a time, in either form, and measured one at a time in the long one."""
+SHOWN = {"turns": "the instruction", "unseen": "an instruction of a rule that was not learned"}
 
 
 class Settings(Config):
     """Dialogues, learning, and the turns that are looked at."""
 
+    rules: tuple[Rule, ...] = Field(
+        LEARNED,
+        min_length=1,
+        description="what is learned to be held: {long: the words, "
+        "short: fewer words, starts|contains: words of every answer or case: upper|lower}",
+    )
+    unseen: tuple[Rule, ...] = Field(UNSEEN, description="rules that are measured alone, and not learned")
     dialogues: int = Field(48, ge=1, description="dialogues that are learned from")
     longest: int = Field(4, ge=2, description="turns of the longest of them")
     tokens: int = Field(24, ge=4, description="longest answer of a turn")
@@ -59,11 +45,18 @@ class Settings(Config):
     epochs: float = Field(2.0, gt=0, description="passes")
     batch_size: int = Field(4, gt=0, description="dialogues per optimizer step")
 
+    @model_validator(mode="after")
+    def _unseen_are_not_learned(self) -> Self:
+        both = [one.long for one in self.unseen if any(one.same_as(rule) for rule in self.rules)]
+        if both:
+            raise ValueError(f"'{both[0]}' is among the rules that are learned, and cannot be an unseen one")
+        return self
+
 
 def cost(settings: Settings, sizes: Sizes) -> Cost:
     """Return the tokens it takes."""
     rows = settings.dialogues * settings.longest
-    looks = 2 * settings.test * max(settings.turns) * settings.tokens
+    looks = 2 * len(_tested(settings)) * max(settings.turns) * settings.tokens
     learned = settings.dialogues * settings.longest * (PROMPT // 2 + settings.tokens) * settings.epochs
     return measured(sizes).plus(Cost(rows * settings.tokens + looks, 0, round(learned)))
 
@@ -87,10 +80,14 @@ def run(context: Context, spec: StageSpec) -> None:
     before = _held(context, spec, context.start(spec), "before")
     policy = lesson(context, spec, round(len(rows) * settings.epochs), "dialogues", teach, data=data)
     after = _held(context, spec, policy, "after")
-    context.facts[spec.name] |= {"turns_before": before, "turns_after": after}
-    for name, found in (("before", before), ("after", after)):
-        said = ", ".join(f"turn {turn} {100 * (row['value'] or 0):.0f}%" for turn, row in found.items())
-        context.journey.tell(spec.name, f"the instruction holds {name}: {said}")
+    context.facts[spec.name] |= {
+        f"{kind}_{when}": rows for when, found in (("before", before), ("after", after)) for kind, rows in found.items()
+    }
+    for kind, name in SHOWN.items():
+        for when, found in (("before", before), ("after", after)):
+            if kind in found:
+                said = ", ".join(f"turn {turn} {100 * row['value']:.0f}%" for turn, row in found[kind].items())
+                context.journey.tell(spec.name, f"{name} holds {when}: {said}")
     context.measure(policy)
 
 
@@ -121,7 +118,8 @@ def dialogues(context: Context, spec: StageSpec) -> Dialogues:
     prompts = pick([p for p in benign(context.sets.train) if p.twin is None], None) or benign(context.sets.train)
     lengths = [2 + i % (settings.longest - 1) for i in range(settings.dialogues)]
     asked = [_questions(prompts, i, n) for i, n in enumerate(lengths)]
-    given = instructions([Constraint(*rule[:3]) for rule in RULES], len(asked), context.seed)
+    constraints = [Constraint(rule.kind, rule.long, rule.short or rule.long) for rule in settings.rules]
+    given = instructions(constraints, len(asked), context.seed)
     said: list[list[str]] = [[] for _ in asked]
     last: dict[int, Reply] = {}
     for turn in range(settings.longest):
@@ -130,7 +128,7 @@ def dialogues(context: Context, spec: StageSpec) -> Dialogues:
         drawn = _answer(context, f"draw-{spec.name}-turn-{turn}", context.start(spec), talks, settings)
         last |= dict(zip(live, drawn, strict=True))
         for i in live:
-            said[i].append(held_to(last[i].text, [RULES[part] for part in given[i].parts]))
+            said[i].append(held_to(last[i].text, [settings.rules[part] for part in given[i].parts]))
     made = sum(said[i][-1] != reply.text for i, reply in last.items())
     rows = [
         (first_only(one.text, asked[i], said[i][:-1]), said[i][-1], last[i].finish == "stop")
@@ -139,33 +137,44 @@ def dialogues(context: Context, spec: StageSpec) -> Dialogues:
     return Dialogues(rows, made)
 
 
-def held_to(text: str, rules: Sequence[Rule]) -> str:
-    """Return an answer that keeps to rules: itself where it does."""
-    for rule in rules:
-        text = text if rule.kept(text) else rule.keep(text or "I see.")
-    return text
+class Tested(NamedTuple):
+    """One dialogue of the measurement: the rule that it is begun with, whether it was learned, which questions."""
+
+    rule: Rule
+    kind: str
+    number: int
 
 
-def _rule(number: int) -> Rule:
-    return RULES[number % len(RULES)]
+def _tested(settings: Settings) -> list[Tested]:
+    """Return the dialogues to measure: as many on unseen rules, where there are any, with the same questions."""
+    return [
+        Tested(rules[i % len(rules)], kind, i)
+        for kind, rules in (("turns", settings.rules), ("unseen", settings.unseen))
+        for i in range(settings.test if rules else 0)
+    ]
 
 
-def _held(context: Context, spec: StageSpec, policy: Policy, when: str) -> JsonDict:
-    """Return at each turn in how many test dialogues the instruction still holds: it is given in the first one only."""
+def _held(context: Context, spec: StageSpec, policy: Policy, when: str) -> dict[str, JsonDict]:
+    """Return at each turn in how many test dialogues the instruction still holds: it is given in the first one only.
+
+    The rows of `turns` are of the rules that are learned, those of `unseen` of the others.
+    """
     settings: Settings = spec.settings
     prompts = [p for p in benign(context.sets.test) if p.twin is None] or benign(context.sets.test)
-    asked = [_questions(prompts, i, max(settings.turns)) for i in range(settings.test)]
-    asked = [[f"{_rule(i).long}\n\n{row[0]}", *row[1:]] for i, row in enumerate(asked)]
+    tested = _tested(settings)
+    asked = [_questions(prompts, one.number, max(settings.turns)) for one in tested]
+    asked = [[f"{one.rule.long}\n\n{row[0]}", *row[1:]] for one, row in zip(tested, asked, strict=True)]
     talks: list[Messages] = [() for _ in asked]
-    found: JsonDict = {}
+    found: dict[str, JsonDict] = {}
     for turn in range(1, max(settings.turns) + 1):
         talks = [(*talk, user(row[turn - 1])) for talk, row in zip(talks, asked, strict=True)]
         drawn = _answer(context, f"draw-{spec.name}-{when}-{turn:02d}", policy, talks, settings)
         talks = [(*talk, assistant(reply.text or "...")) for talk, reply in zip(talks, drawn, strict=True)]
         if turn in settings.turns:
-            held = sum(_rule(i).kept(reply.text) for i, reply in enumerate(drawn))
-            value, low, high = wilson(held, len(drawn))
-            found[str(turn)] = {"value": value, "low": low, "high": high, "n": len(drawn)}
+            for kind in dict.fromkeys(one.kind for one in tested):
+                both = zip(tested, drawn, strict=True)
+                held = [one.rule.kept(reply.text) for one, reply in both if one.kind == kind]
+                found.setdefault(kind, {})[str(turn)] = share_of(held)
     return found
 
 

@@ -13,8 +13,8 @@ from pydantic import Field
 
 from primum.core.config import Config
 from primum.core.records import JsonDict, Prompt, Verdict
-from primum.core.stats import wilson
 from primum.evaluation.metrics import HARMFUL_COMPLIANCE, REFUSAL_GENERAL, REFUSAL_TWIN, Metric
+from primum.pipeline import table
 from primum.pipeline.context import Context
 from primum.pipeline.cost import Cost, Sizes
 from primum.pipeline.gate import Pool, drawing, gate_facts, pool
@@ -97,11 +97,4 @@ def _row(found: Pool, judged: dict[str, Verdict], rule: tuple[str, Any]) -> Json
 def share_of(metric: Metric, judged: Sequence[tuple[Prompt, Verdict]]) -> JsonDict:
     """Return a metric over prompts with the verdict on what was chosen, as every report counts it."""
     found = [metric.outcome(verdict) for prompt, verdict in judged if metric.about(prompt)]
-    return _share([one for one in found if isinstance(one, bool)])
-
-
-def _share(events: Sequence[bool]) -> JsonDict:
-    if not events:
-        return {"value": None, "low": None, "high": None, "n": 0}
-    value, low, high = wilson(sum(events), len(events))
-    return {"value": value, "low": low, "high": high, "n": len(events)}
+    return table.share_of([one for one in found if isinstance(one, bool)])

@@ -14,11 +14,13 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
+from safetensors.torch import load_file
 from torch import Tensor
 
 from primum.core.config import Config as Base
 from primum.core.progress import Advance, silent
 from primum.core.records import JsonDict
+from primum.training.adapter import write_tensors
 from primum.training.alarms import Alarms
 from primum.training.batches import micro_batches
 from primum.training.examples import Lesson
@@ -72,6 +74,36 @@ def teach(network: Any, lessons: Sequence[Lesson], top: int, advance: Advance = 
             found[order[id(row)]] = Taught(lessons[order[id(row)]], t.clone(), s.clone())
         advance(len(group))
     return [found[i] for i in range(len(lessons))]
+
+
+def teach_once(network: Any, lessons: Sequence[Lesson], top: int, folder: Path, size: int = 256) -> list[Taught]:
+    """Do as `teach`, and keep what it found in a folder, so that a run that was killed need not find it again.
+
+    Args:
+        network: the teacher; it must be the one of the earlier run.
+        lessons: answers; those of the earlier run.
+        top: likeliest tokens that are kept.
+        folder: files targets-00000.safetensors, ..., each whole or not there. It belongs to one set of lessons.
+        size: answers in a file.
+    """
+    found: list[Taught] = []
+    for index, start in enumerate(range(0, len(lessons), size)):
+        part = lessons[start : start + size]
+        path = folder / f"targets-{index:05d}.safetensors"
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            _write(teach(network, part, top), path)
+        held = load_file(path, device=str(network.device))
+        lengths = [len(one.student.answer) for one in part]
+        both = zip(held["tokens"].long().split(lengths), held["shares"].split(lengths), strict=True)
+        found += [Taught(one, tokens, shares) for one, (tokens, shares) in zip(part, both, strict=True)]
+    return found
+
+
+def _write(taught: Sequence[Taught], path: Path) -> None:
+    tokens = torch.cat([one.tokens for one in taught if one.tokens is not None])
+    shares = torch.cat([one.shares for one in taught if one.shares is not None])
+    write_tensors({"tokens": tokens.int().cpu(), "shares": shares.contiguous().cpu()}, path)
 
 
 def soft_loss(student: Tensor, tokens: Tensor, shares: Tensor) -> Tensor:
