@@ -180,6 +180,6 @@ def read_settings(name: str) -> dict[str, Any]:
         raise UsageError("not a UTF-8 text file", where=name, cure="save it as UTF-8") from error
     if settings is None:
         return {}
-    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in cast(dict[Any, Any], settings)):
         raise UsageError("must hold settings by name", where=name, cure="write lines like 'budget: quick'")
-    return settings
+    return cast(dict[str, Any], settings)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import fmean
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from primum.core.catalogue import member, names
 from primum.core.errors import StepFailedError, did_you_mean
@@ -53,7 +53,7 @@ def _function(path: str) -> Earning:
         raise ValueError(f"no function '{path}' ({error}); write rule:package.module:function") from error
     if not callable(found):
         raise ValueError(f"'{path}' is no function")
-    return found
+    return cast(Earning, found)
 
 
 def key_of(name: str) -> list[str]:
