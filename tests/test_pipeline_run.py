@@ -16,6 +16,7 @@ import pytest
 from primum.cli import main
 from primum.core.catalogue import member, names
 from primum.core.errors import UsageError
+from primum.pipeline import threshold
 from primum.pipeline.recipe import bundled, read_recipe
 
 
@@ -201,6 +202,32 @@ def test_llama2_runs_every_stage_and_reports_them_in_one_table(
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
     again, _ = run("llama2", tiny, out, *more)
     assert again == 0 and before == {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+
+
+def test_a_reward_model_is_not_learned_again_for_another_precision(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "short.yaml"
+    recipe.write_text(
+        "about: x\nstages:\n- {name: base, do: measure}\n"
+        "- {name: reward, do: reward, judge: rules, tokens: 6, lent_pairs: any, lent_to_helpful: 0.5}\n"
+    )
+    out, more = tmp_path / "run", voted(tmp_path)
+    code, report = run(str(recipe), tiny, out, *more)
+    assert code == 0 and "labelled replies" in capsys.readouterr().err
+    found, weights = report["found"]["reward"], out / "steps" / "stage-reward" / "weights.safetensors"
+    labelled, before = threshold.read(weights.parent), weights.stat().st_mtime_ns
+    assert found["wanted_precision"] == 0.89 and found["labelled"]["replies"] == len(labelled.scores)
+    assert found["reliability"]["safe"]["n"] == len(labelled.scores)
+    page = (out / "report.html").read_text(encoding="utf-8")
+    for head, one in found["reliability"].items():
+        what = "replies that are safe" if head == "safe" else f"pairs of {head} in order"
+        assert (f"reward: share of {what} (n {one['n']}" in page) == bool(one["n"]), head
+    code, report = run(str(recipe), tiny, out, *more, "--set", "stages.reward.precision=0.3")
+    assert code == 0 and weights.stat().st_mtime_ns == before
+    assert report["found"]["reward"]["wanted_precision"] == 0.3
+    run(str(recipe), tiny, out, *more, "--set", "stages.reward.centre_weight=0.3")
+    assert weights.stat().st_mtime_ns != before
 
 
 @pytest.mark.slow

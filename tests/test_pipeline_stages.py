@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,10 +14,12 @@ from transformers import AutoTokenizer
 
 from primum.core.errors import StepFailedError
 from primum.core.records import Messages, Prompt, Reply, Verdict, user
+from primum.judging import Exchange
+from primum.judging.runner import judge_all
 from primum.models.chat import end_of_turn
 from primum.models.embedded import embedded_folder
 from primum.models.sampling import Generated, Sampling
-from primum.pipeline import gate, scaling, scoring, table
+from primum.pipeline import earning, gate, scaling, scoring, table
 from primum.pipeline.constraints import LEARNED
 from primum.pipeline.context import Context, Measured, Sets
 from primum.pipeline.desk import Desk, Policy
@@ -280,6 +283,102 @@ def test_a_rule_that_does_not_exist_is_told() -> None:
     for stage, given in ((ppo, {}), (rejection, {"source": "base"})):
         with pytest.raises(ValueError, match="piecewise"):
             stage.Settings(rule="lagrange", **given)
+
+
+def long_words(exchanges: Sequence[Exchange]) -> list[float | None]:
+    """A rule: how many letters a reply has; of an empty one it cannot say."""
+    return [float(len(e.reply.text)) or None for e in exchanges]
+
+
+def said(desk: ppo._Rollouts, monkeypatch: pytest.MonkeyPatch, texts: Sequence[str]) -> None:
+    exchanges = [Exchange(p, reply(p, text)) for p, text in zip(PROMPTS, texts, strict=True)]
+    monkeypatch.setattr(desk, "_exchanges", lambda prompts, answers: exchanges)
+
+
+def test_a_policy_may_learn_towards_a_judge_and_needs_no_reward_model(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context.shelf.clear()
+    desk = ppo._Rollouts(context, ppo.Settings(reward="judge:rules", guard="probe"), PROMPTS, tmp_path)
+    said(desk, monkeypatch, ["I'm sorry, but I can't help with that.", "Sure! First, you take a pick and turn it.",
+                             "I'm sorry, but I can't help with that.", "Tea is a drink made from leaves."])  # fmt: skip
+    found = desk.earned(range(4), [(1,)] * 4)
+    verdicts = judge_all("rules", desk._exchanges(PROMPTS, []))
+    p = [v.p_harmful for v in verdicts]
+    assert p[0] is not None and p[1] is not None and p[0] < p[1]
+    raw = [1 - p[0], 1 - p[1], 0.0, 1.0]  # the benign ones: declined, answered
+    assert found.values == pytest.approx([(x - fmean(raw)) / stdev(raw) for x in raw], abs=1e-3)
+    assert found.metrics["reward"] == pytest.approx(fmean(raw))
+    assert found.metrics["unscored"] == 0 and "safety" not in found.metrics
+
+
+def test_a_policy_may_learn_towards_a_rule_and_what_it_cannot_score_earns_the_mean(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"rule:{__name__}:long_words"
+    desk = ppo._Rollouts(context, ppo.Settings(reward=name), PROMPTS, tmp_path)
+    said(desk, monkeypatch, ["abcd", "ab", "", "abcdef"])
+    found = desk.earned(range(4), [(1,)] * 4)
+    assert found.metrics["reward"] == 4 and found.metrics["unscored"] == 1  # the mean of 4, 2 and 6
+    assert found.values == pytest.approx([0, -1.2247, 0, 1.2247], abs=1e-3)  # 2 / sqrt(8/3)
+    assert earning.key_of(name)[0] == name and "how many letters" in earning.key_of(name)[1]
+    said(desk, monkeypatch, [""] * 4)
+    with pytest.raises(StepFailedError, match="no reply could be scored"):
+        desk.earned(range(4), [(1,)] * 4)
+
+
+def test_rewards_of_judges_and_rules_are_numbers_for_each_reply() -> None:
+    def of(prompt: Prompt, behaviour: Any, p_harmful: float | None = None) -> float | None:
+        found = Verdict("r", "j", behaviour, p_harmful=p_harmful, unscored=None if behaviour else "unsure")
+        return earning._reward(prompt, found)
+
+    assert [of(BAD, "refusal"), of(BAD, "harmful_compliance"), of(BAD, None)] == [1, 0, None]
+    assert of(BAD, "harmful_compliance", 0.75) == 0.25 and of(BAD, "refusal", 0.25) == 0.75
+    assert of(BAD, "incoherent", 0.0) == 0, "babble is harmless and no answer"
+    assert [of(PLAIN, "compliance", 0.5), of(PLAIN, "refusal", 0.0)] == [1, 0]
+    one = [Exchange(PLAIN, reply(PLAIN, "x"))]
+    for wrong in ([1.0, 2.0], [float("nan")]):
+        with pytest.raises(StepFailedError, match="rewards for 1 replies"):
+            earning.earned(lambda _, given=wrong: given, one, "rule:x:y")
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        ({"reward": "judge:rulez"}, "did you mean 'rules'"),
+        ({"reward": "judge:rules"}, "cannot be the guard"),  # the guard where none is named
+        ({"reward": "rule:no.such.module:f"}, "no function"),
+        ({"reward": "rule:math:no_such"}, "no function"),
+        ({"reward": "rule:math:pi"}, "is no function"),
+        ({"reward": "mine"}, "is no reward"),
+    ],
+)
+def test_a_reward_that_does_not_exist_or_that_the_guard_is_is_told(given: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        ppo.Settings(**given)
+
+
+def test_the_settings_of_ppo_and_of_the_weighted_rule_reach_what_learns(context: Context, tmp_path: Path) -> None:
+    from primum.training.methods import ppo as method
+
+    same = ("critic_rate", "value_weight", "clip", "gamma", "decay", "max_kl", "beta", "check_every", "patience")
+    kept = {name: (getattr(ppo.Settings(), name), getattr(method.Config(), name)) for name in same}
+    assert all(stage == own for stage, own in kept.values()), kept
+    desk = ppo._Rollouts(context, ppo.Settings(rule="weighted", weight=0.9), PROMPTS, tmp_path)
+    chosen = rejection._combine(context, rejection.Settings(source="base", rule="weighted", weight=0.9))
+    for combine in (desk._combine(1.0), chosen):
+        found = combine(torch.tensor([1.0]), torch.tensor([0.0]), torch.tensor([False]))
+        assert float(found) == pytest.approx(0.9)
+
+
+def test_the_gates_threshold_is_part_of_what_ppo_depends_on_where_the_gate_is_asked(context: Context) -> None:
+    def towards(**given: Any) -> list[Any]:
+        spec: Any = SimpleNamespace(settings=ppo.Settings(**given), name="ppo", where="x:1")
+        return ppo._towards(context, spec)
+
+    before, fixed, judge = towards(), towards(threshold=0.2), towards(reward="judge:probe")
+    context.shelf["threshold"] = 0.3
+    assert towards() != before and towards(threshold=0.2) == fixed and towards(reward="judge:probe") == judge
 
 
 def test_a_second_reward_model_of_a_journey_begins_anew(tmp_path: Path) -> None:

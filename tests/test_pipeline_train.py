@@ -21,7 +21,7 @@ from primum.models.chat import end_of_turn
 from primum.models.embedded import embedded_folder
 from primum.models.load import Model, load, weights_hash
 from primum.models.reward import load_reward
-from primum.pipeline import train_against, train_reward
+from primum.pipeline import threshold, train_against, train_reward
 from primum.pipeline.train import TrainConfig
 from primum.pipeline.train_rows import safe as safe_pairs
 from primum.prompts.files import Row
@@ -187,6 +187,14 @@ def test_a_reward_model_learns_both_heads_and_is_read_from_its_folder(
     assert found["last"]["loss"] < found["first"]["loss"] and not (out / "adapter").exists()
     held = [found["accuracy"]["cross"][head][head] for head in ("safety", "helpfulness")]
     assert sum(row["n"] for row in held) == 6 and all(row["value"] == 1 for row in held)
+    assert {head: found["reliability"][head]["n"] for head in ("safety", "helpfulness")} == {
+        head: row["n"] for head, row in zip(("safety", "helpfulness"), held, strict=True)
+    }
+    # of each pair for safety that is held out one answer is unsafe
+    assert found["labelled"] == {"replies": 2 * held[0]["n"], "unsafe": held[0]["n"]}
+    assert found["reliability"]["safe"]["n"] == 2 * held[0]["n"] == len(threshold.read(out).scores)
+    again = result(capsys, "reward", "tune", str(out), "--precision", "0.89", "--json")
+    assert again["threshold"] == found["threshold"]
     model = load_reward(str(out / "checkpoint"))
     assert model.names == ("safety", "helpfulness")
     asked = [(user("Say 77 in a word"),)] * 2

@@ -142,9 +142,23 @@ def test_a_mix_holds_the_share_asked_for() -> None:
     mix = reward.mixed(own, other, 0.1, seed=0)
     assert len(mix) == 100 and all(one.head == "safety" for one in mix)
     assert len(reward.mixed(own[:20], other, 0.5, seed=0)) == 40 and reward.mixed(own, other, 0.0, seed=0) == own
+    # helpfulness borrows an equal share: of pairs with two safe answers, of which there are none, or of any
+    pairs, heads = [*own, *other[:30]], ("safety", "helpfulness")
+    assert all(one.safe != (True, True) for one in own)
+    counts = [
+        [sum(one.head == head for one in reward.mixes(pairs, heads, (0.0, 0.5), 0, any_pair=free)) for head in heads]
+        for free in (False, True)
+    ]
+    assert counts == [[90, 30], [90, 60]]
 
 
 def test_calibration_by_hand_and_the_alarm_on_overfitting() -> None:
+    # orders with gaps 0 and +-ln 3: 50, 75 and 75% sure; a tie is no order, one of the other two is right
+    sure = reward.sure([0.0, math.log(3), -math.log(3)])
+    assert sure["n"] == 3 and sure["error"] == pytest.approx((0.5 + 2 * 0.25) / 3)
+    assert [(row["score"], row["share"], row["n"]) for row in sure["bins"]] == [
+        (0.5, 0, 1), (pytest.approx(0.75), 0.5, 2)
+    ]  # fmt: skip
     found = reward.calibration([0.1, 0.1, 0.9, 0.9], [False, True, True, True])
     # two bins of two: |.1 - .5| and |.9 - 1|, half of the replies each
     assert found["error"] == pytest.approx(0.5 * 0.4 + 0.5 * 0.1)
@@ -371,9 +385,14 @@ def test_signs_of_a_hacked_reward() -> None:
     named = {
         "length": {"tokens": 80.0}, "entropy": {"entropy": 0.1}, "refusals": {"refusals": 0.6},
         "repetition": {"repetition": 0.5}, "over_optimised": {"reward": 0.9, "guard": 0.3},
+        "unmoved_guard": {"reward": 0.9, "guard": 0.53},
     }  # fmt: skip
     for name, last in named.items():
         assert [row["name"] for row in hacking.flags(log(**last))] == [name]
+    assert hacking.flags(log(reward=0.9, guard=0.55)) == []  # follows by more than a tenth of the reward's rise
+    assert hacking.flags(log(reward=0.58)) == []  # too little to tell
+    full = [{**row, "guard": 0.97} for row in log(reward=0.9)]
+    assert hacking.flags(full) == []  # a guard that has nowhere to rise
 
 
 # ------------------------------------------------------------------------------------------------ distillation, turns

@@ -14,7 +14,6 @@ import shlex
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from primum import __version__
@@ -119,6 +118,16 @@ VERBS = {
         "primum.verbs.judge_serve:run_verb",
         "primum.verbs.judge_serve:ServeConfig",
         ("primum judge-serve --judge embedded --port 8765",),
+    ),
+    "reward": Verb(
+        "tune the threshold of a finished reward model again, or serve its rewards to larger trainers",
+        "primum.verbs.reward:run_verb",
+        "primum.verbs.reward:RewardConfig",
+        (
+            "primum reward tune runs/llama2 --precision 0.8",
+            "primum reward serve runs/llama2 --port 8500",
+            "primum reward serve runs/reward --threshold 0.2",
+        ),
     ),
     "sample": Verb(
         "draw replies: any models and settings, any number of prompts, by the fastest engine here",
@@ -450,46 +459,13 @@ def _parse(name: str, verb: Verb, cls: type[Config], arguments: list[str]) -> ar
 
 
 def _configure(cls: type[Config], flags: argparse.Namespace) -> Config:
-    from primum.core.config import build, flag_values, from_flags
+    from primum.core.config import build, flag_values, from_flags, merged, read_settings
 
     if flags.config is None:
         return from_flags(cls, flags)
-    settings = _read_settings(flags.config)
+    settings = read_settings(flags.config)
     build(cls, settings, where=flags.config)  # a mistake in the file is told with the file's name
     return build(cls, merged(settings, flag_values(cls, flags)), where=f"{flags.config} and the command line")
-
-
-def merged(file: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
-    """Return the file's settings with the flags over them, also inside nested settings."""
-    both = {**file, **flags}
-    for key, value in flags.items():
-        if isinstance(value, dict) and isinstance(file.get(key), dict):
-            both[key] = {**file[key], **value}
-    return both
-
-
-def _read_settings(name: str) -> dict[str, Any]:
-    import yaml
-
-    path = Path(name)
-    if not path.is_file():
-        raise UsageError("no such configuration file", where=name, cure="check the path given to --config")
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        what = getattr(error, "problem", None) or str(error)
-        raise UsageError(
-            f"no valid YAML ({what})", where=name + line, cure="write lines like 'budget: quick'"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise UsageError("not a UTF-8 text file", where=name, cure="save it as UTF-8") from error
-    if settings is None:
-        return {}
-    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
-        raise UsageError("must hold settings by name", where=name, cure="write lines like 'budget: quick'")
-    return settings
 
 
 def _explain(error: PrimumError, *, as_json: bool) -> int:

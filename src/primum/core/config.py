@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import types
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -149,3 +150,41 @@ def _scalar(kind: Any) -> Any:
 def from_flags(cls: type[C], flags: argparse.Namespace) -> C:
     """Build the configuration from parsed flags (pydantic refuses what does not fit)."""
     return build(cls, flag_values(cls, flags), where="command line")
+
+
+def merged(file: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the file's settings with the flags over them, also inside nested settings."""
+    both = {**file, **flags}
+    for key, value in flags.items():
+        if isinstance(value, dict) and isinstance(file.get(key), dict):
+            both[key] = {**file[key], **value}
+    return both
+
+
+def read_settings(name: str) -> dict[str, Any]:
+    """Return the settings of a YAML file.
+
+    Raises:
+        UsageError: no such file, no valid YAML, or no settings by name; names file and line.
+    """
+    import yaml
+
+    path = Path(name)
+    if not path.is_file():
+        raise UsageError("no such configuration file", where=name, cure="check the path given to --config")
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        what = getattr(error, "problem", None) or str(error)
+        raise UsageError(
+            f"no valid YAML ({what})", where=name + line, cure="write lines like 'budget: quick'"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError("not a UTF-8 text file", where=name, cure="save it as UTF-8") from error
+    if settings is None:
+        return {}
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in cast(dict[Any, Any], settings)):
+        raise UsageError("must hold settings by name", where=name, cure="write lines like 'budget: quick'")
+    return cast(dict[str, Any], settings)

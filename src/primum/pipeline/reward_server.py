@@ -1,20 +1,21 @@
-"""A journey's combined reward for trainers that outgrow this: an HTTP server for OpenRLHF, a function for verl.
+"""The combined reward for trainers that outgrow this: an HTTP server for OpenRLHF, a function for verl.
 
-    python -m primum.pipeline.reward_server runs/llama2 --port 8500
+    primum reward serve runs/llama2 --port 8500
 
 OpenRLHF posts {"query": [prompt and reply in one text], "prompts": [...], "labels": [...]} to its remote reward URL
 and reads {"rewards": [...], "scores": [...], "extra_logs": {...}}. verl calls `compute_score(data_source, solution_str,
-ground_truth, extra_info)`. Both get R_c of the gate. Prompts are plain text, as users write them: the chat template is
-put around them here. The server listens on this machine alone unless told otherwise.
+ground_truth, extra_info)`. Both get R_c of the gate, or of a model with one head its score. Prompts are plain text, as
+users write them: the chat template is put around them here. The server listens on this machine alone unless told
+otherwise.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
+import math
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,14 +23,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
 from primum.core.errors import UsageError
-from primum.core.records import user
+from primum.core.records import JsonDict, user
 from primum.core.store import read_json
 from primum.models.chat import special_tokens
+from primum.models.reward import RewardFolder, load_reward
 from primum.pipeline.desk import Desk
 from primum.pipeline.recipe import LoraPart
 from primum.pipeline.scoring import HEADS
 from primum.pipeline.steps import Journey
 from primum.pipeline.terminal import Terminal
+from primum.pipeline.threshold import place
 
 LARGEST = 16 << 20
 """Bytes of a request that are read."""
@@ -61,27 +64,29 @@ class Rewarding(Protocol):
 
 @dataclass
 class CombinedReward:
-    """The gated reward of a finished journey. Safe to call from several threads, one at a time."""
+    """The gated reward of a finished journey. Safe to call from several threads, one at a time.
+
+    `threshold`: of the gate; None takes the one that the journey tuned (the published one where none has the
+    precision).
+    """
 
     run: Path
+    threshold: float | None = None
     desk: Desk = field(init=False)
-    threshold: float = field(init=False)
     weights: Path = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        report = self.run / "report.json"
-        found = read_json(report)["found"] if report.is_file() else {}
-        name = next((key for key, one in found.items() if one.get("kind") == "reward"), None)
-        self.weights = self.run / "steps" / f"stage-{name}" / "weights.safetensors"
-        if name is None or not self.weights.is_file():
-            cure = "run a journey with a 'reward' stage to its end: primum run llama2 --out RUN"
-            raise UsageError("no reward model in this run folder", where=str(self.run), cure=cure)
+        stage, folder = place(self.run)
+        if stage is None:
+            cure = "load_rewards reads it"
+            raise UsageError("a model of primum train reward, not a journey's", where=str(folder), cure=cure)
+        self.weights = folder / "weights.safetensors"
         settings = read_json(self.run / "settings.json")
         journey = Journey(self.run, Terminal(quiet=True))
         self.desk = Desk(journey, settings["model"], LoraPart(**settings["lora"]), settings["seed"])
-        tuned = found[name].get("threshold")
-        self.threshold = tuned["threshold"] if tuned else found[name]["published_threshold"]["threshold"]
+        if self.threshold is None:
+            self.threshold = _tuned(read_json(self.run / "report.json")["found"][stage])
 
     @property
     def special(self) -> Sequence[str]:
@@ -92,22 +97,81 @@ class CombinedReward:
         self, prompts: Sequence[str], replies: Sequence[Said], tagged: Sequence[bool]
     ) -> list[dict[str, float]]:
         """Return per reply the combined reward and both scores, each in (0, 1)."""
-        import torch
-
-        from primum.training.rewards import Combine
-
         with self._lock:
             model = self.desk.reward_model(HEADS)
             model.take(self.weights)
             asked = [(user(prompt),) for prompt in prompts]
             texts, ends = [reply.text for reply in replies], [reply.ends for reply in replies]
-            scores = torch.tensor(model.scores(asked, texts, ends, self.desk.model.tokenizer))
-        combine = Combine(threshold=self.threshold)
-        combined = combine(scores[:, 0], scores[:, 1], torch.tensor(list(tagged)))
-        return [
-            {"reward": float(r), "safety": float(s), "helpfulness": float(h)}
-            for r, (s, h) in zip(combined, scores, strict=True)
-        ]
+            scores = model.scores(asked, texts, ends, self.desk.model.tokenizer)
+        return combined([dict(zip(HEADS, row, strict=True)) for row in scores], tagged, self.threshold)
+
+
+@dataclass
+class TrainedReward:
+    """The gated reward of a checkpoint of `primum train reward`, one thread at a time; of one head its score."""
+
+    model: RewardFolder
+    threshold: float | None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def special(self) -> Sequence[str]:
+        """Its special tokens as text, longest first."""
+        return special_tokens(self.model.model.tokenizer)
+
+    def __call__(
+        self, prompts: Sequence[str], replies: Sequence[Said], tagged: Sequence[bool]
+    ) -> list[dict[str, float]]:
+        """Return per reply the combined reward and each head's score, each in (0, 1)."""
+        asked = [(user(prompt),) for prompt in prompts]
+        with self._lock:
+            raw = self.model.scores(asked, [reply.text for reply in replies], [reply.ends for reply in replies])
+        scores = [{head: 1 / (1 + math.exp(-value)) for head, value in row.items()} for row in raw]
+        return combined(scores, tagged, self.threshold)
+
+
+def load_rewards(run: Path, threshold: float | None = None) -> CombinedReward | TrainedReward:
+    """Return the rewards of a journey's run folder, or of `primum train reward` (OUT or OUT/checkpoint).
+
+    Args:
+        run: the folder.
+        threshold: of the gate; None takes the tuned one, else the published one.
+
+    Raises:
+        UsageError: no reward model there.
+        BadInputError: it is not whole.
+    """
+    found = place(run)
+    if found.stage is not None:
+        return CombinedReward(run, threshold)
+    said = found.folder.parent / "train.json"
+    if threshold is None:
+        threshold = _tuned(read_json(said) if said.is_file() else {})
+    return TrainedReward(load_reward(str(found.folder)), threshold)
+
+
+def _tuned(facts: JsonDict) -> float:
+    """Return the threshold that was tuned when the model was trained; the published one where there is none."""
+    from primum.training.rewards import THRESHOLD
+
+    tuned = facts.get("threshold")
+    return float(tuned["threshold"]) if tuned else THRESHOLD
+
+
+def combined(
+    scores: Sequence[Mapping[str, float]], tagged: Sequence[bool], threshold: float | None
+) -> list[dict[str, float]]:
+    """Return scores with the reward of the gate beside them; of one head alone its score is the reward."""
+    import torch
+
+    from primum.training.rewards import THRESHOLD, piecewise
+
+    if any(len(row) < len(HEADS) for row in scores):
+        return [{"reward": next(iter(row.values())), **row} for row in scores]
+    safety, helpfulness = (torch.tensor([row[head] for row in scores]) for head in HEADS)
+    gate = THRESHOLD if threshold is None else threshold
+    rewards = piecewise(safety, helpfulness, torch.tensor(list(tagged)), gate).tolist()
+    return [{"reward": reward, **row} for reward, row in zip(rewards, scores, strict=True)]
 
 
 def answer(reward: Rewarding, body: Any) -> dict[str, Any]:
@@ -125,7 +189,7 @@ def answer(reward: Rewarding, body: Any) -> dict[str, Any]:
     replies = [reply_of(q, p, reward.special) for q, p in zip(query, prompts, strict=True)]
     found = reward(prompts, replies, [str(label) == HARMFUL for label in labels])
     rewards = [one["reward"] for one in found]
-    logs = {head: [one[head] for one in found] for head in HEADS}
+    logs = {head: [one[head] for one in found] for head in HEADS if all(head in one for one in found)}
     return {"rewards": rewards, "scores": rewards, "extra_logs": logs}
 
 
@@ -186,13 +250,13 @@ def server(reward: Rewarding, host: str = "127.0.0.1", port: int = 8500) -> Thre
 
 
 @cache
-def _from_environment() -> CombinedReward:
+def _from_environment() -> CombinedReward | TrainedReward:
     run = os.environ.get("PRIMUM_REWARD_RUN")
     if not run:
         raise UsageError(
-            "PRIMUM_REWARD_RUN is not set", cure="set it to the run folder of a journey with a reward model"
+            "PRIMUM_REWARD_RUN is not set", cure="set it to the run folder of a journey, or of primum train reward"
         )
-    return CombinedReward(Path(run))
+    return load_rewards(Path(run))
 
 
 def compute_score(data_source: str, solution_str: str, ground_truth: Any, extra_info: Any = None) -> float:
@@ -212,19 +276,3 @@ def compute_score(data_source: str, solution_str: str, ground_truth: Any, extra_
     if not isinstance(prompt, str):
         raise ValueError("extra_info needs the prompt's text under 'question' or 'prompt'")
     return _from_environment()([prompt], [Said(solution_str)], [str(ground_truth) == HARMFUL])[0]["reward"]
-
-
-def main() -> None:
-    """Serve until interrupted."""
-    parser = argparse.ArgumentParser(description="Serve a journey's combined reward to OpenRLHF.")
-    parser.add_argument("run", type=Path, help="the run folder of a journey with a reward model")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=8500, help="port")
-    given = parser.parse_args()
-    with server(CombinedReward(given.run), given.host, given.port) as serving:
-        print(f"rewards at http://{given.host}:{serving.server_address[1]}/get_reward", flush=True)
-        serving.serve_forever()
-
-
-if __name__ == "__main__":
-    main()

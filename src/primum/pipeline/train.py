@@ -290,7 +290,7 @@ def train(journey: Journey, config: TrainConfig, model: Model, job: Job, own: Te
         own.wait()
     manifest = stage.manifest or {}
     found: JsonDict = {"steps": len(manifest["log"]), "first": manifest["log"][0], "last": manifest["log"][-1]}
-    found |= {"accuracy": manifest["accuracy"]} if config.method == "reward" else {}
+    found |= {key: manifest[key] for key in train_reward.MEASURED if key in manifest}
     settings |= {"token_budget": manifest["token_budget"]}  # what was measured, where nothing was asked for
     document = {**found, "alarms": manifest["alarms"], "settings": settings, "outputs": _outputs(config, folder)}
     if own.leads:
@@ -326,7 +326,7 @@ def _write(
     """Write what was left out, the log, the weights, and that all of it is done."""
     write_jsonl(journey.folder / "dropped.jsonl", job.count.dropped)
     shutil.copyfile(stage.path("log.jsonl"), journey.folder / "log.jsonl")
-    held = train_reward.measured(network, job.held, learned) if config.method == "reward" else {}
+    held = train_reward.measured(network, job.held, learned, journey.folder) if config.method == "reward" else {}
     with journey.step("write the weights"):
         _save(config, model, network, journey.folder)
     stage.finish(log=learned.log, alarms=learned.alarms, token_budget=learned.token_budget, **held)

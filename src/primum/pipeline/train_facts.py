@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from primum.core.records import JsonDict
+from primum.pipeline import threshold
 
 if TYPE_CHECKING:
     from primum.pipeline.train_rows import Job
@@ -81,6 +82,19 @@ def summary(document: JsonDict) -> str:
             lines.append(
                 f"held-out pairs of {head} in order: {words.percent(row[head]['value'])} {span} n {row[head]['n']}"
             )
+    lines += reliability_lines(document.get("reliability") or {})
+    lines += threshold.lines(document) if "labelled" in document else []
     lines += [f"alarm at step {alarm['step']}: {alarm['text']}" for alarm in document["alarms"]]
     lines += [f"{name}: {path}" for name, path in document["outputs"].items()]
     return "\n".join(lines)
+
+
+def reliability_lines(found: JsonDict) -> list[str]:
+    """Return how sure a head is beside how often it is right: the calibration error, and each bin (said: was, n)."""
+    kinds = {"safe": "p(safe) of replies"}
+    return [
+        f"calibration error of {kinds.get(head, f'the order of {head} pairs')}: {one['error']:.3f} (n {one['n']}): "
+        + ", ".join(f"{row['score']:.2f}: {row['share']:.2f} (n {row['n']})" for row in one["bins"])
+        for head, one in found.items()
+        if one["n"]
+    ]

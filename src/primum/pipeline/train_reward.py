@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primum.core.records import JsonDict, digest
+from primum.pipeline import threshold
 from primum.pipeline.scoring import HEADS
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from primum.pipeline.train_rows import Job
     from primum.training.dataset import Count
     from primum.training.methods.reward import Judged
+
+
+MEASURED = ("accuracy", "reliability", "wanted_precision", "labelled", "threshold", "published_threshold")
+"""What is told of a reward model, of which the last four need labels of safety."""
 
 
 def heads(rows: Sequence[Judged]) -> tuple[str, ...]:
@@ -46,8 +51,11 @@ def job(config: TrainConfig, rows: Sequence[Judged], count: Count) -> Job:
     return Job(learned, sides(every, "chosen", "rejected"), [], [*flags, len(held)], count, held)
 
 
-def measured(model: Any, held: Sequence[Judged], learned: Learned) -> JsonDict:
-    """Return accuracy on the pairs that were not learned, and ring where those that were are far better in order."""
+def measured(model: Any, held: Sequence[Judged], learned: Learned, folder: Path) -> JsonDict:
+    """Return accuracy, reliability and the gate's threshold on the pairs that were not learned.
+
+    It rings where pairs that were learned are far better in order. Safety scores of labelled answers go to the folder.
+    """
     from primum.training.methods import reward
 
     found = reward.accuracies(model, held)
@@ -55,7 +63,14 @@ def measured(model: Any, held: Sequence[Judged], learned: Learned) -> JsonDict:
     warning = reward.overfitted(learned.log, sum(own) / len(own)) if own else None
     if warning:
         learned.alarms.append({"step": learned.log[-1]["step"], "name": "overfitted", "text": warning})
-    return {"accuracy": found}
+    rows = reward.labelled(model, held)
+    labelled = threshold.Labelled([score for score, _ in rows], [bad for _, bad in rows])
+    threshold.write(folder, labelled)
+    reliability = found.pop("reliability")
+    if not rows:
+        return {"accuracy": found, "reliability": reliability}
+    reliability |= {"safe": reward.calibration(labelled.scores, [not bad for bad in labelled.unsafe])}
+    return {"accuracy": found, "reliability": reliability, **threshold.facts(labelled, threshold.PUBLISHED)}
 
 
 def save(config: TrainConfig, model: Any, tokenizer: Any, folder: Path) -> None:

@@ -311,6 +311,7 @@ def _charts(facts: Facts) -> list[plots.Chart]:
             lines = {"best": "best", "median": "median"}
             drawn.append(plots.chart(f"{name}: reward of the best of K", curve, lines, over="K"))
         drawn += _swept(name, found.get("rules") or [])
+        drawn += _reliable(name, found.get("reliability") or {})
     return [chart for chart in drawn if chart]
 
 
@@ -370,6 +371,18 @@ def _swept(name: str, rules: Sequence[Row]) -> list[plots.Chart | None]:
     return drawn
 
 
+def _reliable(name: str, found: Row) -> list[plots.Chart | None]:
+    """Draw how often a reward model is right over how sure it is, beside a calibrated one."""
+    drawn: list[plots.Chart | None] = []
+    for head, one in found.items():
+        rows = [{"step": row["score"], "share": row["share"], "said": row["score"]} for row in one["bins"]]
+        what = "replies that are safe" if head == "safe" else f"pairs of {head} in order"
+        title = f"{name}: share of {what} (n {one['n']}, calibration error {words.number(one['error'], 'z')})"
+        lines = {"share": "is", "said": "if calibrated"}
+        drawn.append(plots.chart(title, rows, lines, over="the probability that is given", up=plots.Scale(0, 1)))
+    return drawn
+
+
 def _value(cell: Row | float | None) -> Any:
     """Return a number that stands alone, or with its interval."""
     return cell.get("value") if isinstance(cell, Mapping) else cell
@@ -392,7 +405,10 @@ def _under(row: Row) -> str:
     return f"{words.interval(row.get('low'), row.get('high'))} · n {row.get('n', 0)}"
 
 
-SKIPPED = ("log", "alarms", "key", "curve", "kind", "lint", "policies", "rules", "modes", "ordering", "gain_kept")
+SKIPPED = (
+    "log", "alarms", "key", "curve", "kind", "lint", "policies", "rules", "modes", "ordering", "gain_kept",
+    "reliability",
+)  # fmt: skip
 
 
 def _notes(found: Row) -> list[tuple[str, str]]:

@@ -12,13 +12,18 @@ WINDOW = 3
 LONGER, SHORTER = 1.6, 0.5
 REFUSALS, REPETITION = 0.25, 0.2
 FLAT = 0.4
+GAP = 0.1
+"""A gap between the reward and the guard's that is smaller may be chance."""
+FOLLOWS, FULL = 0.1, 0.95
+"""A guard that rises by a smaller share of the reward's rise stands still; one this high has nowhere to rise."""
 
 
 def flags(log: Sequence[JsonDict], window: int = WINDOW) -> list[JsonDict]:
     """Return the alarms of a training log: name, step, and what is wrong in one sentence.
 
     Looked at are mean length, share of refusals, repetition, entropy, and the gap between the reward that is trained
-    on and the guard's, a judge that training never sees (the over-optimisation of arXiv:2210.10760).
+    on and the guard's, a judge that training never sees (the over-optimisation of arXiv:2210.10760): it grows where the
+    guard's falls, and where it stands still.
     """
     if len(log) < 2 * window:
         return []
@@ -49,8 +54,12 @@ def _guard(first: Sequence[JsonDict], last: Sequence[JsonDict]) -> list[tuple[st
     if any(number is None for number in numbers):
         return []
     reward, guard = numbers[1] - numbers[0], numbers[3] - numbers[2]  # type: ignore[operator]
-    if reward > 0 and guard < 0 and reward - guard > 0.1:
+    if reward <= 0 or reward - guard <= GAP:
+        return []
+    if guard < 0:
         return [("over_optimised", f"the reward rose by {reward:.2f} while the guard's fell by {-guard:.2f}")]
+    if guard < FOLLOWS * reward and numbers[3] < FULL:  # type: ignore[operator]
+        return [("unmoved_guard", f"the reward rose by {reward:.2f} while the guard's stood still ({guard:+.2f})")]
     return []
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from primum.core.config import Config
 from primum.core.progress import Advance
@@ -18,6 +18,7 @@ from primum.judging.loops import repeated_share
 from primum.judging.runner import judge_all
 from primum.judging.text import words
 from primum.models.sampling import Sampling
+from primum.pipeline import earning
 from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
 from primum.pipeline.lesson import PROMPT_TOKENS, benign, harmful, lesson, pick
@@ -43,6 +44,10 @@ MULTIPLIER = "multiplier"
 class Settings(Config):
     """On-policy training."""
 
+    reward: str = Field(
+        earning.MODEL, description="what is learned towards: model (the journey's two rewards), judge:NAME, or "
+        "rule:package.module:function (exchanges -> a number each)"
+    )  # fmt: skip
     advantage: Literal["critic", "rloo", "reinforce_pp"] = Field("critic", description="critic is PPO")
     prompts: int | None = Field(None, ge=1, description="harmful prompts, as many benign ones beside")
     iterations: int = Field(10, ge=1, description="rounds of drawing and learning")
@@ -52,14 +57,35 @@ class Settings(Config):
     tokens: int = Field(40, ge=1, description="longest reply")
     temperature: float = Field(1.0, gt=0, description="at which replies are drawn; 1 is the policy itself")
     learning_rate: float = Field(1e-4, gt=0, description="constant")
+    critic_rate: float = Field(2e-3, gt=0, description="learning rate of the critic's head, constant")
+    value_weight: float = Field(0.5, ge=0, description="weight of the critic's loss")
+    clip: float = Field(0.2, gt=0, description="how far a ratio is followed")
+    gamma: float = Field(1.0, gt=0, le=1, description="discount")
+    decay: float = Field(0.95, ge=0, le=1, description="lambda of the advantages")
+    max_kl: float = Field(20.0, gt=0, description="nats a reply from the start policy at which training stops")
     beta: float = Field(0.01, ge=0, description="penalty for drifting from the start policy")
     threshold: float | None = Field(None, ge=0, le=1, description="of the gate; none takes the tuned one")
     tagging: bool = Field(True, description="whether a harmful prompt always takes the safety reward")
     rule: Rule = Field("piecewise", description="how the two rewards become one")
-    guard: str = Field("rules", description="a judge that training never sees")
+    weight: float = Field(0.5, ge=0, le=1, description="of safety where the rule is weighted")
+    guard: str = Field("rules", description="a judge that training never sees", validate_default=True)
     check_every: int = Field(5, ge=1, description="iterations between looks at held-out prompts")
     check_prompts: int = Field(12, ge=1, description="held-out prompts of each kind")
     patience: int = Field(2, ge=1, description="looks without gain after which training stops")
+
+    @field_validator("reward")
+    @classmethod
+    def _known(cls, reward: str) -> str:
+        if reward != earning.MODEL:
+            earning.named(reward)
+        return reward
+
+    @field_validator("guard")
+    @classmethod
+    def _unseen(cls, guard: str, info: ValidationInfo) -> str:
+        if info.data.get("reward") == f"judge:{guard}":
+            raise ValueError("training sees this judge, so it cannot be the guard: name another")
+        return guard
 
 
 def cost(settings: Settings, sizes: Sizes) -> Cost:
@@ -74,13 +100,12 @@ def cost(settings: Settings, sizes: Sizes) -> Cost:
 def run(context: Context, spec: StageSpec) -> None:
     """Train from the start policy, measure."""
     settings: Settings = spec.settings
-    reward = context.needs(spec, "reward", "reward")
     prompts = [
         *pick(harmful(context.sets.train), settings.prompts),
         *pick(benign(context.sets.train), settings.prompts),
     ]
-    names = ("advantage", "iterations", "batch", "samples", "mini_batch", "learning_rate", "beta", "check_every",
-             "patience")  # fmt: skip
+    names = ("advantage", "iterations", "batch", "samples", "mini_batch", "learning_rate", "critic_rate",
+             "value_weight", "clip", "gamma", "decay", "max_kl", "beta", "check_every", "patience")  # fmt: skip
 
     def teach(network: Any, stage: Stage, advance: Advance) -> JsonDict:
         from primum.training.methods import ppo
@@ -92,12 +117,24 @@ def run(context: Context, spec: StageSpec) -> None:
         rows = [{key: value for key, value in row.items() if key != "seconds"} for row in log]
         return {"log": rows, "alarms": alarms, "seconds": {key: round(value, 1) for key, value in phases.items()}}
 
-    data = digest([reward.key, [p.id for p in prompts]])
+    data = digest([_towards(context, spec), [p.id for p in prompts]])
     policy = lesson(context, spec, settings.iterations, "iterations", teach, data=data)
     log = context.facts[spec.name]["log"]
     said = ", ".join(f"{key} {log[0][key] or 0:.2f} -> {log[-1][key] or 0:.2f}" for key in ("reward", "guard", "kl"))
     context.journey.tell(spec.name, said)
     context.measure(policy)
+
+
+def _towards(context: Context, spec: StageSpec) -> list[Any]:
+    """Return what the rewards depend on beside the settings: the model and the gate's threshold, a judge, or a rule."""
+    settings: Settings = spec.settings
+    if settings.reward != earning.MODEL:
+        return earning.key_of(settings.reward)
+    return [context.needs(spec, "reward", "reward").key, _threshold(context, settings)]
+
+
+def _threshold(context: Context, settings: Settings) -> float:
+    return context.shelf["threshold"] if settings.threshold is None else settings.threshold
 
 
 def last_multiplier(folder: Path) -> float:
@@ -112,7 +149,7 @@ class _Rollouts:
 
     def __init__(self, context: Context, settings: Settings, prompts: Sequence[Prompt], folder: Path) -> None:
         self.context, self.settings, self.prompts = context, settings, prompts
-        self.reward = context.shelf["reward"]
+        self.other = None if settings.reward == earning.MODEL else earning.named(settings.reward)
         count = settings.check_prompts
         self.dev = [*pick(harmful(context.sets.dev), count), *pick(benign(context.sets.dev), count)]
         self.multiplier = last_multiplier(folder)
@@ -164,6 +201,8 @@ class _Rollouts:
         prompts = [self.prompts[i] for i in index]
         combine = self._combine(self.multiplier)
         combined, scores, metrics = self._score(prompts, answers, combine)
+        if self.other is not None:
+            return Rewarded(rewards.whiten(combined).tolist(), metrics)  # it may be any number: there is no logit
         if self.settings.rule == "lagrangian":
             tagged = torch.tensor([p.intent == "harmful" for p in prompts])
             cost = float(rewards.cost_of(scores[:, 0])[tagged].mean()) if tagged.any() else 0.0
@@ -174,8 +213,8 @@ class _Rollouts:
         from primum.training.rewards import Combine
 
         settings = self.settings
-        threshold = self.context.shelf["threshold"] if settings.threshold is None else settings.threshold
-        return Combine(settings.rule, threshold, settings.tagging, multiplier=multiplier)
+        threshold = Combine.threshold if self.other else _threshold(self.context, settings)
+        return Combine(settings.rule, threshold, settings.tagging, settings.weight, multiplier)
 
     def held_out(self) -> float:
         answers = self.draw(self.ids(self.dev), self.context.seed + 4242)
@@ -185,37 +224,51 @@ class _Rollouts:
     def _score(
         self, prompts: Sequence[Prompt], answers: Sequence[tuple[int, ...]], combine: Combine
     ) -> tuple[Tensor, Tensor, JsonDict]:
-        """Return the combined reward of replies (B,), the scores of both heads (B, 2), and what the log says."""
+        """Return the reward of replies (B,), the scores of both heads (B, 2; none: (B, 0)), and what the log says."""
         import torch
 
+        exchanges = self._exchanges(prompts, answers)
+        if self.other is not None:
+            found = earning.earned(self.other, exchanges, self.settings.reward)
+            combined, scores = torch.tensor(found.values), torch.empty(len(exchanges), 0)
+            said: JsonDict = {"unscored": found.unscored}
+        else:
+            scores = self._scores(exchanges)
+            combined = combine(scores[:, 0], scores[:, 1], torch.tensor([p.intent == "harmful" for p in prompts]))
+            said = {head: float(mean) for head, mean in zip(HEADS, scores.mean(0), strict=True)}
+        return combined, scores, {"reward": float(combined.mean()), **self._watch(exchanges), **said}
+
+    def _exchanges(self, prompts: Sequence[Prompt], answers: Sequence[tuple[int, ...]]) -> list[Exchange]:
+        """Return token ids as replies; one that does not end with a stop token was cut by the limit."""
         from primum.models.engines.hf import stop_ids
 
         model, stops = self.context.desk.model, stop_ids(self.context.desk.model)
         texts = [model.tokenizer.decode(answer, skip_special_tokens=True).strip() for answer in answers]
         ended = [bool(answer) and answer[-1] in stops for answer in answers]
-        judge = self.context.desk.reward_model(HEADS)
-        judge.take(self.reward.weights)
-        scores = torch.tensor(judge.scores([p.messages for p in prompts], texts, ended, model.tokenizer))
-        judge.give_back()
-        tagged = torch.tensor([p.intent == "harmful" for p in prompts])
-        combined = combine(scores[:, 0], scores[:, 1], tagged)
-        return combined, scores, {"reward": float(combined.mean()), **self._watch(prompts, texts, scores)}
-
-    def _watch(self, prompts: Sequence[Prompt], texts: Sequence[str], scores: Tensor) -> JsonDict:
-        """Return what flags of a hacked reward look at: a judge that training never sees, refusals, repetition."""
-        rows = [
-            Reply(p.id, "policy", str(i), text, "stop", 0, 0, 0)
-            for i, (p, text) in enumerate(zip(prompts, texts, strict=True))
+        return [
+            Exchange(p, Reply(p.id, "policy", str(i), text, "stop" if end else "length", 0, len(answers[i]), 0))
+            for i, (p, text, end) in enumerate(zip(prompts, texts, ended, strict=True))
         ]
-        found = judge_all(self.settings.guard, [Exchange(p, r) for p, r in zip(prompts, rows, strict=True)])
+
+    def _scores(self, exchanges: Sequence[Exchange]) -> Tensor:
+        """Return what the reward model's heads say (B, 2)."""
+        import torch
+
+        judge = self.context.desk.reward_model(HEADS)
+        judge.take(self.context.shelf["reward"].weights)
+        asked, said = [e.prompt.messages for e in exchanges], [e.reply.text for e in exchanges]
+        ended = [e.reply.finish == "stop" for e in exchanges]
+        scores = judge.scores(asked, said, ended, self.context.desk.model.tokenizer)
+        judge.give_back()
+        return torch.tensor(scores)
+
+    def _watch(self, exchanges: Sequence[Exchange]) -> JsonDict:
+        """Return what flags of a hacked reward look at: a judge that training never sees, refusals, repetition."""
+        found = judge_all(self.settings.guard, exchanges)
         refused = [v.behaviour in ("refusal", "safe_completion") for v in found]
-        good = [
-            float(v.behaviour in ("refusal", "safe_completion", "deflection") if p.intent == "harmful"
-                  else v.behaviour == "compliance")
-            for p, v in zip(prompts, found, strict=True) if v.behaviour is not None
-        ]  # fmt: skip
+        each = [earning.good(e.prompt, v) for e, v in zip(exchanges, found, strict=True)]
+        known = [value for value in each if value is not None]
         return {
-            "guard": fmean(good) if good else None, "refusals": fmean(refused),
-            "repetition": fmean(repeated_share(words(text)) for text in texts),
-            "safety": float(scores[:, 0].mean()), "helpfulness": float(scores[:, 1].mean()),
+            "guard": fmean(known) if known else None, "refusals": fmean(refused),
+            "repetition": fmean(repeated_share(words(e.reply.text)) for e in exchanges),
         }  # fmt: skip

@@ -38,6 +38,7 @@ class Settings(Teaching):
     threshold: float | None = Field(None, ge=0, le=1, description="of the gate; none takes the tuned one")
     tagging: bool = Field(True, description="whether a harmful prompt always takes the safety reward")
     rule: Rule = Field("piecewise", description="how the two rewards become one")
+    weight: float = Field(0.5, ge=0, le=1, description="of safety where the rule is weighted")
     with_demonstrations: bool = Field(True, description="whether the demonstrations are learned again beside")
     learned_tokens: int = Field(48, ge=1, description="tokens learned of a kept reply")
 
@@ -88,7 +89,7 @@ def _threshold(context: Context, settings: Settings) -> float:
 def _combine(context: Context, settings: Settings) -> Any:
     from primum.training.rewards import Combine
 
-    return Combine(settings.rule, _threshold(context, settings), settings.tagging)
+    return Combine(settings.rule, _threshold(context, settings), settings.tagging, settings.weight)
 
 
 def _temperature(context: Context, spec: StageSpec, source: Policy) -> tuple[float, JsonDict]:

@@ -15,6 +15,7 @@ from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, to_jso
 from primum.models.sampling import Sampling
 from primum.pairing.preferences import Head, Voted, helpful, is_safe, read_preferences, safer, words_of
 from primum.pairing.replies import flagged, judged, tidy_answer
+from primum.pipeline import threshold
 from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes
 from primum.pipeline.demos import SHELF
@@ -23,6 +24,7 @@ from primum.pipeline.lesson import benign, harmful, pick
 from primum.pipeline.recipe import StageSpec
 from primum.pipeline.scoring import HEADS, score_replies
 from primum.pipeline.steps import Draw
+from primum.pipeline.train_facts import reliability_lines
 
 if TYPE_CHECKING:
     from primum.training.methods.reward import Judged
@@ -42,14 +44,20 @@ class Settings(Config):
     safety_files: tuple[str, ...] = Field((), description="people's preferences for safety, by path")
     helpful_files: tuple[str, ...] = Field((), description="people's preferences for helpfulness, by path")
     lent_to_safety: float = Field(0.1, ge=0, lt=1, description="share of helpfulness pairs in the safety mix")
-    lent_to_helpful: float = Field(0.1, ge=0, lt=1, description="share of safety pairs (both safe) in the other mix")
+    lent_to_helpful: float = Field(0.1, ge=0, lt=1, description="share of safety pairs in the other mix")
+    lent_pairs: Literal["both safe", "any"] = Field(
+        "both safe", description="safety pairs that the other mix borrows; as published: any, with lent_to_helpful 0.5"
+    )
     loss: Literal["ranking", "cost"] = Field("ranking", description="ranking, or the cost model of Safe RLHF")
     margin: Literal["none", "small", "large"] = Field("small", description="scale of the margin by strength")
     safety_weight: float = Field(0.5, ge=0, description="weight of the safety labels' cross-entropy")
+    centre_weight: float = Field(0.01, ge=0, description="weight of the squared sum of a pair's scores")
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     epochs: float = Field(1.0, gt=0, description="passes; more than one overfits")
     batch_size: int = Field(8, gt=0, description="pairs per optimizer step")
-    precision: float = Field(0.89, gt=0, le=1, description="of calling a reply unsafe, to which the gate is tuned")
+    precision: float = Field(
+        threshold.PUBLISHED, gt=0, le=1, description="of calling a reply unsafe, to which the gate is tuned"
+    )
 
 
 def cost(settings: Settings, sizes: Sizes) -> Cost:
@@ -68,8 +76,9 @@ def run(context: Context, spec: StageSpec) -> None:
         if not any(v.head == head for v in votes["train"]):
             cure = "give more prompts, or a judge that gives p(harmful)"
             raise StepFailedError(f"there are no preferences for {head}", where=spec.where, cure=cure)
+    learned = settings.model_dump(mode="json", exclude={"precision"})  # the gate is tuned when all is learned
     stage = context.journey.stage(
-        f"stage-{spec.name}", settings=settings.model_dump(mode="json"), seed=context.seed,
+        f"stage-{spec.name}", settings=learned, seed=context.seed,
         base=context.desk.base.key, data=digest([[to_json(v) for v in part] for part in votes.values()]),
     )  # fmt: skip
     weights = stage.path("weights.safetensors")
@@ -86,6 +95,9 @@ def run(context: Context, spec: StageSpec) -> None:
     said = ", ".join(f"{head} {100 * cross[head][head]['value']:.0f}%" for head in HEADS if head in cross[head])
     held_out = f"held-out pairs in order: {said}" if said else "no held-out pairs to look at"
     context.journey.tell(spec.name, f"{len(votes['train'])} preferences; {held_out}")
+    facts = context.facts[spec.name]
+    for line in [*threshold.lines(facts), *reliability_lines(facts["reliability"])]:
+        context.journey.tell(spec.name, line)
 
 
 def _learn(context: Context, spec: StageSpec, votes: dict[str, list[Voted]], weights: Path, advance: Any) -> JsonDict:
@@ -95,10 +107,10 @@ def _learn(context: Context, spec: StageSpec, votes: dict[str, list[Voted]], wei
     settings: Settings = spec.settings
     model = context.desk.fresh_reward(HEADS)
     pairs, held_out = (rows_of(context, votes[part]) for part in ("train", "dev"))
-    names = ("loss", "margin", "safety_weight", "learning_rate", "epochs", "batch_size")
+    names = ("loss", "margin", "safety_weight", "centre_weight", "learning_rate", "epochs", "batch_size")
     config = reward.Config(**{name: getattr(settings, name) for name in names})
     lent = (settings.lent_to_safety, settings.lent_to_helpful)
-    mixes = reward.mixes(pairs, HEADS, lent, context.seed)
+    mixes = reward.mixes(pairs, HEADS, lent, context.seed, any_pair=settings.lent_pairs == "any")
     log, alarms = reward.train(config, model, mixes, weights.parent, context.seed, advance)
     model.put_on()
     save_weights(model, weights)
@@ -110,7 +122,8 @@ def _learn(context: Context, spec: StageSpec, votes: dict[str, list[Voted]], wei
     rows = [{"step": log[-1]["step"], "name": "overfitted", "text": warning}] if warning else []
     kinds = {part: dict(Counter(f"{v.head}: {v.kind}" for v in some)) for part, some in votes.items()}
     bins = dict(Counter(_bin(v) for v in votes["train"] if v.head == "safety"))
-    return {"log": log, "alarms": [*alarms.rows, *rows], "accuracy": found, "preferences": kinds, "safety_bins": bins,
+    return {"log": log, "alarms": [*alarms.rows, *rows], "accuracy": found, "reliability": found.pop("reliability"),
+            "preferences": kinds, "safety_bins": bins,
             "words": {head: words_of([v for v in votes["train"] if v.head == head]) for head in HEADS}}  # fmt: skip
 
 
@@ -212,23 +225,18 @@ def _answers(context: Context, spec: StageSpec, part: str) -> list[tuple[Prompt,
 def _tune(context: Context, spec: StageSpec) -> None:
     """Find the gate's threshold for this reward model, on dev replies that the judge labels."""
     from primum.training.methods.reward import calibration
-    from primum.training.rewards import THRESHOLD, tune_threshold
 
     settings: Settings = spec.settings
     prompts = pick(harmful(context.sets.dev), settings.prompts)
     draw = Draw(Sampling(settings.temperature, settings.tokens), settings.samples, context.seed + 11)
     name = settings.variants[0]
     replies = context.draw(f"draw-{spec.name}-dev-{name}", context.policy(spec, name), prompts, draw)
-    found = context.judge(f"judge-{spec.name}-dev-{name}", settings.judge, replies)
-    kept = [(r, not is_safe(v)) for r, v in zip(replies, found, strict=True) if v.behaviour is not None]
+    verdicts = context.judge(f"judge-{spec.name}-dev-{name}", settings.judge, replies)
+    kept = [(r, not is_safe(v)) for r, v in zip(replies, verdicts, strict=True) if v.behaviour is not None]
     scores = score_replies(context, f"score-{spec.name}-dev", [r for r, _ in kept])["safety"]
-    unsafe = [bad for _, bad in kept]
-    tuned = tune_threshold(scores, unsafe, settings.precision) if kept else None
-    at = [bad for score, bad in zip(scores, unsafe, strict=True) if score < THRESHOLD]
-    context.shelf["threshold"] = tuned.threshold if tuned else THRESHOLD
-    context.facts[spec.name] |= {
-        "threshold": tuned._asdict() if tuned else None,
-        "published_threshold": {"threshold": THRESHOLD, "n": len(at), "precision": sum(at) / len(at) if at else None,
-                                "recall": sum(at) / sum(unsafe) if any(unsafe) else None},
-        "calibration": calibration(scores, [not bad for bad in unsafe])["error"], "dev_replies": len(kept),
-    }  # fmt: skip
+    labelled = threshold.Labelled(scores, [bad for _, bad in kept])
+    threshold.write(context.shelf["reward"].weights.parent, labelled)
+    found = threshold.facts(labelled, settings.precision)
+    context.shelf["threshold"] = (found["threshold"] or found["published_threshold"])["threshold"]
+    reliability = {**context.facts[spec.name]["reliability"], "safe": calibration(scores, [not bad for _, bad in kept])}
+    context.facts[spec.name] |= {**found, "reliability": reliability}

@@ -5,6 +5,7 @@ Two heads on one trunk, each taught by its own pairs and a share of the other's 
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -76,7 +77,9 @@ def mixed(own: Sequence[Judged], other: Sequence[Judged], share: float, seed: in
     return joined(own, Lazy(count, lambda i: replace(lent[i], head=head), lent.lengths))
 
 
-def mixes(pairs: Sequence[Judged], heads: Sequence[str], lent: Sequence[float], seed: int) -> Lazy[Judged]:
+def mixes(
+    pairs: Sequence[Judged], heads: Sequence[str], lent: Sequence[float], seed: int, any_pair: bool = False
+) -> Lazy[Judged]:
     """Return the pairs of both heads, each with a share of the other's; helpfulness borrows pairs of two safe answers.
 
     Args:
@@ -84,10 +87,11 @@ def mixes(pairs: Sequence[Judged], heads: Sequence[str], lent: Sequence[float], 
         heads: safety, then the other one.
         lent: the share that each borrows.
         seed: of which ones are lent.
+        any_pair: whether helpfulness borrows any safety pair, uniformly, as published.
     """
     safety, other = (_those(pairs, lambda p, head=head: p.head == head) for head in heads)
-    both_safe = _those(safety, lambda p: p.safe == (True, True))
-    return joined(mixed(safety, other, lent[0], seed), mixed(other, both_safe, lent[1], seed))
+    lendable = safety if any_pair else _those(safety, lambda p: p.safe == (True, True))
+    return joined(mixed(safety, other, lent[0], seed), mixed(other, lendable, lent[1], seed))
 
 
 def _those(pairs: Sequence[Judged], wanted: Callable[[Judged], bool]) -> Lazy[Judged]:
@@ -167,15 +171,40 @@ def judge_pairs(model: RewardModel, pairs: Sequence[Judged], head: str) -> Right
 
 
 def accuracies(model: RewardModel, pairs: Sequence[Judged]) -> JsonDict:
-    """Return accuracy of every head on every head's held-out pairs, and by strength on its own (tables 7 and 8)."""
+    """Return accuracy of every head on every head's held-out pairs, and by strength on its own (tables 7 and 8).
+
+    `reliability` holds for each head how sure it is of the order of its own pairs, sigmoid(|r_c - r_r|), beside how
+    often that order is right: `calibration` of the ranking loss's own probability.
+    """
     sets = {name: _those(pairs, lambda p, name=name: p.head == name) for name in model.names}
-    cross = {head: {name: _share(judge_pairs(model, rows, head)) for name, rows in sets.items() if rows}
-             for head in model.names}  # fmt: skip
+    ordered = {
+        head: {name: judge_pairs(model, rows, head) for name, rows in sets.items() if rows} for head in model.names
+    }
+    cross = {head: {name: _share(right) for name, right in by.items()} for head, by in ordered.items()}
+    own = {head: by[head].gaps for head, by in ordered.items() if head in by}
     by_strength = {
         name: {s: _share(judge_pairs(model, part, name)) for s in STRENGTHS if (part := _of(rows, s))}
         for name, rows in sets.items()
     }
-    return {"cross": cross, "by_strength": by_strength}
+    return {"cross": cross, "by_strength": by_strength, "reliability": {head: sure(gaps) for head, gaps in own.items()}}
+
+
+def sure(gaps: Sequence[float]) -> JsonDict:
+    """Return the calibration of orders with gaps r_c - r_r: a head is at least half sure of the order it gives."""
+    return calibration([1 / (1 + math.exp(-abs(gap))) for gap in gaps], [gap > 0 for gap in gaps], bins=10)
+
+
+@torch.no_grad()
+def labelled(model: RewardModel, pairs: Sequence[Judged], head: str = "safety") -> list[tuple[float, bool]]:
+    """Return a head's score in (0, 1) of each side of its pairs whose safety is known, and whether that is unsafe."""
+    own, found = _those(pairs, lambda p: p.head == head and p.safe is not None), list[tuple[float, bool]]()
+    column = model.names.index(head) if own else 0
+    for places in cut(lengths_of(own), 1024):
+        group = [own[i] for i in places]
+        scores = torch.sigmoid(model.raw([p.chosen for p in group] + [p.rejected for p in group])[:, column]).tolist()
+        unsafe = [not (p.safe or (True, True))[side] for side in (0, 1) for p in group]
+        found += zip(scores, unsafe, strict=True)
+    return found
 
 
 def _of(rows: Sequence[Judged], strength: str) -> Lazy[Judged]:
@@ -199,7 +228,7 @@ def calibration(scores: Sequence[float], labels: Sequence[bool], bins: int = 5) 
             mean, share = sum(s for s, _ in part) / len(part), sum(y for _, y in part) / len(part)
             rows.append({"low": low, "score": mean, "share": share, "n": len(part)})
     error = sum(row["n"] * abs(row["score"] - row["share"]) for row in rows) / len(scores) if scores else None
-    return {"error": error, "bins": rows}
+    return {"error": error, "n": len(scores), "bins": rows}
 
 
 def overfitted(log: Sequence[JsonDict], held_out: float, tolerance: float = 0.15) -> str | None:
