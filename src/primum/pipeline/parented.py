@@ -104,7 +104,7 @@ def repair_from_parent(config: RepairConfig, json_output: bool, train: Run) -> t
         return Exit.PASSED, plan
     journey = Journey(Path(config.out), terminal)
     forget_report(journey)
-    sets = collected(journey, restore)
+    sets = collected(journey, restore, config.train != "never")
     models = _models(journey, restore)
     prepare(models, candidates, sets.train, Patch(seed=config.seed))
     swept = sweep(models, candidates, sets.dev, restore.limits)
@@ -218,10 +218,10 @@ def _distilled(journey: Journey, config: RepairConfig, models: Models, sets: Set
 
     Without a domain the fine-tuned model has nothing to teach on, and with another tokenizer the parent cannot.
 
-    The domain's dev rows lend their prompts, never their answers; its test rows stay unseen.
+    The domain's rows to train on lend their prompts, never their answers; what chooses and reports stays unseen.
     """
-    if not sets.dev.domain:
-        journey.tell(DISTILLED, "not distilled: --domain FILE would say what the fine-tuned model must keep")
+    if not sets.domain:
+        journey.tell(DISTILLED, "not distilled: --domain FILE (four rows or more) would say what must be kept")
         return None
     from primum.training.methods import two_teacher
     from primum.training.teachers import seated
@@ -231,7 +231,7 @@ def _distilled(journey: Journey, config: RepairConfig, models: Models, sets: Set
         given["steps"] = max(1, given["steps"] // 3)
     out = journey.folder / DISTILLED
     key = digest([models.key(TUNED, PARENT), config.lora_rank])
-    domain = [(user(row.prompt),) for row in sets.dev.domain]
+    domain = [(user(row.prompt),) for row in sets.domain]
 
     def seat() -> Classroom:
         return seated(config.model, config.parent, config.lora_rank, config.seed)

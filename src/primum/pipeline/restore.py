@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from primum.core.errors import Exit, UsageError, did_you_mean
 from primum.core.records import JsonDict, Measurement, Prompt, to_json
 from primum.core.taxonomy import policy, stamp
 from primum.evaluation.compare import compare, compare_nll
-from primum.evaluation.domain import DomainRow, read_domain
+from primum.evaluation.domain import DomainRow, Parts, parts, read_domain
 from primum.evaluation.measure import measure, nll_measurement
 from primum.models.sampling import Sampling
 from primum.pipeline.choose import choose as choose_prompts
@@ -130,6 +131,7 @@ class Sets:
     train: list[Prompt]
     dev: Bench
     test: Bench
+    domain: Sequence[DomainRow] = ()
 
 
 def run_verb(config: RestoreConfig, json_output: bool) -> tuple[int, JsonDict]:
@@ -209,8 +211,11 @@ def forget_report(journey: Journey) -> None:
         (journey.folder / name).unlink(missing_ok=True)
 
 
-def collected(journey: Journey, config: RestoreConfig) -> Sets:
-    """Return prompts and domain rows; a domain's even rows choose, its odd rows report."""
+def collected(journey: Journey, config: RestoreConfig, trains: bool = False) -> Sets:
+    """Return prompts and domain rows; a domain's even rows choose, its odd rows report.
+
+    Where something `trains` on the domain, every other even row is for that, and chooses no more.
+    """
     held_out = tuple(c.id for c in policy().categories.values() if c.held_out)
     sources = [Source(spec) for spec in config.prompts] + [Source(spec, intent="benign") for spec in config.benign]
     sources += [Source("embedded")] if config.embedded else []
@@ -228,10 +233,9 @@ def collected(journey: Journey, config: RestoreConfig) -> Sets:
         if not any(p.intent == "harmful" for p in part):
             raise UsageError(f"there is no harmful prompt to {name}", cure="give more prompts")
     train = [p for p in prompts if p.split == "train"]
-    most = 4 * n
-    return Sets(
-        train, Bench(dev, draw, config.judge, rows[0::2][:most]), Bench(test, draw, config.judge, rows[1::2][:most])
-    )
+    most, own = 4 * n, parts(rows) if trains else Parts((), rows[0::2], rows[1::2])
+    benches = (Bench(asked, draw, config.judge, some[:most]) for asked, some in ((dev, own.dev), (test, own.test)))
+    return Sets(train, *benches, own.train[:most])
 
 
 def _written(journey: Journey, config: RestoreConfig, models: Models, taken: Candidate | None) -> JsonDict | None:

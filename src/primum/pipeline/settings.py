@@ -122,6 +122,12 @@ class RepairConfig(Config):
     domain: str | None = Field(
         default=None, description="JSONL or CSV of prompt and answer (or options): what must not get worse"
     )
+    domain_weight: float = Field(
+        default=1.0,
+        ge=0,
+        description="with --domain: every fourth row is not measured, and training stays near what the model says on "
+        "it; weight of such a row against another answer that is kept (0: all rows are measured, none is held)",
+    )
     parent: str | None = Field(
         default=None, description="the aligned model that MODEL was fine-tuned from: its weights are tried first, and "
         "training only where they do not bring enough back"
