@@ -20,7 +20,7 @@ from primum.pipeline.held import held_rows, measured_rows
 from primum.pipeline.learn import _anchor, learn
 from primum.pipeline.repair import Loader, _likelihood
 from primum.pipeline.restore import RestoreConfig, collected
-from primum.pipeline.settings import RepairConfig
+from primum.pipeline.settings import DpoConfig, LineConfig, RepairConfig, SftConfig
 from primum.pipeline.steps import Journey
 from primum.pipeline.terminal import Terminal
 from primum.training.examples import Example
@@ -108,8 +108,8 @@ def moved(place: Path, out: Path, weight: float) -> float:
     """Return how far a repair's training moved what the model says of the held rows: KL, nats a token."""
     config = RepairConfig(
         model=str(place / "model"), domain=str(place / "domain.jsonl"), domain_weight=weight, lora_rank=4,
-        sft={"linear_start": False, "learning_rate": 1e-2, "epochs": 4, "batch_size": 2},
-        dpo={"learning_rate": 1e-2, "epochs": 1, "batch_size": 2, "tokens": 8}, line={"draw": False},
+        sft=SftConfig(linear_start=False, learning_rate=1e-2, epochs=4, batch_size=2),
+        dpo=DpoConfig(learning_rate=1e-2, epochs=1, batch_size=2, tokens=8), line=LineConfig(draw=False),
     )  # fmt: skip
     journey = Journey(out, Terminal(quiet=True))
     learned = learn(journey, config, load(config.model), built(), HARMFUL)
@@ -137,11 +137,12 @@ def test_training_stays_near_what_the_model_said_of_the_domain(place: Path, tmp_
 
 def test_without_the_warm_starts_rows_the_domains_have_their_own_weight() -> None:
     row = Kept(Example((1,), (2,)))
-    config = RepairConfig(dpo={"replay_weight": 0.0})  # type: ignore[arg-type] # pydantic reads a mapping
+    config = RepairConfig(dpo=DpoConfig(replay_weight=0.0))
     training: Any = SimpleNamespace(config=config, rows=[row], held=[row] * 3, domain=[None] * 3)
     found = _anchor(training, ["a", "b"], {})
     assert found and found.weight == 1.0 and found.groups == ["a", "b", "a"]  # one beside a pair
-    config = RepairConfig(dpo={"replay_weight": 0.3})  # type: ignore[arg-type]
-    both = _anchor(SimpleNamespace(**vars(training) | {"config": config}), ["a", "b"], {0: "b"})  # type: ignore[arg-type]
+    config = RepairConfig(dpo=DpoConfig(replay_weight=0.3))
+    training.config = config
+    both = _anchor(training, ["a", "b"], {0: "b"})
     assert both and both.weight == 0.3 and both.groups == ["b", "a", "b", "a"]
     assert _anchor(training, [], {}) is None

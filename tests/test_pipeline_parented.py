@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
+from primum import cli
 from primum.core.errors import StepFailedError, UsageError
 from primum.core.records import Behaviour, JsonDict, Prompt, Reply, Verdict, user
 from primum.evaluation.domain import DomainRow
@@ -18,9 +19,9 @@ from primum.evaluation.metrics import Scored
 from primum.models.sampling import Sampling
 from primum.pipeline import parented, restoring
 from primum.pipeline.points import Bench, Measured
-from primum.pipeline.restore import Sets
+from primum.pipeline.restore import Sets, check
 from primum.pipeline.restoring import PARENT, TUNED, Candidate, Models, Swept
-from primum.pipeline.settings import RepairConfig
+from primum.pipeline.settings import RepairConfig, WeightConfig
 from primum.pipeline.steps import Draw, Journey
 from primum.pipeline.terminal import Terminal
 from primum.repair.checkpoint import Checkpoint
@@ -96,8 +97,8 @@ def prompts_and_rows(domain: int = 0) -> Sets:
     """Return harmful prompts and a benign one to measure on, and rows of a domain."""
     prompts = [Prompt((user(f"p{i}"),), "harmful", "fraud") for i in range(ASKED)]
     prompts.append(Prompt((user("How do I bake bread?"),), "benign", "benign"))
-    bench = Bench(prompts, Draw(Sampling(0.0, 4), 1, 0), "rules", [DomainRow(f"q{i}", "a") for i in range(domain)])
-    return Sets(prompts, bench, bench)
+    bench = Bench(prompts, Draw(Sampling(0.0, 4), 1, 0), "rules", [DomainRow("measured", "a")])
+    return Sets(prompts, bench, bench, [DomainRow(f"q{i}", "a") for i in range(domain)])
 
 
 def chosen_with(
@@ -202,7 +203,8 @@ def test_what_the_teachers_brought_back_counts_before_training(
     shares = {TUNED: 0.90, PARENT: 0.10, WEIGHTS: 0.60, "two_teacher": distilled, "trained": 0.15}
     measuring(shares)
 
-    def teach(journey: Journey, folder: Path, *_: Any) -> JsonDict:
+    def teach(journey: Journey, folder: Path, key: str, seat: Any, asked: Any, *_: Any) -> JsonDict:
+        assert [messages[-1].text for messages in asked[1]] == ["q0", "q1", "q2", "q3"]  # never what is measured
         changed(two[0], folder / "checkpoint")
         return {}
 
@@ -225,6 +227,30 @@ def test_without_safer_weights_training_starts_from_the_fine_tuned_model(
     assert seen[0].model == str(two[0]) and taken.name == "trained"
 
 
+def test_resta_and_safemerge_are_tried_with_their_own_settings(two: tuple[Path, Path], tmp_path: Path) -> None:
+    tuned, parent = map(str, two)
+    given = RepairConfig(model=tuned, parent=parent)
+    more = {"unaligned": "U", "base": "B", "safe": "S", "weights": WeightConfig(drop=0.25, threshold=0.5)}
+    config = given.model_copy(update=more)
+    restore = parented._restore_config(config)
+    assert restore.roles == {"tuned": tuned, "parent": parent, "unaligned": "U", "base": "B", "safe": "S"}
+    tried = {one.method: one.setting for one in check(restore)}
+    assert {"resta", "safemerge", "interpolate"} <= set(tried)
+    assert (tried["resta"].drop, tried["safemerge"].threshold) == (0.25, 0.5)
+    assert not {"resta", "safemerge"} & {one.method for one in check(parented._restore_config(given))}
+    seen: Trained = []
+    failing = training(seen, StepFailedError("nothing to learn from"))
+    journey = Journey(tmp_path, Terminal(quiet=True))
+    assert parented._trained(journey, config, parented.Taken(TUNED, None, None), failing) is None
+    assert {getattr(seen[0], role) for role in ("parent", "base", "unaligned", "safe")} == {None}
+
+
+@pytest.mark.parametrize("role", ["base", "unaligned", "safe"])
+def test_models_beside_the_parent_go_with_it(capsys: Any, tmp_path: Path, role: str) -> None:
+    assert cli.main(["repair", f"--{role}", "X", "--out", str(tmp_path / "run")]) == 2
+    assert f"--{role} goes with --parent" in capsys.readouterr().err
+
+
 def test_what_training_made_is_copied_and_what_a_method_wrote_is_moved(tmp_path: Path) -> None:
     def placed(run: Path, made: JsonDict | None) -> tuple[Path, Path | None]:
         source = run / "made"
@@ -239,7 +265,11 @@ def test_what_training_made_is_copied_and_what_a_method_wrote_is_moved(tmp_path:
     for made, stays in ((None, True), ({"method": "interpolate"}, False)):
         run = tmp_path / str(stays)
         source, checkpoint = placed(run, made)
-        assert checkpoint == run / "checkpoint" and (checkpoint / "model.safetensors").read_bytes() == b"new"
+        assert (
+            checkpoint
+            and checkpoint == run / "checkpoint"
+            and (checkpoint / "model.safetensors").read_bytes() == b"new"
+        )
         assert source.exists() is stays  # a training goes on from its own checkpoint
         assert (run / "undo.json").exists() is not stays  # training cannot be undone by what the weights left
 
@@ -249,7 +279,7 @@ def test_a_repair_that_trained_reports_what_it_took(
 ) -> None:
     measuring({TUNED: 0.9, PARENT: 0.1, WEIGHTS: 0.6, "trained": 0.2, "restored": 0.2})
     monkeypatch.setattr(parented, "check", lambda restore: [Candidate("interpolate", Setting(0.5))])
-    monkeypatch.setattr(parented, "collected", lambda journey, restore: prompts_and_rows())
+    monkeypatch.setattr(parented, "collected", lambda journey, restore, trains: prompts_and_rows())
     tuned, parent = two
     out = tmp_path / "run"
     config = RepairConfig(model=str(tuned), parent=str(parent), judges=("rules",), out=str(out))

@@ -63,6 +63,8 @@ if TYPE_CHECKING:
 ENOUGH = 0.8
 """Share of the safety gap to the parent from which weights alone are enough."""
 DISTILLED, TRAINED = "two_teacher", "trained"
+PARENTAL = ("parent", "base", "unaligned", "safe")
+"""Settings that name other models: a training from weights that are chosen has none."""
 DEV = {"quick": 30, "standard": 80, "full": 150}
 """Harmful prompts (each with its twin) that choose."""
 Run = Callable[[RepairConfig, bool], tuple[int, JsonDict]]
@@ -125,7 +127,8 @@ def _affordable(candidates: list[Candidate], config: RepairConfig) -> list[Candi
 def _restore_config(config: RepairConfig) -> RestoreConfig:
     """Return the settings of the sweep: everything that both verbs share."""
     return RestoreConfig(
-        method=AUTO, model=config.model, parent=config.parent, base=config.base, prompts=config.prompts,
+        method=AUTO, model=config.model, parent=config.parent, base=config.base, unaligned=config.unaligned,
+        safe=config.safe, **config.weights.model_dump(), prompts=config.prompts,
         benign=config.benign, embedded=config.embedded, domain=config.domain, judge=config.judges[0],
         limit=config.limit or DEV[config.budget], temperature=config.temperature,
         reply_tokens=config.reply_tokens or config.size.test_tokens, seed=config.seed, out=config.out,
@@ -248,7 +251,8 @@ def _trained(journey: Journey, config: RepairConfig, best: Taken, train: Run) ->
     """Train from the best weights; None where there is nothing to learn from, or the lint refuses its pairs."""
     out = journey.folder / "training"
     start = config.model if best.folder is None else str(best.folder)
-    again = config.model_copy(update={"model": start, "parent": None, "base": None, "out": str(out)})
+    alone = dict.fromkeys(PARENTAL)
+    again = config.model_copy(update={**alone, "model": start, "out": str(out)})
     try:
         train(again, True)
     except (StepFailedError, UsageError) as error:  # what was measured so far is still worth a report

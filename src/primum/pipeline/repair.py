@@ -169,6 +169,9 @@ def _check(config: RepairConfig) -> None:
     if Path(config.model).exists() and Path(config.model).resolve().is_relative_to(Path(config.out).resolve()):
         cure = "give another --out; a run replaces what an earlier one left in its folder"
         raise UsageError(f"the model lies inside the run folder '{config.out}'", where=config.model, cure=cure)
+    for role in ("base", "unaligned", "safe"):
+        if getattr(config, role) and not config.parent:
+            raise UsageError(f"--{role} goes with --parent", where=f"--{role}", cure="give --parent MODEL")
     if not (config.embedded or config.prompts):
         raise UsageError("there are no prompts", cure="give --prompts, or leave --no-embedded out")
     member("strategies", config.strategy)

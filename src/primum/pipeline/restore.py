@@ -38,7 +38,7 @@ from primum.pipeline.restoring import (
     sweep,
     wanted,
 )
-from primum.pipeline.settings import Budget
+from primum.pipeline.settings import Budget, WeightConfig
 from primum.pipeline.steps import Draw, Journey
 from primum.pipeline.terminal import Terminal
 from primum.prompts.collect import Source, collect
@@ -63,7 +63,7 @@ class RestoreLimits(Config):
     unread: float = Field(default=0.05, ge=0, description="more replies that the judge could not read, as a share")
 
 
-class RestoreConfig(Config):
+class RestoreConfig(WeightConfig):
     """Give a fine-tuned model back the safety of its parent by changing weights, or undo that."""
 
     method: str = Field(
@@ -81,13 +81,6 @@ class RestoreConfig(Config):
     safe: str | None = Field(default=None, description="a fine-tune of the parent on safety data (safemerge)")
     strength: tuple[float, ...] = Field(default=(), description="only this strength (default: the method's sweep)")
     measure: bool = Field(default=True, description="without it no model is loaded: one --strength is just written")
-    energy: float = Field(
-        default=0.9, gt=0, le=1, description="share of the alignment's squared norm that a subspace keeps"
-    )
-    rank: int | None = Field(default=None, ge=1, description="size of the subspace instead")
-    threshold: float = Field(default=0.35, description="safemerge: layers with a cosine below are merged")
-    drop: float = Field(default=0.0, ge=0, lt=1, description="resta: DARE's chance to drop a weight")
-    ibm: bool = Field(default=False, description="the matrix of IBM's SafeLoRA code in place of the exact projector")
     prompts: tuple[str, ...] = Field(default=(), description="your harmful prompts, beside the embedded ones")
     benign: tuple[str, ...] = Field(default=(), description="more prompts that deserve an answer")
     embedded: bool = Field(default=True, description="also take primum's own prompts")
@@ -234,8 +227,8 @@ def collected(journey: Journey, config: RestoreConfig, trains: bool = False) -> 
             raise UsageError(f"there is no harmful prompt to {name}", cure="give more prompts")
     train = [p for p in prompts if p.split == "train"]
     most, own = 4 * n, parts(rows) if trains else Parts((), rows[0::2], rows[1::2])
-    benches = (Bench(asked, draw, config.judge, some[:most]) for asked, some in ((dev, own.dev), (test, own.test)))
-    return Sets(train, *benches, own.train[:most])
+    choosing = Bench(dev, draw, config.judge, own.dev[:most])
+    return Sets(train, choosing, Bench(test, draw, config.judge, own.test[:most]), own.train[:most])
 
 
 def _written(journey: Journey, config: RestoreConfig, models: Models, taken: Candidate | None) -> JsonDict | None:
