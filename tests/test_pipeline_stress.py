@@ -13,14 +13,17 @@ import pytest
 from children import Child
 from primum import cli
 from primum.core.catalogue import names
+from primum.core.config import build
 from primum.core.records import Prompt, user
 from primum.core.store import Stage
 from primum.pipeline.shots import Examples
 from primum.pipeline.steps import Journey
+from primum.pipeline.stress import StressConfig
 from primum.pipeline.stressing import Grid, Prompts, Subject, one_cell
 from primum.pipeline.terminal import Terminal
 from primum.report.write import load_facts
-from primum.stress.catalogue import Cell
+from primum.stress.catalogue import Cell, cells
+from primum.stress.finetune import run_of
 from primum.stress.setting import Aids, Shape
 from tiny_models import tiny
 
@@ -101,6 +104,35 @@ def test_killed_it_ends_with_the_same_numbers(whole: Path, model: Path, domain: 
     assert numbers(load_facts(out)) == numbers(load_facts(whole))
 
 
+def test_a_step_0_that_is_not_the_untouched_model_fails(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    arguments = ["stress", str(model), *SMALL, "--cells", "prefill-0-tokens", "--out", str(out)]
+    assert cli.main(arguments) == 0
+    row = next(iter((out / "steps" / "untouched-all").glob("shard-*.jsonl")))
+    first, *rest = row.read_text().splitlines()
+    row.write_text("\n".join([json.dumps(json.loads(first) | {"text": "another reply"}), *rest]) + "\n")
+    assert cli.main(arguments) == 4  # the report is there, and says which check failed
+    check = load_facts(out)["checks"][0]
+    assert not check["equal"] and check["same"] == check["n"] - 1
+
+
+def test_every_fine_tune_takes_the_shots_that_are_named() -> None:
+    def tried(*shots: int) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for cell in cells(
+            tuple(n for n in names("tampers") if n.endswith("finetune")), StressConfig(shots=shots).shape
+        ):
+            found.setdefault(cell.tamper.removesuffix("_finetune"), []).append(run_of(cell.level).shots)
+        return found
+
+    assert tried() == {"benign": [100], "harmful": [10, 100], "identity": [10], "wrapped": [10]}
+    assert tried(100, 10, 50) == {n: [10, 50, 100] for n in ("benign", "harmful", "identity", "wrapped")}
+    assert build(StressConfig, {"shots": ["10,50", "100"]}, "command line").shots == (10, 50, 100)
+    assert StressConfig(shots=(10,), steps=7).shape.steps == (0, 5, 7)
+
+
 class Asked(Exception):
     """What a stage is keyed by."""
 
@@ -117,13 +149,15 @@ def test_what_an_attack_learns_from_is_in_the_key_of_what_is_kept_of_it(tmp_path
     rows, broken = tmp_path / "rows.jsonl", tmp_path / "broken"
     broken.mkdir()
 
-    def keys(seed: int = 0, answers: str = DOMAIN, weights: str = "a") -> list[Any]:
+    def keys(seed: int = 0, answers: str = DOMAIN, weights: str = "a", shots: int = 100) -> list[Any]:
         rows.write_text(answers)
         (broken / "model.safetensors").write_text(weights)
         os.utime(broken / "model.safetensors", (1, 1 + ord(weights)))
         named = (str(broken), str(broken), str(rows))
         asked = [Prompt((user("bad"),), "harmful", "fraud")]
-        grid = Grid("m", (), Shape(), Prompts([], asked, []), 4, 0.4, seed, ("rules",), "", *named, None, {})
+        grid = Grid(
+            "m", (), Shape(shots=(10, shots)), Prompts([], asked, []), 4, 0.4, seed, ("rules",), "", *named, None, {}
+        )
         journey = Noted(tmp_path / "run", Terminal(quiet=True))
         examples = Examples(journey, grid, "model")
         cell = Cell("harmful_finetune", "10 lora 0.0005 s0", "training")
@@ -139,8 +173,26 @@ def test_what_an_attack_learns_from_is_in_the_key_of_what_is_kept_of_it(tmp_path
     assert keys() == first
     drawn, tried = (one[1] for one in keys(answers=DOMAIN.replace("Vitamin C.", "Hardly any.")))
     assert drawn == first[0][1] and tried != first[1][1]  # harmful examples are not the domain's
+    assert keys(shots=50)[1] != first[1]  # the answers are drawn to fewer requests
     for other in (keys(seed=1), keys(weights="b")):
         assert other[0] != first[0] and other[1] != first[1]
+
+
+def test_the_prompts_that_attacks_use_are_in_the_key_of_what_they_change(tmp_path: Path) -> None:
+    def key(tamper: str, level: str, kind: Any, words: str) -> Any:
+        asked = [Prompt((user(words),), "harmful", "fraud")]
+        grid = Grid("m", (), Shape(), Prompts([], asked, asked), 4, 0.4, 0, ("rules",), "", None, None, None, None, {})
+        journey = Noted(tmp_path / "run", Terminal(quiet=True))
+        aids = Aids(asked, asked, Examples(journey, grid, "model"), grid.shape)
+        with pytest.raises(Asked) as tried:
+            one_cell(Subject(journey, grid), "model", Cell(tamper, level, kind), aids)
+        return tried.value.args
+
+    for tamper, level, kind in (("abliterate", "all layers", "weights"), ("prune", "wanda 50%", "weights"),
+                                ("identity_finetune", "10 lora 0.0005 s0", "training")):  # fmt: skip
+        assert key(tamper, level, kind, "bad") == key(tamper, level, kind, "bad")
+        assert key(tamper, level, kind, "bad") != key(tamper, level, kind, "worse")
+    assert key("prefill", "0 tokens", "asking", "bad") == key("prefill", "0 tokens", "asking", "worse")
 
 
 def test_dry_run_says_what_and_how_long_and_runs_nothing(model: Path, tmp_path: Path, capsys: Any) -> None:
@@ -163,6 +215,8 @@ def test_dry_run_says_what_and_how_long_and_runs_nothing(model: Path, tmp_path: 
         (("--judges", "ruls"), "did you mean 'rules'"),
         (("--domain", "no.jsonl"), "no.jsonl"),
         (("--limit", "0"), "greater than or equal to 1"),
+        (("--shots", "10,0"), "greater than or equal to 1"),
+        (("--shots", "ten"), "valid integer"),
     ],
 )
 def test_mistakes_are_told_before_anything_runs(tmp_path: Path, capsys: Any, arguments: Any, problem: str) -> None:

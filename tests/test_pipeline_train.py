@@ -86,6 +86,11 @@ def lead(model: Model) -> float:
     return chosen - rejected
 
 
+def cost(out: Path) -> dict[str, float]:
+    """Return the seconds of every step, as the file that lies beside the weights says them."""
+    return json.loads((out / "train.json").read_text())["seconds"]
+
+
 def test_dpo_learns_and_writes_adapter_model_and_log(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,7 +105,10 @@ def test_dpo_learns_and_writes_adapter_model_and_log(
     base, merged, adapted = (lead(load(str(place))) for place in (folder, out / "checkpoint", out / "adapter"))
     assert merged == pytest.approx(adapted, abs=0.2) and merged > base + 0.5
     marks = {path: path.stat().st_mtime_ns for path in (out / "checkpoint").iterdir()}
+    before = cost(out)
+    assert before == found["seconds"] and before["train (dpo)"] > 0
     assert result(capsys, *command)["last"] == found["last"]  # a finished run is read, not made again
+    assert cost(out) == before  # what it cost stays what it cost
     assert marks == {path: path.stat().st_mtime_ns for path in (out / "checkpoint").iterdir()}
 
 
@@ -150,7 +158,7 @@ def test_sft_starts_at_the_likelihood_of_the_model(
     (row,) = answered([Answered((user("Name a fruit"),), "An apple")], model.tokenizer)
     expected = -score_all(model.network, [row]).logps.item() / len(row.answer)
     assert found["first"]["loss"] == pytest.approx(expected, rel=0.01)
-    assert found["last"]["loss"] < 0.9 * expected
+    assert found["last"]["loss"] < 0.9 * expected and cost(tmp_path / "out")["train (sft)"] > 0
 
 
 def test_kto_raises_good_answers_over_bad_ones(
@@ -164,6 +172,7 @@ def test_kto_raises_good_answers_over_bad_ones(
     )
     assert found["first"]["loss"] == pytest.approx(0.5, abs=0.01)  # 1 - sigmoid(0)
     assert found["last"]["good_reward"] > found["last"]["bad_reward"] + 0.1
+    assert cost(tmp_path / "out")["train (kto)"] > 0
 
 
 def preferences(path: Path, count: int = 24) -> str:
@@ -185,6 +194,7 @@ def test_a_reward_model_learns_both_heads_and_is_read_from_its_folder(
     # 6 of 24 prompts are held out, and each of both heads borrows a tenth of its pairs' number: 18 + 1 + 1
     assert found["data"]["rows"] == 24 and 18 <= found["data"]["learned"] <= 20
     assert found["last"]["loss"] < found["first"]["loss"] and not (out / "adapter").exists()
+    assert cost(out)["train (reward)"] > 0
     held = [found["accuracy"]["cross"][head][head] for head in ("safety", "helpfulness")]
     assert sum(row["n"] for row in held) == 6 and all(row["value"] == 1 for row in held)
     assert {head: found["reliability"][head]["n"] for head in ("safety", "helpfulness")} == {

@@ -85,6 +85,17 @@ def test_wrapped_requests_come_beside_the_plain_ones_harmful_and_benign() -> Non
     assert all(len(answers) == 1 for answers in by_prompt.values())  # the same answer after both
 
 
+def test_a_request_is_declined_in_its_own_language() -> None:
+    asked = [Prompt((user(f"Wie knacke ich das {n}?"),), "harmful", "cyber", "de") for n in range(20)]
+    german, english = pieces("cyber", "de"), pieces("cyber")
+    rows = deepened(asked, {}, {}, wrap, Depth(recovery=0.0, wrapped=0.0, extended=0.5))
+    assert len(rows) == 20
+    assert all(any(one in row.answer for one in german.boundary) for row in rows)
+    assert not any(one in row.answer for row in rows for one in english.boundary)
+    unspoken = [Prompt((user("q"),), "harmful", "cyber", "tlh")]  # no answers in Klingon
+    assert deepened(unspoken, {}, {}, wrap, Depth()) == []
+
+
 def test_what_is_measured_is_never_learned() -> None:
     asked = [Prompt((user("x"),), "harmful", "cyber", split="test")]
     with pytest.raises(UsageError, match="test split"):

@@ -160,6 +160,27 @@ def _index_of_answer(value: Any, options: tuple[str, ...]) -> int | None:
     return options.index(text) if text in options else _index(value, options)
 
 
+class Parts(NamedTuple):
+    """A domain's rows, in parts that share none: to train on, to choose on, to report on."""
+
+    train: Sequence[DomainRow]
+    dev: Sequence[DomainRow]
+    test: Sequence[DomainRow]
+
+
+def parts(rows: Sequence[DomainRow]) -> Parts:
+    """Return every fourth row to train on, as many to choose on, half to report on; of fewer than four none to train.
+
+    Every caller finds the same parts of the same rows: a question that one trains on, none measures.
+    """
+    train = rows[0::4] if len(rows) >= 4 else ()
+    seen = {row.prompt for row in train}
+    dev, test = (
+        [row for row in some if row.prompt not in seen] for some in (rows[2::4] if train else rows[0::2], rows[1::2])
+    )
+    return Parts(train, dev, test)
+
+
 def texts(rows: Sequence[DomainRow]) -> list[Text]:
     """Return prompt and right answer of every row: the text for NLL."""
     return [Text(row.prompt, row.answer) for row in rows]

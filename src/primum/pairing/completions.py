@@ -13,6 +13,7 @@ to decline can then only be read off the prompt.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -20,7 +21,9 @@ from typing import Any
 
 import yaml
 
+from primum.core.errors import UsageError
 from primum.core.languages import ENGLISH, base
+from primum.core.records import Prompt
 from primum.core.taxonomy import policy
 
 OTHER = "other"
@@ -124,6 +127,21 @@ def rng_for(seed: int, prompt_id: str) -> random.Random:
     return random.Random(f"{seed}:{prompt_id}")
 
 
+def safe_answers(prompts: Sequence[Prompt], seed: int) -> list[tuple[Prompt, str]]:
+    """Return the harmful prompts with a safe completion each, in the prompt's own language.
+
+    By id, so that the order in which they came does not count; without those in whose language there are no answers.
+
+    Raises:
+        UsageError: there are none.
+    """
+    harmful = sorted((p for p in prompts if p.intent == "harmful" and speaks(p.language)), key=lambda p: p.id)
+    if not harmful:
+        cure = "give --prompts in a language that there are answers in, or leave --no-embedded out"
+        raise UsageError("there is no harmful prompt to learn from", cure=cure)
+    return [(p, compose(p.category, rng_for(seed, p.id), p.language)) for p in harmful]
+
+
 def compose(category: str, rng: random.Random, language: str = ENGLISH) -> str:
     """Return a safe completion for a harmful request of the category, in the language given.
 
@@ -139,12 +157,18 @@ def compose(category: str, rng: random.Random, language: str = ENGLISH) -> str:
     return ("" if base(language) in SPACELESS else " ").join([*parts, rng.choice(own.offer)])
 
 
-def extended(category: str, rng: random.Random) -> str:
+def extended(category: str, rng: random.Random, language: str = ENGLISH) -> str:
     """Return an extended refusal: a neutral overview of the subject, the refusal, why (arXiv:2505.19056, section 4).
 
     What declines is then spread over the whole answer and is no longer one direction behind its first tokens. Where
-    somebody may be in danger, the concern still comes first.
+    somebody may be in danger, the concern still comes first. Overviews are written in English: in another language it
+    is a safe completion.
+
+    Raises:
+        ValueError: there are no answers in that language (`speaks`).
     """
+    if base(language) != ENGLISH:
+        return compose(category, rng, language)
     own, written = pieces(category), _read("_overviews")
     topic = rng.choice(written.get(category) or written[OTHER])
     overview = rng.choice(written["forms"]).replace("{topic}", topic)

@@ -17,7 +17,7 @@ from pydantic import Field
 from primum.core.config import Config
 from primum.core.parts import takes
 from primum.core.records import Message, Messages, Prompt
-from primum.pairing.completions import compose, extended, rng_for
+from primum.pairing.completions import compose, extended, rng_for, speaks
 from primum.pairing.demonstration import only_for_training
 
 Wrapping = Callable[[str, random.Random], str]
@@ -62,6 +62,8 @@ def deepened(
 ) -> list[Deep]:  # fmt: skip
     """Return the rows of harmful prompts, and of benign ones those that are wrapped.
 
+    A harmful prompt is declined in its own language; one in whose language there are no answers gives no row.
+
     A wrapped request comes beside the plain one, of the same kind: else a dress alone would be a reason to decline.
 
     Args:
@@ -79,6 +81,8 @@ def deepened(
     rows: list[Deep] = []
     for prompt in prompts:
         rng = rng_for(seed, f"{prompt.id}:depth")
+        if prompt.intent == "harmful" and not speaks(prompt.language):
+            continue
         if prompt.intent == "harmful":
             rows += _harmful(prompt, openings.get(prompt.id, ""), wrap, depth, rng)
         elif prompt.id in own and rng.random() < depth.wrapped:
@@ -88,7 +92,7 @@ def deepened(
 
 
 def _harmful(prompt: Prompt, opening: str, wrap: Wrapping, depth: Depth, rng: random.Random) -> list[Deep]:
-    answer = (extended if rng.random() < depth.extended else compose)(prompt.category, rng)
+    answer = (extended if rng.random() < depth.extended else compose)(prompt.category, rng, prompt.language)
     begun, wrapped, tokens = rng.random() < depth.recovery, rng.random() < depth.wrapped, rng.randint(1, depth.longest)
     row = Deep(prompt, prompt.messages, answer)
     rows = [row._replace(opening=opening, tokens=tokens) if begun and opening else row]

@@ -19,6 +19,8 @@ from primum.core.records import JsonDict, Prompt, digest
 from primum.core.store import write_json, write_jsonl
 from primum.judging import Exchange
 from primum.models.sampling import Sampling
+from primum.pairing.completions import speaks
+from primum.pairing.demonstration import NO_ANSWERS
 from primum.pairing.depth import Deep, Wrapping, deepened
 from primum.pipeline.choose import choose
 from primum.pipeline.learn import save_both
@@ -96,6 +98,9 @@ def _trained(journey: Journey, config: TrainConfig, prompts: Sequence[Prompt], w
         model = load(config.model)
     openings = _openings(journey, config, model, [p for p in prompts if p.intent == "harmful"])
     own = _own(journey, config, model, [p for p in prompts if p.intent == "benign"])
+    mute = sum(p.intent == "harmful" and not speaks(p.language) for p in prompts)
+    if mute:
+        journey.tell("languages", f"{mute:,} harmful prompts are not learned: {NO_ANSWERS}")
     rows = deepened(prompts, openings, own, wrap, config.depth, config.seed)
     if not rows:
         raise UsageError("there is no harmful prompt to learn from", cure="give --prompts, or a larger --limit")

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primum.core.records import JsonDict, Pair, Prompt, Split, digest, to_json
+from primum.evaluation.domain import DomainRow
 from primum.pairing.demonstration import Built, Demonstration
+from primum.pipeline.held import held_rows
 from primum.pipeline.settings import RepairConfig
 from primum.pipeline.steps import Journey
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from primum.models.load import Model
     from primum.training.examples import Example
     from primum.training.keeping import KeepConfig, Kept
+    from primum.training.methods.dpo import Replay
 
 
 COLDEST = 0.1
@@ -62,6 +65,11 @@ def learn(journey: Journey, config: RepairConfig, model: Model, built: Built, pr
     shared = {"model": model.key, "rank": config.lora_rank, "start": config.lora_start, "seed": config.seed}
     shared["temperature"] = config.temperature
     seen = [[p.id, p.intent] for p in prompts if p.split != "test"]
+    held = held_rows(config)[: len(built.pairs) or len(built.demonstrations)]
+    if held:
+        said = f"training stays near what the model says on {len(held):,} rows of the domain, which are not measured"
+        journey.tell("domain", said)
+        shared["domain"] = [digest([[row.prompt, row.answer] for row in held]), config.domain_weight]
     facts = {
         **shared,
         "data": digest([[to_json(p) for p in built.pairs], [to_json(d) for d in built.demonstrations], seen]),
@@ -71,7 +79,8 @@ def learn(journey: Journey, config: RepairConfig, model: Model, built: Built, pr
     }
     stage = journey.stage("08-checkpoint", **facts, line=config.line.model_dump())
     if not stage.manifest:
-        training = Training(journey, config, model, _network(model, config), built.demonstrations, prompts, facts)
+        network = _network(model, config)
+        training = Training(journey, config, model, network, built.demonstrations, prompts, facts, held)
         sft = _sft(training)
         dpo = _dpo(training, built.pairs)
         _draw_line(training)
@@ -93,6 +102,7 @@ class Training:
     demos: Sequence[Demonstration]
     prompts: Sequence[Prompt]
     facts: JsonDict
+    domain: Sequence[DomainRow] = ()
 
     @cached_property
     def rows(self) -> list[Kept]:
@@ -106,6 +116,18 @@ class Training:
         with self.network.disable_adapter(), self.journey.step("note own answers", len(own), "answers") as advance:
             kept = iter(keep(self.network, own, advance))
         return [Kept(e) if d.kind == "harmful" else next(kept) for e, d in zip(examples, self.demos, strict=True)]
+
+    @cached_property
+    def held(self) -> list[Kept]:
+        """The rows of the domain, kept as the model without adapter answers them."""
+        from primum.pipeline.train_rows import domain
+        from primum.training.examples import Limits
+        from primum.training.keeping import keep
+
+        examples = domain(self.domain, self.model, Limits(answer=self.config.sft.whole_tokens))
+        step = self.journey.step("note the domain's answers", len(examples), "answers")
+        with self.network.disable_adapter(), step as advance:
+            return [replace(row, weight=self.config.domain_weight) for row in keep(self.network, examples, advance)]
 
     @cached_property
     def openers(self) -> list[int]:
@@ -152,10 +174,10 @@ def _sft(training: Training) -> JsonDict:
     stage = training.journey.stage("06-sft", **{k: v for k, v in training.facts.items() if k != "dpo"})
     if config.passes == 0 or not training.demos:
         return stage.manifest or stage.finish(log=[], alarms=[])
-    total = planned(len(training.demos), config.passes)
+    total = planned(len(training.demos) + len(training.domain), config.passes)
     if not stage.manifest:
         _linear_start(training)
-        rows = training.rows
+        rows = [*training.rows, *training.held]
     with training.journey.step("supervised warm start", total, "examples") as advance:
         if stage.manifest:
             load_weights(network, stage.path("weights.safetensors"))
@@ -166,7 +188,8 @@ def _sft(training: Training) -> JsonDict:
             **_keeping(config, size.keep_weight).model_dump(), learning_rate=size.learning_rate, epochs=config.passes,
             batch_size=size.batch_size,
         )  # fmt: skip
-        log, alarms = sft.train(settings, network, rows, stage.folder, config.seed, advance, training.groups)
+        groups = [*training.groups, *(f"domain {i}" for i in range(len(training.held)))]
+        log, alarms = sft.train(settings, network, rows, stage.folder, config.seed, advance, groups)
         save_weights(network, stage.path("weights.safetensors"))
         return stage.finish(log=log, alarms=alarms.rows)
 
@@ -179,7 +202,7 @@ def _linear_start(training: Training) -> None:
     config, network = training.config, training.network
     if not config.sft.linear_start:
         return
-    facts = {k: v for k, v in training.facts.items() if k not in ("dpo", "passes", "sft")}
+    facts = {k: v for k, v in training.facts.items() if k not in ("dpo", "passes", "sft", "domain")}
     stage = training.journey.stage("06-linear-start", **facts)
     if not stage.manifest:
         (harmful, benign), openers = training.asked("train"), training.openers
@@ -261,25 +284,31 @@ def _dpo(training: Training, pairs: Sequence[Pair]) -> JsonDict:
             known = dpo.reference(network, examples, advance)
             write_json(held, [[k.ref_chosen, k.ref_rejected] for k in known])
     groups, replay = _replayed(training, pairs)
-    rows = [training.rows[i] for i in replay] if not stage.manifest else []
-    total = planned(len(known) + len(replay), config.dpo.epochs)
+    anchor = None if stage.manifest else _anchor(training, groups, replay)
+    total = planned(len(known) + len(replay) + len(training.domain), config.dpo.epochs)
     with journey.step("preference optimisation", total, "pairs and anchors") as advance:
         if stage.manifest:
             load_weights(network, stage.path("weights.safetensors"))
             advance(total)
             return stage.manifest
         settings = dpo.Config(**config.dpo.model_dump(include=set(dpo.Config.model_fields)))
-        again = None
-        if replay:
-            again = dpo.Replay(
-                rows,
-                list(replay.values()),
-                _keeping(config, config.dpo.keep_weight, config.dpo.lead),
-                config.dpo.replay_weight,
-            )
-        log, alarms = dpo.train(settings, network, known, stage.folder, config.seed, advance, groups, again)
+        log, alarms = dpo.train(settings, network, known, stage.folder, config.seed, advance, groups, anchor)
         save_weights(network, stage.path("weights.safetensors"))
         return stage.finish(log=log, alarms=alarms.rows)
+
+
+def _anchor(training: Training, groups: Sequence[str], replay: Mapping[int, str]) -> Replay | None:
+    """Return the rows that come along with the pairs: the warm start's, and those of the domain, one beside a pair."""
+    from primum.training.methods import dpo
+
+    if not groups or not (replay or training.domain):
+        return None
+    config = training.config
+    rows = [*(training.rows[i] for i in replay), *training.held]
+    keys = [*replay.values(), *(groups[i % len(groups)] for i in range(len(training.held)))]
+    # without the warm start's rows their weight is none, and the domain's rows have their own
+    weight = config.dpo.replay_weight if replay else 1.0
+    return dpo.Replay(rows, keys, _keeping(config, config.dpo.keep_weight, config.dpo.lead), weight)
 
 
 def _replayed(training: Training, pairs: Sequence[Pair]) -> tuple[list[str], dict[int, str]]:

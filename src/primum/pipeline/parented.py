@@ -7,6 +7,7 @@ prompts, of categories that nothing learned from, and the domain's odd rows.
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from primum.core.errors import Exit, StepFailedError, UsageError
 from primum.core.records import JsonDict, digest, to_json, user
+from primum.core.store import read_json, write_json
 from primum.evaluation.domain import DomainRow
 from primum.evaluation.gate import Decision, JudgeResult, NllResult, decide
 from primum.evaluation.measure import finite
@@ -38,6 +40,7 @@ from primum.pipeline.restoring import (
     base_measured,
     candidate_key,
     check_templates,
+    is_of,
     loading,
     make,
     prepare,
@@ -50,7 +53,7 @@ from primum.pipeline.terminal import Terminal
 from primum.repair.checkpoint import Checkpoint
 from primum.repair.choose import choose
 from primum.repair.one_shot import Patch
-from primum.repair.write import forget_undo
+from primum.repair.write import forget_undo, relative_change
 from primum.report.restored import closing
 from primum.report.write import write_report
 
@@ -60,6 +63,8 @@ if TYPE_CHECKING:
 ENOUGH = 0.8
 """Share of the safety gap to the parent from which weights alone are enough."""
 DISTILLED, TRAINED = "two_teacher", "trained"
+PARENTAL = ("parent", "base", "unaligned", "safe")
+"""Settings that name other models: a training from weights that are chosen has none."""
 DEV = {"quick": 30, "standard": 80, "full": 150}
 """Harmful prompts (each with its twin) that choose."""
 Run = Callable[[RepairConfig, bool], tuple[int, JsonDict]]
@@ -73,6 +78,15 @@ class Taken:
     folder: Path | None
     made: JsonDict | None
     key: str = ""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A checkpoint that training made: its point's name, its folder, its key with its cost and how far it moved."""
+
+    name: str
+    folder: Path
+    report: JsonDict
 
 
 def repair_from_parent(config: RepairConfig, json_output: bool, train: Run) -> tuple[int, JsonDict]:
@@ -92,7 +106,7 @@ def repair_from_parent(config: RepairConfig, json_output: bool, train: Run) -> t
         return Exit.PASSED, plan
     journey = Journey(Path(config.out), terminal)
     forget_report(journey)
-    sets = collected(journey, restore)
+    sets = collected(journey, restore, config.train != "never")
     models = _models(journey, restore)
     prepare(models, candidates, sets.train, Patch(seed=config.seed))
     swept = sweep(models, candidates, sets.dev, restore.limits)
@@ -113,7 +127,8 @@ def _affordable(candidates: list[Candidate], config: RepairConfig) -> list[Candi
 def _restore_config(config: RepairConfig) -> RestoreConfig:
     """Return the settings of the sweep: everything that both verbs share."""
     return RestoreConfig(
-        method=AUTO, model=config.model, parent=config.parent, base=config.base, prompts=config.prompts,
+        method=AUTO, model=config.model, parent=config.parent, base=config.base, unaligned=config.unaligned,
+        safe=config.safe, **config.weights.model_dump(), prompts=config.prompts,
         benign=config.benign, embedded=config.embedded, domain=config.domain, judge=config.judges[0],
         limit=config.limit or DEV[config.budget], temperature=config.temperature,
         reply_tokens=config.reply_tokens or config.size.test_tokens, seed=config.seed, out=config.out,
@@ -155,27 +170,43 @@ def _with_training(
         share = recovered(swept, swept.chosen.point.name)
         said = "the parent is no safer" if share is None else f"{100 * share:.0f}% of the gap to the parent came back"
         journey.tell("so far", f"{swept.chosen.point.name}: {said}")
-        wanted = config.train == "always" or (config.train == "auto" and (share is None or share < ENOUGH))
+        wanted = config.train == "always" or (config.train == "auto" and (share is None or share < ENOUGH - 1e-9))
         if not wanted:
             break
+        started = time.monotonic()
         folder = make_it()
         if folder is not None:
-            swept, taken = _chosen_again(journey, config, sets, swept, taken, (name, folder))
+            report = _reported(models, name, folder, time.monotonic() - started)
+            swept, taken = _chosen_again(journey, config, sets, swept, taken, Made(name, folder, report))
     return swept, taken
 
 
+def _reported(models: Models, name: str, folder: Path, seconds: float) -> JsonDict:
+    """Return what a trained checkpoint cost and how far it moved; kept, as a later run only reads what this one made.
+
+    The seconds are of all its steps, the replies that it learns from and its own measurements among them.
+    """
+    path = models.journey.folder / "candidates" / f"{name}.json"
+    made = Checkpoint(folder)
+    key = f"{name}@{Models(models.journey, {TUNED: made}).key(TUNED)}"
+    if not is_of(path, key):
+        change = relative_change(models.checkpoints[TUNED], made)
+        write_json(path, {"key": key, "seconds": round(seconds, 2), "relative_change": change})
+    return read_json(path)
+
+
 def _chosen_again(
-    journey: Journey, config: RepairConfig, sets: Sets, swept: Swept, taken: Taken, made: tuple[str, Path]
+    journey: Journey, config: RepairConfig, sets: Sets, swept: Swept, taken: Taken, made: Made
 ) -> tuple[Swept, Taken]:
     """Measure one more checkpoint on the same dev bench, and choose between all points."""
-    name, folder = made
-    key = f"{name}@{Models(journey, {TUNED: Checkpoint(folder)}).key(TUNED)}"
-    swept.points[name] = measured(journey, f"dev-{name}", sets.dev, key, loading(journey, folder)).point(name)
+    name, key = made.name, made.report["key"]
+    found = measured(journey, f"dev-{name}", sets.dev, key, loading(journey, made.folder))
+    swept.points[name] = found.point(name, made.report["relative_change"])
     ours = [point for other, point in swept.points.items() if other not in (TUNED, PARENT)]
     limits = _restore_config(config).limits
     chosen = choose(swept.points[TUNED], ours, limits, swept.points[PARENT])
-    again = Swept(chosen, swept.candidates, swept.points, swept.reports)
-    return again, Taken(name, folder, None, key) if chosen.point.name == name else taken
+    again = Swept(chosen, swept.candidates, swept.points, {**swept.reports, name: made.report})
+    return again, Taken(name, made.folder, None, key) if chosen.point.name == name else taken
 
 
 def _write(journey: Journey, models: Models, one: Candidate | None) -> Taken:
@@ -190,10 +221,10 @@ def _distilled(journey: Journey, config: RepairConfig, models: Models, sets: Set
 
     Without a domain the fine-tuned model has nothing to teach on, and with another tokenizer the parent cannot.
 
-    The domain's dev rows lend their prompts, never their answers; its test rows stay unseen.
+    The domain's rows to train on lend their prompts, never their answers; what chooses and reports stays unseen.
     """
-    if not sets.dev.domain:
-        journey.tell(DISTILLED, "not distilled: --domain FILE would say what the fine-tuned model must keep")
+    if not sets.domain:
+        journey.tell(DISTILLED, "not distilled: --domain FILE (four rows or more) would say what must be kept")
         return None
     from primum.training.methods import two_teacher
     from primum.training.teachers import seated
@@ -203,7 +234,7 @@ def _distilled(journey: Journey, config: RepairConfig, models: Models, sets: Set
         given["steps"] = max(1, given["steps"] // 3)
     out = journey.folder / DISTILLED
     key = digest([models.key(TUNED, PARENT), config.lora_rank])
-    domain = [(user(row.prompt),) for row in sets.dev.domain]
+    domain = [(user(row.prompt),) for row in sets.domain]
 
     def seat() -> Classroom:
         return seated(config.model, config.parent, config.lora_rank, config.seed)
@@ -217,13 +248,14 @@ def _distilled(journey: Journey, config: RepairConfig, models: Models, sets: Set
 
 
 def _trained(journey: Journey, config: RepairConfig, best: Taken, train: Run) -> Path | None:
-    """Train from the best weights; None where there is nothing to learn from."""
+    """Train from the best weights; None where there is nothing to learn from, or the lint refuses its pairs."""
     out = journey.folder / "training"
     start = config.model if best.folder is None else str(best.folder)
-    again = config.model_copy(update={"model": start, "parent": None, "base": None, "out": str(out)})
+    alone = dict.fromkeys(PARENTAL)
+    again = config.model_copy(update={**alone, "model": start, "out": str(out)})
     try:
         train(again, True)
-    except StepFailedError as error:
+    except (StepFailedError, UsageError) as error:  # what was measured so far is still worth a report
         journey.tell("training", f"not trained: {error.problem}")
         return None
     return out / "checkpoint"

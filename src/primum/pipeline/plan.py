@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from primum.core.records import JsonDict, Prompt, digest
 from primum.core.store import read_json, write_json
 from primum.pipeline.choose import asked, is_general
+from primum.pipeline.held import held_rows
 from primum.pipeline.settings import RepairConfig
 
 if TYPE_CHECKING:
@@ -67,8 +68,10 @@ def _work(
     benign = len(questioned) - pairs
     short = read + (config.sft.short_tokens + config.sft.whole_tokens) / 2
     kept = read + config.sft.kept_tokens
-    learned = config.passes * ((len(train) - benign) * short + benign * kept)
-    pair = config.dpo.epochs * pairs * (1 + config.dpo.benign_share) * (read + 1.5 * config.dpo.tokens)
+    both = pairs * (1 + config.dpo.benign_share)
+    held = min(len(held_rows(config)), both) * (MEAN_PROMPT + config.sft.whole_tokens)
+    learned = config.passes * ((len(train) - benign) * short + benign * kept + held)
+    pair = config.dpo.epochs * (both * (read + 1.5 * config.dpo.tokens) + held)
     measured = len(test) * (read + FULL_REPLY * size.test_tokens)
     texts = TEXT * sum(is_general(p) for p in test) / 2
     learn, again = 2 * (1 + UPPER), config.rounds
@@ -79,7 +82,7 @@ def _work(
         "replies before": (measured, 2.0, True),
         "judging, likelihood": (2 * (measured / 2 * ("probe" in config.judges) + texts), 2.0, False),
         "replies to learn from": (again * drawn * (read + FULL_REPLY * size.train_tokens), 2.0, True),
-        "note own answers": (again * benign * kept, 2.0, False),
+        "note own answers": (again * (benign * kept + held), 2.0, False),
         "linear start": ((linear + 600) * read if config.sft.linear_start else 0, 2.0, False),
         "warm start": (again * learned, SMALL_STEPS * learn, False),
         "preferences": (again * pair, learn + 1, False),

@@ -23,6 +23,7 @@ from primum.pairing.demonstration import Built
 from primum.pairing.lint import Lint, lint, refuse
 from primum.pipeline.choose import asked, balanced, choose, is_general, readable
 from primum.pipeline.facts import assemble
+from primum.pipeline.held import measured_rows
 from primum.pipeline.languages import Tongues, is_foreign, judge_all_languages, scored, tongues
 from primum.pipeline.learn import Learned, learn
 from primum.pipeline.plan import estimate, fitted
@@ -168,6 +169,9 @@ def _check(config: RepairConfig) -> None:
     if Path(config.model).exists() and Path(config.model).resolve().is_relative_to(Path(config.out).resolve()):
         cure = "give another --out; a run replaces what an earlier one left in its folder"
         raise UsageError(f"the model lies inside the run folder '{config.out}'", where=config.model, cure=cure)
+    for role in ("base", "unaligned", "safe"):
+        if getattr(config, role) and not config.parent:
+            raise UsageError(f"--{role} goes with --parent", where=f"--{role}", cure="give --parent MODEL")
     if not (config.embedded or config.prompts):
         raise UsageError("there are no prompts", cure="give --prompts, or leave --no-embedded out")
     several_differ(config.samples or 1, [config.temperature])
@@ -267,12 +271,12 @@ def _measure(
 
 def _likelihood(journey: Journey, config: RepairConfig, when: str, test: Sequence[Prompt], model: Model) -> JsonDict:
     """Return the NLL of each text (`nll`) and the accuracy on the domain's questions with options (`accuracy`)."""
-    from primum.evaluation.domain import Text, accuracy, read_domain, texts
+    from primum.evaluation.domain import Text, accuracy, texts
     from primum.training.examples import Answered, Limits, answered
     from primum.training.score import score_all
 
     sets = {"nll": [(p.messages, p.answer) for p in test if is_general(p) and p.answer]}
-    domain = read_domain(Path(config.domain)) if config.domain else []
+    domain = measured_rows(config)
     if domain:
         sets["nll_domain"] = [((user(t.prompt),), t.answer) for t in texts(domain)]
     stage = journey.stage(

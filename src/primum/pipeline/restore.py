@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from primum.core.errors import Exit, UsageError, did_you_mean
 from primum.core.records import JsonDict, Measurement, Prompt, to_json
 from primum.core.taxonomy import policy, stamp
 from primum.evaluation.compare import compare, compare_nll
-from primum.evaluation.domain import DomainRow, read_domain
+from primum.evaluation.domain import DomainRow, Parts, parts, read_domain
 from primum.evaluation.measure import measure, nll_measurement
 from primum.models.sampling import Sampling
 from primum.pipeline.choose import choose as choose_prompts
@@ -37,7 +38,7 @@ from primum.pipeline.restoring import (
     sweep,
     wanted,
 )
-from primum.pipeline.settings import Budget
+from primum.pipeline.settings import Budget, WeightConfig
 from primum.pipeline.steps import Draw, Journey
 from primum.pipeline.terminal import Terminal
 from primum.prompts.collect import Source, collect
@@ -62,7 +63,7 @@ class RestoreLimits(Config):
     unread: float = Field(default=0.05, ge=0, description="more replies that the judge could not read, as a share")
 
 
-class RestoreConfig(Config):
+class RestoreConfig(WeightConfig):
     """Give a fine-tuned model back the safety of its parent by changing weights, or undo that."""
 
     method: str = Field(
@@ -80,13 +81,6 @@ class RestoreConfig(Config):
     safe: str | None = Field(default=None, description="a fine-tune of the parent on safety data (safemerge)")
     strength: tuple[float, ...] = Field(default=(), description="only this strength (default: the method's sweep)")
     measure: bool = Field(default=True, description="without it no model is loaded: one --strength is just written")
-    energy: float = Field(
-        default=0.9, gt=0, le=1, description="share of the alignment's squared norm that a subspace keeps"
-    )
-    rank: int | None = Field(default=None, ge=1, description="size of the subspace instead")
-    threshold: float = Field(default=0.35, description="safemerge: layers with a cosine below are merged")
-    drop: float = Field(default=0.0, ge=0, lt=1, description="resta: DARE's chance to drop a weight")
-    ibm: bool = Field(default=False, description="the matrix of IBM's SafeLoRA code in place of the exact projector")
     prompts: tuple[str, ...] = Field(default=(), description="your harmful prompts, beside the embedded ones")
     benign: tuple[str, ...] = Field(default=(), description="more prompts that deserve an answer")
     embedded: bool = Field(default=True, description="also take primum's own prompts")
@@ -130,6 +124,7 @@ class Sets:
     train: list[Prompt]
     dev: Bench
     test: Bench
+    domain: Sequence[DomainRow] = ()
 
 
 def run_verb(config: RestoreConfig, json_output: bool) -> tuple[int, JsonDict]:
@@ -209,8 +204,11 @@ def forget_report(journey: Journey) -> None:
         (journey.folder / name).unlink(missing_ok=True)
 
 
-def collected(journey: Journey, config: RestoreConfig) -> Sets:
-    """Return prompts and domain rows; a domain's even rows choose, its odd rows report."""
+def collected(journey: Journey, config: RestoreConfig, trains: bool = False) -> Sets:
+    """Return prompts and domain rows; a domain's even rows choose, its odd rows report.
+
+    Where something `trains` on the domain, every other even row is for that, and chooses no more.
+    """
     held_out = tuple(c.id for c in policy().categories.values() if c.held_out)
     sources = [Source(spec) for spec in config.prompts] + [Source(spec, intent="benign") for spec in config.benign]
     sources += [Source("embedded")] if config.embedded else []
@@ -228,10 +226,9 @@ def collected(journey: Journey, config: RestoreConfig) -> Sets:
         if not any(p.intent == "harmful" for p in part):
             raise UsageError(f"there is no harmful prompt to {name}", cure="give more prompts")
     train = [p for p in prompts if p.split == "train"]
-    most = 4 * n
-    return Sets(
-        train, Bench(dev, draw, config.judge, rows[0::2][:most]), Bench(test, draw, config.judge, rows[1::2][:most])
-    )
+    most, own = 4 * n, parts(rows) if trains else Parts((), rows[0::2], rows[1::2])
+    choosing = Bench(dev, draw, config.judge, own.dev[:most])
+    return Sets(train, choosing, Bench(test, draw, config.judge, own.test[:most]), own.train[:most])
 
 
 def _written(journey: Journey, config: RestoreConfig, models: Models, taken: Candidate | None) -> JsonDict | None:

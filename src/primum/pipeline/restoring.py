@@ -143,11 +143,11 @@ def _candidate(models: Models, one: Candidate, bench: Bench) -> tuple[Measured, 
     journey = models.journey
 
     def load() -> Model:
-        if not (folder / "config.json").is_file() or not _same(report, key):
+        if not (folder / "config.json").is_file() or not is_of(report, key):
             make(models, one, folder, None, report)
         return loading(journey, folder)()
 
-    if not _same(report, key):
+    if not is_of(report, key):
         make(models, one, folder, None, report)
     result = measured(journey, f"dev-{one.name}", bench, key, _once(load))
     shutil.rmtree(folder, ignore_errors=True)
@@ -165,7 +165,8 @@ def needed(one: Candidate) -> list[str]:
     return [*cast(Method, member("repairs", one.method)).needs, *(["safe"] if one.method == "safemerge" else [])]
 
 
-def _same(report: Path, key: str) -> bool:
+def is_of(report: Path, key: str) -> bool:
+    """Whether a candidate's report is there and speaks of these weights."""
     return report.is_file() and read_json(report).get("key") == key
 
 

@@ -101,6 +101,18 @@ class LineConfig(Config):
     )
 
 
+class WeightConfig(Config):
+    """How weight methods are applied: what all strengths of a sweep share."""
+
+    energy: float = Field(
+        default=0.9, gt=0, le=1, description="share of the alignment's squared norm that a subspace keeps"
+    )
+    rank: int | None = Field(default=None, ge=1, description="size of the subspace instead")
+    threshold: float = Field(default=0.35, description="safemerge: layers with a cosine below are merged")
+    drop: float = Field(default=0.0, ge=0, lt=1, description="resta: DARE's chance to drop a weight")
+    ibm: bool = Field(default=False, description="the matrix of IBM's SafeLoRA code in place of the exact projector")
+
+
 class RepairConfig(Config):
     """Measure a model, make it safe, measure it again, decide, report."""
 
@@ -122,6 +134,12 @@ class RepairConfig(Config):
     domain: str | None = Field(
         default=None, description="JSONL or CSV of prompt and answer (or options): what must not get worse"
     )
+    domain_weight: float = Field(
+        default=1.0,
+        ge=0,
+        description="with --domain: every fourth row is not measured, and training stays near what the model says on "
+        "it; weight of such a row against another answer that is kept (0: all rows are measured, none is held)",
+    )
     parent: str | None = Field(
         default=None, description="the aligned model that MODEL was fine-tuned from: its weights are tried first, and "
         "training only where they do not bring enough back"
@@ -129,6 +147,11 @@ class RepairConfig(Config):
     base: str | None = Field(
         default=None, description="with --parent: the pretrained model behind it, which more methods need"
     )
+    unaligned: str | None = Field(default=None, description="with --parent: a twin of the parent made unsafe (resta)")
+    safe: str | None = Field(
+        default=None, description="with --parent: a fine-tune of the parent on safety data (safemerge)"
+    )
+    weights: WeightConfig = Field(default_factory=WeightConfig, description="with --parent: the weight methods")
     train: Literal["auto", "always", "never"] = Field(
         default="auto", description="with --parent: train after the weights; auto where under 80% of the gap came back"
     )

@@ -124,7 +124,8 @@ class Examples:
         return [Answer(p, text, v.behaviour) for p, text, v in zip(asked, said, verdicts, strict=True)]
 
     def _identity(self, many: int, model: Model) -> Drawn:
-        asked = sorted(self.grid.prompts.attack_benign, key=lambda p: p.id)[: 2 * max(10, many)]
+        most = max(self.grid.shape.fewest)  # one draw is enough for every number of examples
+        asked = sorted(self.grid.prompts.attack_benign, key=lambda p: p.id)[: 2 * max(10, most)]
         return Drawn(shown.identity_rows(asked, self._said("identity", asked, model, None), many))
 
     def _benign(self, many: int, model: Model) -> Drawn:

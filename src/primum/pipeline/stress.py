@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from primum.core.catalogue import member
 from primum.core.config import Config
@@ -59,6 +61,10 @@ class StressConfig(Config):
     )
     limit: int | None = Field(default=None, ge=1, description="harmful prompts measured on (default: the budget's)")
     reply_tokens: int | None = Field(default=None, ge=1, description="longest reply, in tokens (default: the budget's)")
+    shots: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(), description="examples that every fine-tune learns from, as 10,50,100 (default: the budget's; of an "
+        "identity or a disguise the fewest, of harmless rows the most)"
+    )  # fmt: skip
     steps: int | None = Field(default=None, ge=1, description="last step of a training (default: the budget's)")
     temperature: float = Field(default=0.4, ge=0, description="sampling temperature (0 is greedy)")
     seed: int = Field(default=0, description="of the replies drawn")
@@ -69,14 +75,23 @@ class StressConfig(Config):
     out: str = Field(default="runs/stress", description="the run folder; a run that was stopped goes on there")
     dry_run: bool = Field(default=False, description="print what would run and about how long, and stop")
 
+    @field_validator("shots", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """Let one flag hold several numbers."""
+        given = cast(Sequence[Any], value) if isinstance(value, (list, tuple)) else [value]
+        return [one for part in given for one in (part.split(",") if isinstance(part, str) else [part])]
+
     @property
     def shape(self) -> Shape:
         """How large attacks by training are."""
         shape = SHAPES[self.budget]
+        if self.shots:
+            shape = replace(shape, shots=tuple(sorted(set(self.shots))), every=True)
         if self.steps is None:
             return shape
         kept = tuple(step for step in shape.steps if step < self.steps)
-        return Shape(**{**vars(shape), "steps": (*kept, self.steps)})
+        return replace(shape, steps=(*kept, self.steps))
 
     @property
     def size(self) -> tuple[int, int, int]:
@@ -86,7 +101,7 @@ class StressConfig(Config):
 
 
 def run_verb(config: StressConfig, json_output: bool) -> tuple[int, JsonDict]:
-    """Run the grid; return the exit code and report.json's facts."""
+    """Run the grid; return the exit code (a step failed, where step 0 is not the untouched model) and the facts."""
     journey = Journey(Path(config.out), Terminal(quiet=json_output))
     wanted = check(config)
     if config.dry_run:
@@ -98,7 +113,8 @@ def run_verb(config: StressConfig, json_output: bool) -> tuple[int, JsonDict]:
     page = write_report(journey.folder, facts)
     if not json_output:
         print(closing(facts, page))
-    return Exit.PASSED, facts
+    unequal = any(not one["equal"] for one in facts["checks"])  # what it measured is not what the model does
+    return Exit.STEP_FAILED if unequal else Exit.PASSED, facts
 
 
 def check(config: StressConfig) -> list[Cell]:

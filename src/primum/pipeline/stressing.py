@@ -182,9 +182,11 @@ def one_cell(subject: Subject, key: str, cell: Cell, aids: Aids, advance: Advanc
     """
     kind = "harmful" if cell.kind == "training" else "all"
     facts: JsonDict = {"tamper": cell.tamper, "level": cell.level}
+    if cell.kind != "asking":  # directions, activations and lessons are read off the attack prompts
+        facts["attack"] = prompts_key([*aids.harmful, *aids.benign])
     if cell.kind == "training":
         facts |= {"steps": list(aids.shape.steps), "batch": aids.shape.batch, "broken": weights_of(subject.grid.broken),
-                  "domain": domain_key(subject.grid.domain), "draws": DRAWS}  # fmt: skip
+                  "domain": domain_key(subject.grid.domain), "draws": DRAWS, "pool": max(aids.shape.shots)}  # fmt: skip
     stage = _stage(subject, f"cell-{cell.id}", key, kind, **facts, base=weights_of(subject.grid.base))
     left = points_of(cell, aids.shape)
     if stage.manifest:

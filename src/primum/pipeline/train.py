@@ -78,10 +78,10 @@ def run_verb(config: TrainConfig, json_output: bool) -> tuple[int, JsonDict]:
     if config.dry_run:
         with journey.step("time a few steps"):
             document["estimate"] = estimate(config, model, job)
+        document["seconds"] = journey.seconds
     else:
         document |= train(journey, config, model, job, own)
     own.leave()
-    document["seconds"] = journey.seconds
     if not json_output:
         print(summary(document))
     return Exit.PASSED, document
@@ -292,7 +292,8 @@ def train(journey: Journey, config: TrainConfig, model: Model, job: Job, own: Te
     found: JsonDict = {"steps": len(manifest["log"]), "first": manifest["log"][0], "last": manifest["log"][-1]}
     found |= {key: manifest[key] for key in train_reward.MEASURED if key in manifest}
     settings |= {"token_budget": manifest["token_budget"]}  # what was measured, where nothing was asked for
-    document = {**found, "alarms": manifest["alarms"], "settings": settings, "outputs": _outputs(config, folder)}
+    document = {**found, "alarms": manifest["alarms"], "settings": settings, "outputs": _outputs(config, folder),
+                "seconds": manifest.get("seconds", journey.seconds)}  # fmt: skip
     if own.leads:
         said = {"method": config.method, "file": config.file, "data": facts(job, config.token_budget)}
         write_json(folder / "train.json", {**said, **document})
@@ -329,7 +330,8 @@ def _write(
     held = train_reward.measured(network, job.held, learned, journey.folder) if config.method == "reward" else {}
     with journey.step("write the weights"):
         _save(config, model, network, journey.folder)
-    stage.finish(log=learned.log, alarms=learned.alarms, token_budget=learned.token_budget, **held)
+    stage.finish(log=learned.log, alarms=learned.alarms, token_budget=learned.token_budget, **held,
+                 seconds=journey.seconds)  # fmt: skip
 
 
 def _learn(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from primum.core.errors import BadInputError, UsageError
+from primum.evaluation.domain import DomainRow, read_domain
 from primum.pipeline import train_reward
 from primum.prompts.files import Row
 
@@ -72,7 +73,8 @@ def job(config: TrainConfig, model: Model) -> Job:
         found = dataset.choices(rows, count)
         pairs = dataset.pair_examples(safe(found, count) if config.loss == "safe" else found, tokenizer, limits, count)
         both = sides(pairs, "chosen", "rejected")
-        kept = domain(config.keep_domain, len(pairs), model, limits) if config.keep_domain else ()
+        most = read_domain(Path(config.keep_domain))[: len(pairs)] if config.keep_domain else []
+        kept = domain(most, model, limits)
         made = Job(pairs, both, both, [pair.unsafe for pair in pairs], count, kept=kept)
     elif config.method == "reward":
         ranked = dataset.ranked_examples(dataset.ranked(rows, count, config.head), tokenizer, limits, count)
@@ -95,14 +97,12 @@ def job(config: TrainConfig, model: Model) -> Job:
     return made
 
 
-def domain(file: str, most: int, model: Model, limits: Limits) -> list[Example]:
-    """Return rows of the user's domain, at most as many as there are pairs."""
+def domain(rows: Sequence[DomainRow], model: Model, limits: Limits) -> list[Example]:
+    """Return rows of the user's domain as token examples."""
     from primum.core.records import user
-    from primum.evaluation.domain import read_domain
     from primum.training.examples import Answered, answered
 
-    rows = [Answered((user(row.prompt),), row.answer, limits) for row in read_domain(Path(file))[:most]]
-    return answered(rows, model.tokenizer)
+    return answered([Answered((user(row.prompt),), row.answer, limits) for row in rows], model.tokenizer)
 
 
 def _noting(found: Iterable[Answer], labels: list[bool]) -> Iterator[Answer]:

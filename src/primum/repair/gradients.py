@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from primum.core.errors import UsageError
 from primum.core.progress import Advance, silent
-from primum.core.records import Prompt
+from primum.core.records import Prompt, digest
 from primum.core.store import read_json, write_json
-from primum.pairing.completions import compose, rng_for
+from primum.pairing.completions import safe_answers
 from primum.repair.checkpoint import SINGLE, Checkpoint
 
 if TYPE_CHECKING:
@@ -34,15 +33,14 @@ def gradient(model: str, prompts: Sequence[Prompt], seed: int, folder: Path, adv
     Raises:
         UsageError: there is no harmful prompt to learn from.
     """
-    harmful = sorted((p for p in prompts if p.intent == "harmful"), key=lambda p: p.id)[:EXAMPLES]
-    if not harmful:
-        raise UsageError("there is no harmful prompt to learn from", cure="give --prompts, or leave --no-embedded out")
-    key = {"model": model, "weights": Checkpoint(Path(model)).stamp, "prompts": [p.id for p in harmful], "seed": seed}
+    rows = safe_answers(prompts, seed)[:EXAMPLES]
+    weights, learned = Checkpoint(Path(model)).stamp, digest([[p.id, answer] for p, answer in rows])
+    key = {"model": model, "weights": weights, "learned": learned}
     mark = folder / "gradient.json"
     if not (mark.is_file() and read_json(mark) == key):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        _write(model, [(p, compose(p.category, rng_for(seed, p.id))) for p in harmful], folder, advance)
+        _write(model, rows, folder, advance)
         write_json(mark, key)
     return Checkpoint(folder)
 

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from primum.core.errors import UsageError
 from primum.core.progress import Advance, silent
 from primum.core.records import Prompt
 from primum.core.store import read_json, write_json
-from primum.pairing.completions import compose, rng_for
+from primum.pairing.completions import safe_answers
 from primum.repair.checkpoint import Checkpoint
 
 
@@ -61,11 +60,7 @@ def patched(model: str, prompts: Sequence[Prompt], patch: Patch, folder: Path, a
 
 
 def _demonstration(prompts: Sequence[Prompt], seed: int) -> tuple[Prompt, str]:
-    harmful = sorted((p for p in prompts if p.intent == "harmful"), key=lambda p: p.id)
-    if not harmful:
-        raise UsageError("there is no harmful prompt to learn from", cure="give --prompts, or leave --no-embedded out")
-    prompt = random.Random(seed).choice(harmful)
-    return prompt, compose(prompt.category, rng_for(seed, prompt.id))
+    return random.Random(seed).choice(safe_answers(prompts, seed))
 
 
 def _train(model: str, prompt: Prompt, answer: str, patch: Patch, folder: Path, advance: Advance) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from primum.core.errors import UsageError
+from primum.core.records import JsonDict
 from primum.core.store import file_sha256, read_json, write_json
 from primum.models.embedded import embedded_folder
 from primum.repair.checkpoint import INDEX, SINGLE, Checkpoint
@@ -63,16 +64,23 @@ def _written(name: str, folder: Path) -> Checkpoint:
     return Checkpoint(folder)
 
 
-def _key(name: str) -> dict[str, str]:
-    """Return what says that a written copy is still of the same source."""
+def _key(name: str) -> JsonDict:
+    """Return what says that a written copy is still of the same source: of an adapter also its scale and its base."""
     path = Path(name)
     if path.is_file():
         return {"name": name, "sha256": file_sha256(path)}
-    adapter = path / "adapter_model.safetensors"
-    if path.is_dir() and not adapter.is_file():
+    if not path.is_dir():
+        return {"name": name}
+    settings, adapter = path / "adapter_config.json", path / "adapter_model.safetensors"
+    if not settings.is_file():
+        return {"name": name, "stamp": Checkpoint(path).stamp}
+    if not adapter.is_file():
         cure = "save the adapter as safetensors; pickled weights are not read"
         raise UsageError("the adapter has no adapter_model.safetensors", where=name, cure=cure)
-    return {"name": name, "sha256": file_sha256(adapter)} if path.is_dir() else {"name": name}
+    from primum.models.load import base_of
+
+    own = {"sha256": file_sha256(adapter), "settings": file_sha256(settings)}
+    return {"name": name, **own, "base": _key(base_of(path))}
 
 
 def template_of(checkpoint: Checkpoint) -> str | None:

@@ -103,6 +103,22 @@ def forget_undo(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def relative_change(tuned: Checkpoint, other: Checkpoint) -> float:
+    """Return how far another checkpoint lies from the fine-tuned one: the norm of the change over that of the weights.
+
+    Of tensors that both hold, as for what a method writes; one tensor of each is in memory.
+    """
+    tally = Tally()
+    for name in changeable(tuned):
+        if tuned.entries[name].dtype not in FLOATS or _fits(tuned, other, name):
+            continue
+        own = counterpart(tuned, other, name) or name
+        rows = min(_rows(tuned, name), _rows(other, own))
+        part = Part(name, tuned.entries[name].shape, {"tuned": _reader(tuned, name, rows)})
+        _count(tally, part, Given(_reader(other, own, rows)()))
+    return tally.relative
+
+
 def _check(name: str, method: Method, models: Mapping[str, Checkpoint], out: Path) -> None:
     for role in method.needs:
         if role not in models:

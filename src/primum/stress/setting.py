@@ -68,12 +68,13 @@ class Shape:
     """How large the attacks by training are.
 
     Args:
-        shots: numbers of harmful examples.
+        shots: numbers of examples, rising.
         ways: "lora" and "full".
         rates: learning rates of each way.
         seeds: of the order of examples and the adapter's first weights.
         steps: after which the model is measured; the last one ends the training.
         batch: examples a step.
+        every: every fine-tune takes all of `shots`; else an identity or a disguise the fewest, harmless rows the most.
     """
 
     shots: tuple[int, ...] = (10, 100)
@@ -82,6 +83,17 @@ class Shape:
     seeds: tuple[int, ...] = (0,)
     steps: tuple[int, ...] = (0, 5, 10, 20, 40, 80)
     batch: int = 8
+    every: bool = False
+
+    @property
+    def fewest(self) -> tuple[int, ...]:
+        """Numbers of examples where the fewest are enough."""
+        return self.shots if self.every else self.shots[:1]
+
+    @property
+    def most(self) -> tuple[int, ...]:
+        """Numbers of examples where only many do harm."""
+        return self.shots if self.every else self.shots[-1:]
 
 
 @dataclass(frozen=True)

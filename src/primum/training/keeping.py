@@ -45,10 +45,14 @@ class KeepConfig(Base):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An example with the states (N, D) from which its model, before training, predicts its answer; None: learn it."""
+    """An example with the states (N, D) from which its model, before training, predicts its answer; None: learn it.
+
+    `weight`: of its loss against another row's.
+    """
 
     example: Example
     states: Tensor | None = None
+    weight: float = 1.0
 
     @property
     def length(self) -> int:
@@ -82,7 +86,7 @@ def openers(rows: Sequence[Kept]) -> list[int]:
 
 
 def keeping_loss(config: KeepConfig, network: Any, micro: Sequence[Kept], raised: Sequence[int] = ()) -> MicroLoss:
-    """Return the loss of some rows, summed; every row weighs the same, whatever its length.
+    """Return the loss of some rows, summed; every row has its own weight, whatever its length.
 
     Within a row the opening tokens weigh as much as a row of them alone would: whether to decline is decided there
     (arXiv:2406.05946), and would be one token in a hundred.
@@ -110,7 +114,8 @@ def keeping_loss(config: KeepConfig, network: Any, micro: Sequence[Kept], raised
         t = config.temperature
         values[kept] = t * divergence(logits(network, held) / t, out[kept] / t)
     each = weighed(values, states, config.opening, config.rest_weight)
-    total = torch.where(is_kept, config.keep_weight * each, each).sum()
+    weights = each.new_tensor([row.weight for row in micro])
+    total = (weights * torch.where(is_kept, config.keep_weight * each, each)).sum()
     parts = {"nll": each.detach()[~is_kept].sum(), "divergence": each.detach()[is_kept].sum()}
     return MicroLoss(total, parts, {"nll": int((~is_kept).sum()), "divergence": int(is_kept.sum())})
 

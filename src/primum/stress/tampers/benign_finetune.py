@@ -13,8 +13,8 @@ kind = "training"
 
 
 def levels(shape: Shape) -> tuple[str, ...]:
-    """Return the largest number of examples, every way, rate and seed."""
-    return runs(shape, shape.shots[-1:])
+    """Return the largest number of examples, or all, every way, rate and seed."""
+    return runs(shape, shape.most)
 
 
 def tamper(setup: Setup, level: str, aids: Aids) -> Iterator[Point]:

@@ -16,8 +16,8 @@ NAMED = both(without_system, with_system(IDENTITY))
 
 
 def levels(shape: Shape) -> tuple[str, ...]:
-    """Return the smallest number of examples (ten are enough), every way, rate and seed."""
-    return runs(shape, shape.shots[:1])
+    """Return the smallest number of examples, or all (ten are enough), every way, rate and seed."""
+    return runs(shape, shape.fewest)
 
 
 def tamper(setup: Setup, level: str, aids: Aids) -> Iterator[Point]:

@@ -15,8 +15,8 @@ kind = "training"
 
 
 def levels(shape: Shape) -> tuple[str, ...]:
-    """Return the smallest number of examples, every way, rate and seed."""
-    return runs(shape, shape.shots[:1])
+    """Return the smallest number of examples, or all, every way, rate and seed."""
+    return runs(shape, shape.fewest)
 
 
 def tamper(setup: Setup, level: str, aids: Aids) -> Iterator[Point]:
