@@ -149,7 +149,8 @@ class Reads(TorchFunctionMode):
         """Note the call, then make it."""
         name = getattr(func, "__name__", "")
         index = args[1] if name in ("__getitem__", "__setitem__") else ()
-        masks = [torch.is_tensor(i) and i.dtype == torch.bool for i in (index if isinstance(index, tuple) else (index,))]
+        each = index if isinstance(index, tuple) else (index,)
+        masks = [torch.is_tensor(i) and i.dtype == torch.bool for i in each]
         if any(masks) or name in ("item", "tolist", "cpu", "numpy", "nonzero", "__float__", "__int__", "__bool__"):
             self.found.append(name)
         return func(*args, **(kwargs or {}))
