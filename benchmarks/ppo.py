@@ -87,7 +87,7 @@ def ppo(size: str, samples: int, tokens: int, folder: Path) -> dict[str, Any]:
     from primum.training.heads import Heads, adapter_on, add_adapter, add_reward, copy_adapter
     from primum.training.methods import ppo as method
     from primum.training.rewards import Combine, final
-    from primum.training.score import answer_states, logits, token_logps
+    from primum.training.score import token_scores
 
     policy = network(size)
     model = add_reward(policy, ("safety", "helpfulness"), seed=0)
@@ -109,8 +109,7 @@ def ppo(size: str, samples: int, tokens: int, folder: Path) -> dict[str, Any]:
 
     def reference(rows: Any) -> Any:
         with adapter_on(policy, "start"):
-            states = answer_states(policy, rows)
-            return token_logps(logits(policy, states.hidden), states.targets)
+            return token_scores(policy, rows).logps
 
     critic = Heads(SIZES[size][0], ("value",)).to(place)
     team = method.Players(policy, drawer(policy, tokens), reward, reference, critic)

@@ -22,7 +22,7 @@ from primum.models.embedded import embedded_folder
 from primum.models.load import Model, load, weights_hash
 from primum.models.reward import load_reward
 from primum.pipeline import threshold, train_against, train_reward
-from primum.pipeline.train import TrainConfig
+from primum.pipeline.train import TrainConfig, _held
 from primum.pipeline.train_rows import safe as safe_pairs
 from primum.prompts.files import Row
 from primum.report.labelled import rewards_text
@@ -389,9 +389,25 @@ def test_a_dry_run_counts_and_writes_nothing(folder: Path, tmp_path: Path, capsy
     assert data["shared"] > 0.7  # five equal pairs and one system turn
     assert found["estimate"]["seconds"] > 0 and found["estimate"]["steps"] == 2
     assert found["estimate"]["token_budget"] == 1536
+    memory = found["estimate"]["memory"]
+    assert found["estimate"]["memory_gb"] == memory["measured_gb"] + memory["optimizer_gb"] and memory["optimizer_gb"]
     assert not out.exists()
     assert main(["train", "dpo", path, "--model", str(folder), "--out", str(out), "--dry-run"]) == 0
-    assert "7 rows, 6 examples to learn" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "7 rows, 6 examples to learn" in said and "are the optimizer's states of what learns" in said
+
+
+def test_the_memory_of_a_dry_run_counts_what_adamw_will_hold() -> None:
+    network = torch.nn.Linear(5, 3)
+    network.bias.requires_grad_(False)
+    optimizer = torch.optim.AdamW([network.weight], fused=True)
+    network(torch.ones(5)).sum().backward()
+    optimizer.step()
+    state = optimizer.state[network.weight]
+    held = sum(t.nbytes for t in state.values() if t.shape == network.weight.shape)
+    assert held == 2 * 15 * 4
+    assert _held(TrainConfig(), network) == pytest.approx(held / 1e9)
+    assert _held(TrainConfig(average=0.9), network) == pytest.approx((held + 15 * 4) / 1e9)
 
 
 @pytest.mark.parametrize(

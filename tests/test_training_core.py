@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from primum.core.errors import StepFailedError
 from primum.core.records import JsonDict
@@ -19,9 +21,9 @@ from primum.training.adapter import add_lora
 from primum.training.batches import cut_rows, micro_batches, planned, steps
 from primum.training.examples import Example, PairExample
 from primum.training.loop import LoopConfig, MicroLoss, Run, schedule
-from primum.training.methods import dpo, sft
+from primum.training.methods import dpo, kto, sft
 from primum.training.recompute import recompute, recomputes
-from primum.training.score import States, score, score_all
+from primum.training.score import States, answer_states, score, score_all
 
 
 @pytest.fixture
@@ -134,6 +136,63 @@ def test_gradient_does_not_depend_on_the_cut_into_micro_batches(tiny: Any, tmp_p
         found.append((log[-1]["loss"], network.model.layers[0].mlp.up_proj.weight.detach().clone()))
     assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
     assert torch.allclose(found[0][1], found[1][1], atol=1e-5)
+
+
+class Reads(TorchFunctionMode):
+    """Notes what a host waits for a device for: numbers that it reads, and masks whose members it must count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Note the call, then make it."""
+        name = getattr(func, "__name__", "")
+        index = args[1] if name in ("__getitem__", "__setitem__") else ()
+        each = index if isinstance(index, tuple) else (index,)
+        masks = [torch.is_tensor(i) and i.dtype == torch.bool for i in each]
+        if any(masks) or name in ("item", "tolist", "cpu", "numpy", "nonzero", "__float__", "__int__", "__bool__"):
+            self.found.append(name)
+        return func(*args, **(kwargs or {}))
+
+
+def test_metrics_are_read_once_a_step_however_many_micro_batches_it_has(tiny: Any, tmp_path: Path) -> None:
+    def loss(network: Any, micro: Any, scale: float) -> MicroLoss:
+        each = network.get_input_embeddings().weight[[row.answer[0] for row in micro]].sum(-1)
+        return MicroLoss(each.sum() / scale, {"each": each.sum(), "twice": 2 * each.sum()})
+
+    found = []
+    for budget in (1, 10_000):
+        run = Run(tiny, rows(), loss, len, LoopConfig(0.0, 8, token_budget=budget), tmp_path / str(budget))
+        with Reads() as reads:
+            log = run.train()
+        found.append((reads.found, [row["twice"] for row in log]))
+    (many, ones), (few, twos) = found
+    assert many == few and many  # eight micro-batches a step read what one does
+    assert ones == pytest.approx(twos, abs=1e-6)
+
+
+def test_losses_ask_the_device_for_nothing(tiny: Any) -> None:
+    tiny.get_output_embeddings().weight.requires_grad_(False)
+    known = dpo.reference(tiny, [replace(one, benign=i % 2 == 0) for i, one in enumerate(pairs(4))])
+    kept = [*map(keeping.Kept, rows(8)[:4]), *keeping.keep(tiny, rows(8)[4:])]
+    sides = [one.pair.chosen for one in known] + [one.pair.rejected for one in known]
+    judged = [
+        kto.Referenced(one, -5.0, -5.0) for one in kto.mismatched(rows(6), [True, False, True, True, False, False])
+    ]
+
+    def reads(loss: Any) -> list[str]:
+        with Reads() as found:
+            loss()
+        return found.found
+
+    config = keeping.KeepConfig()
+    assert reads(lambda: score(tiny, sides).logps[0].item())  # what is looked for is found
+    assert reads(lambda: dpo.objective(dpo.Config())(tiny, known, 1.0)) == reads(lambda: score(tiny, sides))
+    scored = reads(lambda: score(tiny, [one.row.example for one in judged]))
+    assert reads(lambda: kto.Objective(kto.Config())(tiny, judged, 1.0)) == scored
+    plain = reads(lambda: answer_states(tiny, [one.example for one in kept]))
+    assert reads(lambda: keeping.keeping_loss(config, tiny, kept)) == plain
 
 
 def train_sft(network: Any, folder: Path, token_budget: int = 4096, epochs: float = 1, **more: Any) -> Any:

@@ -140,16 +140,6 @@ def test_orpo_has_a_gradient_where_an_answer_is_certain() -> None:
     assert loss.isfinite().all() and logps.grad is not None and logps.grad.isfinite().all()
 
 
-@pytest.mark.parametrize(
-    ("lead", "expected"),
-    [(0.0, (0.6931, 0.8736, 1.0810, 1.3133, 2.1269, 3.0486)), (1.2, (0.2633, 0.3509, 0.4616, 0.5981, 1.1711, 1.9530))],
-)
-def test_ranking_golden(lead: float, expected: tuple[float, ...]) -> None:
-    margins = torch.tensor([0, 1 / 3, 2 / 3, 1, 2, 3])
-    got = losses.ranking(torch.full((6,), lead), torch.zeros(6), margins)
-    assert got.tolist() == pytest.approx(expected, abs=5e-5)
-
-
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.floats(-60, -0.01), min_size=4, max_size=4), st.floats(0.01, 1), st.floats(0, 0.49))
 def test_dpo_turned_round_is_dpo_of_the_wrong_label(values: list[float], beta: float, smoothing: float) -> None:

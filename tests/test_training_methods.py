@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from primum.core.errors import StepFailedError
 from primum.core.records import assistant, user
-from primum.training import hacking
+from primum.training import hacking, score
 from primum.training.examples import Example
 from primum.training.heads import Heads, RewardModel, adapter_on, add_reward, copy_adapter, last_states
 from primum.training.methods import distill, gatt, ppo, rejection, reward
-from primum.training.score import answer_states, critic_states, logits, score_all, token_logps
+from primum.training.score import answer_states, critic_states, score_all
 
 WIDTH, WORDS = 16, 32
 
@@ -240,8 +240,7 @@ def players(policy: Any, critic: bool) -> ppo.Players:
 
     def reference(part: Sequence[Example]) -> torch.Tensor:
         with torch.no_grad():
-            states = answer_states(frozen, part)
-            return token_logps(logits(frozen, states.hidden), states.targets)
+            return score.token_scores(frozen, part).logps
 
     heads = Heads(WIDTH, ("value",)) if critic else None
     return ppo.Players(policy, draw_from(policy), earned, reference, heads)
@@ -287,6 +286,32 @@ def test_a_critic_reads_the_trunk_where_logits_are_capped(tmp_path: Path) -> Non
     assert torch.allclose(found, hidden, atol=1e-5)
     log, _ = ppo.train(ppo.Config(**{**TOY, "iterations": 2}), players(policy, critic=True), PROMPTS, tmp_path)
     assert len(log) == 2 and log[0]["ratio_off"] < 1e-3
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_ppo_learns_from_token_scores_what_full_logits_would_teach(
+    frozen: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(score, "CHUNK", 2 * 4 * TOY_WORDS)  # two tokens at a time
+    policy, part = toy(), [Example(PROMPTS[i % 2], (3, 1 + i, 2, 5)[i % 2 :]) for i in range(4)]
+    policy.get_output_embeddings().weight.requires_grad_(not frozen)
+    plain, gains = copy.deepcopy(policy), torch.linspace(-1, 1, sum(len(row.answer) for row in part))
+    config = ppo.Config(**{**TOY, "advantage": "rloo", "max_grad_norm": 1e9})
+    trainer = ppo.Trainer(config, players(policy, critic=False), PROMPTS, tmp_path)
+    found = trainer._part(part, list(range(4)))
+
+    logps = torch.cat([
+        plain(torch.tensor([row.prompt + row.answer])).logits[0].log_softmax(-1)[
+            range(len(row.prompt) - 1, row.length - 1), list(row.answer)
+        ]
+        for row in part
+    ])  # fmt: skip
+    assert torch.allclose(found.old, logps, atol=1e-5) and torch.allclose(found.reference, logps, atol=1e-5)
+    (-(gains * logps).sum() / len(gains)).backward()  # where the ratio is 1, its gradient is that of the logarithm
+    weights = [p for p in policy.parameters() if p.requires_grad]
+    expected = [p - q.grad for p, q in zip(weights, (q for q in plain.parameters() if q.requires_grad), strict=True)]
+    trainer._step([ppo.Weighed(found, gains, gains)], torch.optim.SGD(weights, lr=1.0), first=True)
+    assert all(torch.allclose(p, q, atol=1e-5) for p, q in zip(weights, expected, strict=True))
 
 
 def test_a_reference_that_is_not_the_start_policy_stops_training(tmp_path: Path) -> None:

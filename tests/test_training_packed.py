@@ -94,9 +94,23 @@ def test_numbers_and_gradients_equal_those_of_separate_rows(config: type, name: 
 def test_a_model_that_cannot_is_scored_on_separate_rows(caplog: pytest.LogCaptureFixture) -> None:
     eager, sdpa = network(attention="eager"), network()
     assert way(eager, rows()) == "separate" and way(sdpa, rows()) == "blocks"
-    assert "cannot share prompts" in caplog.text
+    assert "cannot share prompts" in caplog.text and "as 'eager', not by SDPA" in caplog.text
     with torch.no_grad():
         assert score(eager, rows()).logps.tolist() == pytest.approx(score(sdpa, rows()).logps.tolist(), abs=1e-5)
+
+
+def test_a_dense_mask_on_a_cpu_is_told_once_and_with_the_reasons(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    right = _WAYS["paths"]
+    monkeypatch.setitem(_WAYS, "paths", lambda *given: 1000 * right(*given))
+    net = network(GemmaConfig)
+    caplog.set_level("INFO")
+    assert way(net, rows()) == way(net, rows(), learns=True) == "masked"
+    (warned,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert "under a dense mask, which takes memory and time with the square" in warned
+    assert "'blocks': its blocks are not of a shape" in warned and "'paths': log-probabilities are" in warned
+    assert "flex" not in warned  # that it is no GPU is no reason
 
 
 @pytest.mark.parametrize("kind", [MistralConfig, Gemma3TextConfig])

@@ -140,7 +140,11 @@ def _replay(journey: Journey, config: TrainConfig, job: Job, network: Any) -> Re
 
 
 def estimate(config: TrainConfig, model: Model, job: Job) -> JsonDict:
-    """Time a few micro-batches, forward and backward, and say how long all of them will take, and the memory so far."""
+    """Time a few micro-batches, forward and backward; say how long all of them will take, and in how much memory.
+
+    Memory is the most that these took, with the weights, what a pass keeps and the gradients, and what the optimizer
+    will hold from its first step on, which is not taken here.
+    """
     from primum.training.batches import micro_batches, plain_steps, planned
     from primum.training.constrained import zeros
     from primum.training.fitting import fitted
@@ -173,7 +177,17 @@ def estimate(config: TrainConfig, model: Model, job: Job) -> JsonDict:
         per_token = (time.perf_counter() - start) / sum(e.length for e in few)
         total += per_token * sum(lengths_of(job.references))
     found = {"seconds": total, "steps": len(plan), "tokens_per_second": tokens / seconds, "token_budget": budget}
-    return {**found, "memory_gb": _peak(model.place.type)}
+    measured, held = _peak(model.place.type), _held(config, network)
+    parts = {"measured_gb": measured, "optimizer_gb": held}
+    return {**found, "memory_gb": measured + held, "memory": parts}
+
+
+def _held(config: TrainConfig, network: Any) -> float:
+    """Return what AdamW's two states of all that learns will take, in GB, and the average where one is kept."""
+    from primum.training.adapter import trainable
+
+    copies = 3 if config.average else 2
+    return copies * sum(p.numel() * p.element_size() for p in trainable(network).values()) / 1e9
 
 
 def _peak(kind: str) -> float:

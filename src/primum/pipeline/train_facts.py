@@ -72,6 +72,11 @@ def summary(document: JsonDict) -> str:
             f"about {words.seconds(guess['seconds'])} for {guess['steps']:,} steps, {guess['memory_gb']:.1f} GB; "
             f"micro-batches of at most {guess['token_budget']:,} tokens"
         )
+        measured, held = (guess["memory"][part] for part in ("measured_gb", "optimizer_gb"))
+        lines.append(
+            f"  of the memory {measured:.1f} GB were measured on a few micro-batches (weights, gradients, what a pass "
+            f"keeps); {held:.2f} GB are the optimizer's states of what learns"
+        )
         return "\n".join(lines)
     first, last = document["first"], document["last"]
     shown = [key for key in ("loss", "accuracy", "margin", "nll", "good_reward", "bad_reward") if key in last]

@@ -88,7 +88,7 @@ class Objective:
         """Return the loss and, for the log, each row's NLL a token and how far its opening has moved (nats)."""
         scores = token_scores(network, [row.example for row in micro])
         reference = torch.cat([row.reference for row in micro]).to(scores.logps.device)
-        lengths: list[int] = scores.lengths.tolist()
+        lengths = [len(row.example.answer) for row in micro]
         pull = betas(lengths, self.beta).to(scores.logps.device)
         loss = constrained(scores.logps, reference, pull).sum() / scale
         moved = (scores.logps.detach() - reference).split(lengths)

@@ -24,7 +24,7 @@ from primum.core.progress import Advance, silent
 from primum.models.head import plain_head
 from primum.training.batches import micro_batches
 from primum.training.examples import Example
-from primum.training.loop import MicroLoss
+from primum.training.loop import MicroLoss, places
 from primum.training.score import States, answer_states, causal, logits, per_row, token_logps
 
 COMMON = 0.1
@@ -105,19 +105,26 @@ def keeping_loss(config: KeepConfig, network: Any, micro: Sequence[Kept], raised
         adjusted = torch.zeros_like(out)
         adjusted[_starts(states)[:, None], torch.tensor(raised, device=out.device)] = config.lead
         out = out + adjusted
-    is_kept = torch.tensor([row.states is not None for row in micro], device=out.device)
-    kept = is_kept[states.owner]
+    kept_rows = [row.states is not None for row in micro]
+    learned, kept = _split(kept_rows, out.device)
     values = out.new_zeros(len(out))
-    values[~kept] = -token_logps(out[~kept], states.targets[~kept])
-    if kept.any():
+    of_learned, of_kept = _split([row.states is not None for row in micro for _ in row.example.answer], out.device)
+    values[of_learned] = -token_logps(out[of_learned], states.targets[of_learned])
+    if len(kept):
         held = torch.cat([row.states for row in micro if row.states is not None])
         t = config.temperature
-        values[kept] = t * divergence(logits(network, held) / t, out[kept] / t)
+        values[of_kept] = t * divergence(logits(network, held) / t, out[of_kept] / t)
     each = weighed(values, states, config.opening, config.rest_weight)
     weights = each.new_tensor([row.weight for row in micro])
-    total = (weights * torch.where(is_kept, config.keep_weight * each, each)).sum()
-    parts = {"nll": each.detach()[~is_kept].sum(), "divergence": each.detach()[is_kept].sum()}
-    return MicroLoss(total, parts, {"nll": int((~is_kept).sum()), "divergence": int(is_kept.sum())})
+    factors = each.new_tensor([config.keep_weight if one else 1.0 for one in kept_rows])
+    total = (weights * factors * each).sum()
+    parts = {"nll": each.detach()[learned].sum(), "divergence": each.detach()[kept].sum()}
+    return MicroLoss(total, parts, {"nll": len(learned), "divergence": len(kept)})
+
+
+def _split(kept: Sequence[bool], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the places of what is learned and of what is kept."""
+    return places([not one for one in kept], device), places(kept, device)
 
 
 def weighed(values: Tensor, states: States, opening: int, rest_weight: float) -> Tensor:

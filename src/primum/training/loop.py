@@ -68,12 +68,18 @@ class LoopConfig:
 class MicroLoss(NamedTuple):
     """The loss of a micro-batch, summed over its examples and already divided by `scale`, and summed metrics.
 
-    A metric that speaks of some examples only has their number in `counts`.
+    A metric that speaks of some examples only has their number in `counts`: what the rows say, not what the device has
+    to be asked for.
     """
 
     loss: Tensor
     metrics: dict[str, Tensor]
     counts: dict[str, int] = {}  # noqa: RUF012 - never written to
+
+
+def places(flags: Sequence[bool], device: torch.device) -> Tensor:
+    """Return where flags are true, as an index on a device; of a mask there the host would have to ask how many."""
+    return torch.tensor([i for i, flag in enumerate(flags) if flag], dtype=torch.long, device=device)
 
 
 @dataclass
@@ -176,9 +182,11 @@ class Run(Generic[X]):
         while not all(self.team.gathered((found := self._gradients(examples, accelerator)) is not None)):
             held.forget_gradients()
             self._need_less(number, examples)
-        sums, counts = self._summed(found, held)
-        norm = held.clip(self.config.max_grad_norm, accelerator)
-        row: JsonDict = {"step": number, "lr": rate, "grad_norm": float(norm)}
+        assert found is not None  # every process has some
+        held.add_gradients()
+        read = self._read({**found[0], "grad_norm": held.clip(self.config.max_grad_norm, accelerator)})
+        row: JsonDict = {"step": number, "lr": rate, "grad_norm": read.pop("grad_norm")}
+        sums, counts = self.team.summed(read), self.team.summed(found[1])
         row |= {k: v / (1 if k == "loss" else counts[k]) for k, v in sums.items() if counts[k]}
         if number == 0:
             self.check_first(row)
@@ -218,16 +226,16 @@ class Run(Generic[X]):
             mean = self.means.setdefault(name, p.detach().clone())
             mean.lerp_(p.detach(), 1 - decay)
 
-    def _summed(
-        self, found: tuple[dict[str, Tensor], Counter[str]] | None, held: Held
-    ) -> tuple[dict[str, float], dict[str, float]]:
-        """Add up gradients, metrics and counts over the processes."""
-        assert found is not None  # every process has some
-        held.add_gradients()
-        return self.team.summed({k: float(v) for k, v in found[0].items()}), self.team.summed(found[1])
+    def _read(self, found: dict[str, Tensor]) -> dict[str, float]:
+        """Read numbers from the device, all at once: each time the host asks, a GPU's queue runs empty."""
+        place = next(self.network.parameters()).device
+        return dict(zip(found, torch.stack([value.to(place) for value in found.values()]).tolist(), strict=True))
 
     def _gradients(self, examples: Sequence[X], accelerator: Any) -> tuple[dict[str, Tensor], Counter[str]] | None:
-        """Add up gradients and metrics over this process's micro-batches of a step; None where memory was too short."""
+        """Add up gradients and metrics over this process's micro-batches of a step; None where memory was too short.
+
+        The sums stay on the device (`_read`).
+        """
         scale, sums, counts = self.scale(examples), dict[str, Tensor](), Counter[str]()
         try:
             groups = micro_batches(examples, self.token_budget)
@@ -237,7 +245,7 @@ class Run(Generic[X]):
                 counts.update({key: some.get(key, len(micro)) for key in metrics} | {"loss": 1})
                 accelerator.backward(loss)
                 for key, value in {"loss": loss, **metrics}.items():
-                    sums[key] = sums.get(key, torch.zeros(())) + value.detach().float().cpu()
+                    sums[key] = sums.get(key, torch.zeros(())) + value.detach().float()
             for _ in range(self._passes(groups) - len(own)):
                 accelerator.backward(0 * self.loss(self.network, groups[-1], scale).loss)
         except (MemoryError, RuntimeError) as error:

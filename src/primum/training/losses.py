@@ -201,17 +201,6 @@ def _log1mexp(x: Tensor) -> Tensor:
     return torch.where(near, torch.log(-torch.expm1(inner)), torch.log1p(-torch.exp(outer)))
 
 
-def ranking(chosen: Tensor, rejected: Tensor, margin: Tensor | float = 0.0) -> Tensor:
-    """Binary ranking loss of a reward model with a margin, (B,): arXiv:2307.09288, equation 2.
-
-    Args:
-        chosen: reward of the chosen answers, (B,).
-        rejected: reward of the rejected answers.
-        margin: how much more a chosen answer must get; larger for pairs that people told apart clearly (table 27).
-    """
-    return -logsigmoid(chosen - rejected - margin)
-
-
 def constrained(logps: Tensor, reference: Tensor, beta: Tensor) -> Tensor:
     """Constrained fine-tuning of answer tokens, (N,): arXiv:2406.05946, equation 3, -2/beta log sigmoid(beta gain).
 

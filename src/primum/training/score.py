@@ -55,16 +55,17 @@ class States(NamedTuple):
 def score(network: Any, examples: Sequence[Example]) -> Scores:
     """Score the answers of rows under a causal language model (a transformers network, with adapters or without)."""
     states = answer_states(network, examples)
-    return Scores(per_row(_token_logps(network, states), states), states.lengths)
+    return Scores(per_row(answer_logps(network, states), states), states.lengths)
 
 
 def token_scores(network: Any, examples: Sequence[Example]) -> Scores:
     """Score each answer token of rows: log-probabilities (N,), row after row, and answer tokens a row (B,)."""
     states = answer_states(network, examples)
-    return Scores(_token_logps(network, states), states.lengths)
+    return Scores(answer_logps(network, states), states.lengths)
 
 
-def _token_logps(network: Any, states: States) -> Tensor:
+def answer_logps(network: Any, states: States) -> Tensor:
+    """Return the log-probability (N,), nats, of each answer token; under a frozen output matrix a chunk at a time."""
     head = frozen_head(network)
     if head is None:
         return token_logps(logits(network, states.hidden), states.targets)
@@ -271,6 +272,7 @@ _WAYS: dict[str, Callable[[Any, Sequence[Example], Packed], Tensor]] = {
 """How rows are scored, the fastest first."""
 CPU, GPU = ("blocks", "paths"), ("flex",)
 """Ways of one kind of device only."""
+ELSEWHERE = "for another kind of device"
 _chosen: WeakKeyDictionary[Any, dict[bool, str]] = WeakKeyDictionary()
 
 
@@ -299,13 +301,34 @@ def way(network: Any, examples: Sequence[Example], learns: bool = False, most: i
     known = _chosen.setdefault(base, {})
     if learns not in known:
         expected = _answers(network, examples[:most], "separate")
-        names = [name for name in _WAYS if name != "blocks" or not learns]
-        known[learns] = next(name for name in names if _same(network, examples[:most], name, expected))
-        if known[learns] == "separate":
-            log.warning("%s cannot share prompts between rows; each row is computed apart", type(base).__name__)
-        else:
-            log.info("%s is scored by the way '%s'", type(base).__name__, known[learns])
+        faults = dict[str, str]()
+        for name in [name for name in _WAYS if name != "blocks" or not learns]:
+            why = _unfit(network, examples[:most], name, expected)
+            if not why:
+                _announce(type(base).__name__, name, faults, again=name in known.values())
+                known[learns] = name
+                break
+            faults[name] = why
     return known[learns]
+
+
+def _announce(model: str, name: str, faults: dict[str, str], again: bool) -> None:
+    """Say by which way a model is scored; warn, once and with the reasons, of one whose cost is a square or a prompt.
+
+    What another kind of device would have done (`ELSEWHERE`) is no reason.
+    """
+    costs = {
+        "masked": "is scored under a dense mask, which takes memory and time with the square of a pass's tokens",
+        "separate": "cannot share prompts between rows; each row is computed apart",
+    }
+    if name not in costs or again:
+        log.info("%s is scored by the way '%s'", model, name)
+        return
+    reasons: dict[str, str] = {}
+    for one, why in faults.items():
+        if why != ELSEWHERE:
+            reasons.setdefault(why, f"not the way '{one}': {why}")
+    log.warning("%s %s (%s)", model, costs[name], "; ".join(reasons.values()))
 
 
 def _answers(network: Any, examples: Sequence[Example], name: str) -> Tensor:
@@ -313,26 +336,25 @@ def _answers(network: Any, examples: Sequence[Example], name: str) -> Tensor:
     return token_logps(logits(network, _WAYS[name](network, examples, packed)), packed.targets)
 
 
-def _same(network: Any, examples: Sequence[Example], name: str, expected: Tensor) -> bool:
+def _unfit(network: Any, examples: Sequence[Example], name: str, expected: Tensor) -> str | None:
+    """Return why a way cannot be taken; None: it can. Separate rows always can."""
     base = causal(network)
     if name == "separate":
-        return True
-    if getattr(tower(base).config, "_attn_implementation", None) != "sdpa":
-        return False
+        return None
     if name in (GPU if _place(base).type == "cpu" else CPU):
-        return False
+        return ELSEWHERE
+    attention = getattr(tower(base).config, "_attn_implementation", None)
+    if attention != "sdpa":
+        return f"transformers computes its attention as '{attention}', not by SDPA"
     if name == "blocks" and not fuse_blocks(base):
-        return False
-    why = _fault(network, examples, name, expected)
-    if why:
-        log.log(logging.WARNING if name == "flex" else logging.INFO, "not the way '%s': %s", name, why)
-    return not why
+        return "its blocks are not of a shape that is known"
+    return _fault(network, examples, name, expected)
 
 
 def _fault(network: Any, examples: Sequence[Example], name: str, expected: Tensor) -> str | None:
     """Return why a way cannot be taken: what was raised, or how far its numbers are off; None: it can."""
     if name == "flex" and (why := _flex_fault(causal(network))):
-        return f"{why}; the dense mask that is left takes memory and time with the square of a pass's tokens"
+        return why
     try:
         found = _answers(network, examples, name)
     except flex.FAULTS as error:  # a model that takes no such mask, or no such attention

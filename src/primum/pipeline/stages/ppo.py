@@ -185,12 +185,11 @@ class _Rollouts:
 
     def reference(self, rows: Sequence[Example]) -> Tensor:
         from primum.training.heads import adapter_on
-        from primum.training.score import answer_states, logits, token_logps
+        from primum.training.score import token_scores
 
         network = self.context.desk.network
         with adapter_on(network, START):
-            states = answer_states(network, rows)
-            return token_logps(logits(network, states.hidden), states.targets)
+            return token_scores(network, rows).logps
 
     def earned(self, index: Sequence[int], answers: Sequence[tuple[int, ...]]) -> Rewarded:
         import torch

@@ -26,7 +26,7 @@ from primum.training import losses
 from primum.training.alarms import Alarms
 from primum.training.examples import Example, PairExample
 from primum.training.keeping import KeepConfig, Kept, keeping_loss, openers
-from primum.training.loop import LoopConfig, MicroLoss, Run
+from primum.training.loop import LoopConfig, MicroLoss, Run, places
 from primum.training.score import score, score_all
 
 about = "direct preference optimisation (arXiv:2305.18290) with an anchor: NLL, or the warm start's own loss"
@@ -176,7 +176,7 @@ def _pair_loss(config: Config, network: Any, pairs: Sequence[Referenced]) -> Mic
     pref = preference(config, given, lengths.to(chosen.device), [m.pair.unsafe for m in pairs])
     anchor = losses.nll(chosen, lengths[: len(pairs)])
     margin = pref.chosen_reward - pref.rejected_reward
-    benign = torch.tensor([m.pair.benign for m in pairs], device=margin.device)
+    benign = places([m.pair.benign for m in pairs], margin.device)
     metrics = {
         "dpo": pref.loss, "nll": anchor, "chosen_reward": pref.chosen_reward,
         "rejected_reward": pref.rejected_reward, "margin": margin, "benign_margin": margin[benign],
@@ -184,7 +184,7 @@ def _pair_loss(config: Config, network: Any, pairs: Sequence[Referenced]) -> Mic
         "chosen_logp": chosen, "rejected_logp": rejected,
     }  # fmt: skip
     sums = {key: value.sum() for key, value in metrics.items()}
-    counts = dict.fromkeys(metrics, len(pairs)) | {"benign_margin": int(benign.sum())}
+    counts = dict.fromkeys(metrics, len(pairs)) | {"benign_margin": len(benign)}
     return MicroLoss((pref.loss + config.nll_weight * anchor).sum(), sums, counts)
 
 

@@ -22,7 +22,7 @@ from primum.core.records import JsonDict
 from primum.training import losses
 from primum.training.alarms import Alarms
 from primum.training.examples import Example
-from primum.training.loop import LoopConfig, MicroLoss, Run
+from primum.training.loop import LoopConfig, MicroLoss, Run, places
 from primum.training.rows import Lazy, lengths_of
 from primum.training.score import score, score_all
 
@@ -97,14 +97,16 @@ class Objective:
         """Return the loss of a micro-batch and what the log shows of it."""
         logps = score(network, [r.row.example for r in micro]).logps
         reference = logps.new_tensor([r.ref for r in micro])
-        good = torch.tensor([r.row.desirable for r in micro], device=logps.device)
+        labels = [r.row.desirable for r in micro]
+        desirable = torch.tensor(labels, device=logps.device)
+        good, bad = places(labels, logps.device), places([not label for label in labels], logps.device)
         weights = self.config.desirable_weight, self.config.undesirable_weight
-        found = losses.kto(logps, reference, good, self.point.to(logps.device), self.config.beta, weights)
+        found = losses.kto(logps, reference, desirable, self.point.to(logps.device), self.config.beta, weights)
         metrics = {
-            "good_reward": found.reward[good].sum(), "bad_reward": found.reward[~good].sum(),
+            "good_reward": found.reward[good].sum(), "bad_reward": found.reward[bad].sum(),
             "point": self.point * len(micro), "reward": found.reward.sum(),
         }  # fmt: skip
-        counts = {"good_reward": int(good.sum()), "bad_reward": int((~good).sum())}
+        counts = {"good_reward": len(good), "bad_reward": len(bad)}
         return MicroLoss(found.loss.sum() / scale, metrics, counts)
 
 

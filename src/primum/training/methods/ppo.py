@@ -31,7 +31,7 @@ from primum.training.heads import Heads
 from primum.training.policy_losses import clipped_policy, clipped_value, divergence, gae, reinforce_pp, rloo
 from primum.training.rewards import whiten
 from primum.training.rollouts import Answer, Draw
-from primum.training.score import States, answer_states, critic_states, logits, token_logps
+from primum.training.score import States, answer_logps, answer_states, critic_states
 
 about = "PPO with a critic head (arXiv:1707.06347), or RLOO, or REINFORCE++, towards any reward"
 TOLERANCE = 0.05
@@ -231,7 +231,7 @@ class Trainer:
         """Score rows together, as they will be scored again while they are learned."""
         part = [rows[i] for i in group]
         states = answer_states(self.players.network, part)
-        old = token_logps(logits(self.players.network, states.hidden), states.targets)
+        old = answer_logps(self.players.network, states)
         return Part(part, group, old, self.players.reference(part), self._values(part, states))
 
     def _values(self, rows: Sequence[Example], states: States) -> Tensor:
@@ -282,7 +282,7 @@ class Trainer:
         sums: dict[str, float] = {"loss": 0.0, "policy": 0.0, "value": 0.0, "clipped": 0.0, "off": 0.0}
         for one in mini:
             states = answer_states(self.players.network, one.part.rows)
-            logps = token_logps(logits(self.players.network, states.hidden), states.targets)
+            logps = answer_logps(self.players.network, states)
             surrogate = clipped_policy(logps, one.part.old, one.advantages, self.config.clip)
             loss, value = surrogate.loss.sum(), logps.new_zeros(())
             if self.players.critic:
