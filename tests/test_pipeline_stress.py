@@ -16,6 +16,7 @@ from primum.core.catalogue import names
 from primum.core.config import build
 from primum.core.records import Prompt, user
 from primum.core.store import Stage
+from primum.pipeline import stress
 from primum.pipeline.shots import Examples
 from primum.pipeline.steps import Journey
 from primum.pipeline.stress import StressConfig
@@ -104,18 +105,16 @@ def test_killed_it_ends_with_the_same_numbers(whole: Path, model: Path, domain: 
     assert numbers(load_facts(out)) == numbers(load_facts(whole))
 
 
+@pytest.mark.parametrize(("lost", "code"), [(0, 0), (1, 4)])
 def test_a_step_0_that_is_not_the_untouched_model_fails(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, lost: int, code: int
 ) -> None:
-    out = tmp_path / "run"
-    arguments = ["stress", str(model), *SMALL, "--cells", "prefill-0-tokens", "--out", str(out)]
-    assert cli.main(arguments) == 0
-    row = next(iter((out / "steps" / "untouched-all").glob("shard-*.jsonl")))
-    first, *rest = row.read_text().splitlines()
-    row.write_text("\n".join([json.dumps(json.loads(first) | {"text": "another reply"}), *rest]) + "\n")
-    assert cli.main(arguments) == 4  # the report is there, and says which check failed
-    check = load_facts(out)["checks"][0]
-    assert not check["equal"] and check["same"] == check["n"] - 1
+    facts, out = load_facts(whole), tmp_path / "run"
+    facts["checks"][0] |= {"same": facts["checks"][0]["n"] - lost, "equal": not lost}
+    monkeypatch.setattr(stress, "grid_of", lambda config, wanted: None)
+    monkeypatch.setattr(stress, "measure_all", lambda journey, grid: facts)
+    assert cli.main(["stress", "--out", str(out)]) == code
+    assert ("CHECK FAILED" in capsys.readouterr().out) is bool(lost) and load_facts(out)["checks"] == facts["checks"]
 
 
 def test_every_fine_tune_takes_the_shots_that_are_named() -> None:

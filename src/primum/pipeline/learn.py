@@ -124,6 +124,8 @@ class Training:
         from primum.training.examples import Limits
         from primum.training.keeping import keep
 
+        if not self.domain:
+            return []
         examples = domain(self.domain, self.model, Limits(answer=self.config.sft.whole_tokens))
         step = self.journey.step("note the domain's answers", len(examples), "answers")
         with self.network.disable_adapter(), step as advance:
