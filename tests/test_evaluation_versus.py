@@ -84,20 +84,29 @@ def test_labels_correct_a_rate():
     assert rate(table(values), "harm") is None
 
 
-def aa_alarms(repeats, seed):
-    """Return how often one of two metrics over clustered items is called changed where nothing is."""
-    random_, alarms = random.Random(seed), 0
-    for _ in range(repeats):
+def repeats(many, seed, lift=0.0):
+    """Return comparisons of one metric over clustered items; B turns `lift` of what would be 0 into 1."""
+    random_, found = random.Random(seed), []
+    clusters = [f"c{i % 30}" for i in range(120)]
+    for _ in range(many):
         tendency = [random_.betavariate(1, 2) for _ in range(30)]
-        clusters = [f"c{i % 30}" for i in range(120)]
-        sides = [table([random_.random() < tendency[i % 30] for i in range(120)], clusters=clusters) for _ in "ab"]
-        alarms += overall(compare_tables(sides[:1], sides[1:], FAST)).p < 0.05
-    return alarms
+        chances = [tendency, [one + lift * (1 - one) for one in tendency]]
+        sides = [table([random_.random() < side[i % 30] for i in range(120)], clusters=clusters) for side in chances]
+        found.append(overall(compare_tables(sides[:1], sides[1:], FAST)))
+    return found
 
 
 def test_repeated_runs_of_the_same_model_alarm_at_the_nominal_rate():
-    alarms = aa_alarms(100, 1)
-    assert alarms <= 5 + 4 * math.sqrt(100 * 0.05 * 0.95)
+    found = repeats(100, 1)
+    for level in (0.05, 0.5):  # four standard errors: one such test in 16,000 fails by chance
+        spread = 4 * math.sqrt(100 * level * (1 - level))
+        assert 100 * level - spread <= sum(one.p < level for one in found) <= 100 * level + spread
+
+
+def test_a_planted_difference_is_found():
+    # B answers 1 half as often again of what A does not: by a third (5.7 standard errors), missed once in 10,000 times
+    found = repeats(20, 2, lift=0.5)
+    assert sum(one.p < 0.05 and one.low > 0 for one in found) >= 18
 
 
 def test_the_gate_fails_on_a_planted_regression_and_names_its_category():
