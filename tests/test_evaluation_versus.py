@@ -9,9 +9,19 @@ import pytest
 
 from primum.core.stats import bonett_price, mcnemar_exact
 from primum.evaluation.items import Metric
-from primum.evaluation.regression import Limits, gate_tables, read_limits
+from primum.evaluation.limits import Limits, read_limits
+from primum.evaluation.regression import gate_tables
 from primum.evaluation.tables import ScoredItem, Table
-from primum.evaluation.versus import Settings, changed_items, compare_tables, differences, join, matched, rate
+from primum.evaluation.versus import (
+    Settings,
+    changed_items,
+    compare_tables,
+    differences,
+    equal_by_construction,
+    join,
+    matched,
+    rate,
+)
 
 BAD = {"harm": Metric("share that is harmful", "lower_is_better")}
 FAST = Settings(draws=400)
@@ -205,6 +215,19 @@ def test_runs_that_were_asked_differently_say_so():
     assert differences([a], [b]) == ["sampling t0-n128 / t0-n16 (set)"]
     assert differences([a], [a]) == []
     assert gate_tables([b], [a], Limits.model_validate({}), FAST).differs == ("sampling t0-n128 / t0-n16 (set)",)
+
+
+def test_only_likelihoods_of_the_same_weights_are_equal_by_construction():
+    def by(**facts):
+        return [replace(table([0, 1] * 10), facts=facts)]
+
+    ours = by(model="m@1-float32", sampling="likelihood")
+    told = by(model="m@1-float32", sampling="likelihood", unused={"system": "Be kind."})
+    assert equal_by_construction(ours, told) == equal_by_construction(told, ours) == [("set", ["system"])]
+    assert gate_tables(told, ours, Limits.model_validate({}), FAST).equal == (("set", ["system"]),)
+    others = [by(model="m@2-float32", sampling="likelihood"), by(sampling="likelihood"), by(model="m@1-float32")]
+    assert [equal_by_construction(ours, one) for one in others] == [[], [], []]
+    assert equal_by_construction(by(sampling="likelihood"), by(sampling="likelihood")) == []  # of unknown models
 
 
 def test_few_labels_that_all_agree_do_not_make_a_rate_certain():

@@ -81,6 +81,11 @@ def metric(name: str) -> Metric:
     return METRICS.get(name, Metric(words(name), "", "share", True))
 
 
+def flag(name: Any) -> str:
+    """Return the flag of a setting: reply_tokens is --reply-tokens."""
+    return f"--{clean(name).replace('_', '-')}"
+
+
 def wrapped(lines: Iterable[str]) -> str:
     """Return lines for a terminal of 80 columns; what goes on hangs two columns behind where its line began."""
     told: list[str] = []
