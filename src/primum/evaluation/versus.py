@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from primum.core.records import JsonDict
 from primum.core.stats import Interval, bonett_price, mcnemar_exact, mde
@@ -373,7 +373,8 @@ def equal_by_construction(a: Sequence[Table], b: Sequence[Table]) -> list[Equal]
             continue
         sides = (one.facts, other.facts)
         if all(facts.get("sampling") == LIKELIHOOD for facts in sides):
-            found.append(Equal(one.name, sorted({name for facts in sides for name in facts.get("unused") or {}})))
+            unused = [cast(JsonDict, facts.get("unused") or {}) for facts in sides]
+            found.append(Equal(one.name, sorted({name for side in unused for name in side})))
     return found
 
 
