@@ -186,6 +186,7 @@ def test_many_categories_do_not_make_one_fail_by_chance():
     }
     both = gate_tables([run], [], in_slices(a={"max": 0.029}, b={"max": 0.2}), FAST)
     assert by_name(both) == {"set harm [category:a] (max)": "undecided", "set harm [category:b] (max)": "passed"}
+    assert "(limits: 2.7% to 8.2%, the lower for 2 limits of slices together)" in both.checks[0].text
 
 
 def test_a_category_that_the_run_lacks_is_undecided_and_the_nearest_is_named():

@@ -386,13 +386,20 @@ def _hold(one: Held) -> Check:
     sure = n >= LEAST and not _too_many(lost, n)
     outcome: Outcome = "failed" if bad else "passed" if good and sure else "undecided"
     made = replace(blank, outcome=outcome, value=value, low=low, high=high, limit=limit, n=n, unit=unit)
-    what = level(value, unit)
+    lacking = f"; {lost} items have no number" if lost else ""
+    return replace(_finite(made), text=_held_text(made, one) + lacking)
+
+
+def _held_text(check: Check, one: Held) -> str:
+    unit, what = check.unit, level(check.value, check.unit)
     if one.key == "worst":
         side = "above" if one.metric.direction == "lower_is_better" else "below"
         what += f" of items {side} {level(one.limit, one.metric.unit)}"
-    ends = f"limits: {level(low, unit)} to {level(high, unit)}"
-    text = f"{made.name}: {outcome}, {what} ({ends}), allowed: {BOUNDS[one.key]} {level(limit, unit)}, n={n:,}"
-    return replace(_finite(made), text=text + (f"; {lost} items have no number" if lost else ""))
+    ends = f"limits: {level(check.low, unit)} to {level(check.high, unit)}"
+    if one.tests > 1:
+        ends += f", the {'upper' if one.key == 'min' else 'lower'} for {one.tests} limits of slices together"
+    allowed = f"{BOUNDS[one.key]} {level(check.limit, unit)}"
+    return f"{check.name}: {check.outcome}, {what} ({ends}), allowed: {allowed}, n={check.n:,}"
 
 
 def _beyond(values: Values, metric: Metric, limit: float) -> Values:

@@ -44,15 +44,18 @@ def run_verb(config: ListConfig, json_output: bool) -> tuple[int, dict[str, Any]
         return _one_benchmark(config.name, json_output)
     found = {catalogue: _members(catalogue) for catalogue in known if config.catalogue in (None, catalogue)}
     if config.name is not None:
-        members = found[str(config.catalogue)]
-        if config.name not in members:
-            raise UsageError(f"no '{config.name}' in {config.catalogue}", cure=did_you_mean(config.name, members))
-        found = {str(config.catalogue): {config.name: members[config.name]}}
+        found = {catalogue: _named(catalogue, config.name, members) for catalogue, members in found.items()}
     if not json_output:
         print(_page(found))
         if config.catalogue == "benchmarks":
             print("\nprimum list benchmarks NAME: its metrics and which way is better, judge, cluster, licence")
     return Exit.PASSED, found
+
+
+def _named(catalogue: str, name: str, members: dict[str, str]) -> dict[str, str]:
+    if name not in members:
+        raise UsageError(f"no '{name}' in {catalogue}", cure=did_you_mean(name, members))
+    return {name: members[name]}
 
 
 def _one_benchmark(name: str, json_output: bool) -> tuple[int, dict[str, Any]]:
@@ -77,8 +80,7 @@ JUDGES = {"likelihood": "none: scored by likelihood", "text": "none: the text it
 def _detail(name: str, facts: dict[str, Any]) -> str:
     said = {
         "judge": JUDGES.get(facts["judge"], f"{facts['judge']} (--judge names another)"),
-        "scorer": facts["scorer"],
-        "drawn": facts["sampling"],
+        "scorer": facts["scorer"], "drawn": facts["sampling"],
         "cluster": facts["cluster"], "licence": facts["licence"],
         "asks": f"at most {facts['per_group']:,} of each group" if facts["per_group"] else "",
         "models": ", ".join(f"--judge-model {role}=MODEL" for role in facts["readers"]),
