@@ -63,7 +63,7 @@ def _said(name: str, value: Any) -> str:
     if value in (None, "", {}):
         return "none"
     if isinstance(value, Mapping):
-        return ", ".join(f"{words.clean(key)} {words.clean(one)}" for key, one in value.items())
+        return ", ".join(f"{NAMES.get(key, words.clean(key))} {_said(key, one)}" for key, one in value.items())
     if name == "system":
         return f'{digest(value, VERSION)} "{textwrap.shorten(words.clean(value), QUOTED, placeholder=" …")}"'
     return words.clean(value)

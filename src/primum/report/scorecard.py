@@ -152,16 +152,12 @@ def _attacked(folder: str, document: Document) -> Iterator[Line]:
         yield _of_people(folder, document["campaign"])
 
 
-NARROW = 1.5
-"""From so much more spread between people than chance gives on, the rate's interval is said to be too narrow."""
-
-
 def _of_people(folder: str, found: Document) -> Line:
     """Return a campaign's violations per person and hour with their interval; n is its dialogues."""
     rate, spread = found["rate"], words.finite(found.get("dispersion"))
     people = f"{found['people']:,} {'person' if found['people'] == 1 else 'people'}"
     name = f"Violations per person and hour: {people}, {words.figure(rate['hours'])} hours"
-    if spread is not None and spread > NARROW:
+    if spread is not None and spread > words.NARROW:
         name += f" (people differ {words.figure(spread)} times as much as by chance: the interval is too narrow)"
     row = {**rate, "n": found["dialogues"], "direction": "lower_is_better", "unit": "score"}
     return _line("attacks", name, folder, row)

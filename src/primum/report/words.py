@@ -23,6 +23,8 @@ NONE = "–"
 BETTER = {"lower_is_better": "lower is better", "higher_is_better": "higher is better"}
 DESCRIBED = "described only"
 """What is said of a metric of which no way is better."""
+NARROW = 1.5
+"""Above so many times the spread between people that chance gives, a campaign's interval is said to be too narrow."""
 COLUMNS = 80
 
 
