@@ -206,6 +206,38 @@ def test_list_shows_each_member_with_what_it_says(capsys):
     assert "hf  " in capsys.readouterr().out
 
 
+def test_list_of_one_benchmark_says_what_its_numbers_mean(capsys, tmp_path):
+    assert cli.main(["list", "benchmarks", "harmbench"]) == 0
+    out = capsys.readouterr().out
+    assert "that the reply goes along with (lower is better)" in " ".join(out.split())
+    said = [line.split(maxsplit=1) for line in out.splitlines() if line]
+    told = {line[0]: line[1] for line in said if len(line) == 2}
+    assert (told["licence"], told["cluster"], told["drawn"]) == ("MIT", "a behaviour", "t0-n256")
+    assert told["judge"] == "rules (--judge names another)"
+    assert told["apart"].startswith("not comparable with published numbers: HarmBench judges")
+    assert cli.main(["list", "benchmarks", "truthfulqa", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["benchmarks"]["truthfulqa"]
+    assert found["judge"] == "likelihood" and found["sampling"] is None
+    assert found["metrics"]["mc1"]["direction"] == "higher_is_better"
+
+    (tmp_path / "rows.jsonl").write_text('{"q": "?", "o": ["a", "b"], "a": 0}\n')
+    own = tmp_path / "own.yaml"
+    own.write_text("name: own\nrows: rows.jsonl\nkind: choices\nprompt: q\noptions: o\nanswer: a\n")
+    assert cli.main(["list", "benchmarks", str(own)]) == 0
+    assert "none: scored by likelihood" in capsys.readouterr().out
+    assert cli.main(["list", "benchmarks", "harmbenhc"]) == 2
+    assert "did you mean 'harmbench'?" in capsys.readouterr().err
+
+
+def test_list_of_one_member(capsys):
+    assert cli.main(["list", "engines", "hf"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()][:2] == ["engines", "hf"]
+    assert cli.main(["list", "engines", "hff"]) == 2
+    assert "no 'hff' in engines" in capsys.readouterr().err
+    assert cli.main(["list", "benchmarks"]) == 0
+    assert "primum list benchmarks NAME: " in capsys.readouterr().out
+
+
 def test_list_of_an_unknown_catalogue(capsys):
     assert cli.main(["list", "judgs"]) == 2
     assert "did you mean 'judges'?" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Runs side by side: what is certain parts them, what is not leaves them a range of places."""
 
+import hashlib
 import json
 
 from primum.cli import main
@@ -45,8 +46,9 @@ def test_runs_without_common_items_are_not_parted_and_what_was_not_measured_is_n
     assert (first.apart, first.missing, second.missing) == (1, ("c",), ("a", "b"))
 
 
-def write(folder, values):
+def write(folder, values, **facts):
     (one,) = run(values)
+    one.facts.update(facts)
     write_table(folder / "items", one)
     write_json(folder / RESULTS, {"format": FORMAT, "tables": [table_facts(one)]})
     return str(folder)
@@ -67,3 +69,38 @@ def test_the_leaderboard_on_the_command_line(tmp_path, capsys):
     assert main(["leaderboard", a, a]) == 2
     assert main(["leaderboard", a, b, "--benchmark", "sets"]) == 2
     assert "no run has a benchmark 'sets'\n  cure: did you mean 'set'?" in capsys.readouterr().err
+
+
+def test_the_leaderboard_says_how_the_runs_were_asked_and_what_they_differ_in(tmp_path, capsys):
+    way = {"sampling": "t0-n128", "seed": 0, "engine": "hf", "judge_revision": "7", "model": "tiny@1"}
+    folders = {
+        "plain": write(tmp_path / "plain", [0] * 60, system=None, **way),
+        "again": write(tmp_path / "again", [0] * 60, system=None, **way),
+        "kind": write(tmp_path / "kind", [1] * 60, system="Be kind to <b>all</b>.", **way | {"sampling": "t1-n16"}),
+    }
+    page = tmp_path / "board.html"
+    assert main(["leaderboard", *folders.values(), "--page", str(page)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    version = hashlib.sha256(b'"Be kind to <b>all</b>."').hexdigest()[:8]  # of the text as JSON
+    prompt = f'system prompt {version} "Be kind to <b>all</b>."'
+    assert f"kind: tiny, {folders['kind']}" in said
+    assert (
+        "plain, again: judge rules; system prompt none; sampling t0-n128; seed 0; engine hf; judge's revision 7" in said
+    )
+    assert f"kind: judge rules; {prompt}; sampling t1-n16; seed 0" in said
+    differ = (
+        "the runs also differ in: sampling t0-n128 (plain, again) / t1-n16 (kind); system prompt none (plain, again)"
+    )
+    assert f"{differ} / {prompt.removeprefix('system prompt ')} (kind)" in said
+    assert "<b>all" not in page.read_text() and "Be kind to &lt;b&gt;all" in page.read_text()
+    assert "the runs also differ in: sampling t0-n128 (plain, again)" in page.read_text()
+
+    assert main(["leaderboard", *folders.values(), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["differs"]["set"]["sampling"] == [["t0-n128", ["plain", "again"]], ["t1-n16", ["kind"]]]
+    assert document["asked"]["set"]["kind"]["system"] == "Be kind to <b>all</b>."
+    assert document["places"] == folders
+
+    assert main(["leaderboard", folders["plain"], folders["again"]]) == 0
+    said = capsys.readouterr().out
+    assert "all runs: judge rules" in said and "differ in" not in said

@@ -122,4 +122,6 @@ def test_a_log_is_compared_with_itself(name, logs, capsys):
     path = str(logs / name)
     assert main(["compare", path, path, "--json"]) == 0
     changes = json.loads(capsys.readouterr().out)["changes"]
-    assert changes and all(row["change"] == 0 for row in changes if row.get("change") is not None)
+    whole = [row for row in changes if row["slice"] == "all"]
+    assert whole and all(row["n"] for row in whole)
+    assert {(row["difference"], row["fixed"], row["broken"]) for row in changes} == {(0, 0, 0)}

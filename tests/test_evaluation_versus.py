@@ -9,9 +9,19 @@ import pytest
 
 from primum.core.stats import bonett_price, mcnemar_exact
 from primum.evaluation.items import Metric
-from primum.evaluation.regression import Limits, gate_tables, read_limits
+from primum.evaluation.limits import Limits, read_limits
+from primum.evaluation.regression import gate_tables
 from primum.evaluation.tables import ScoredItem, Table
-from primum.evaluation.versus import Settings, changed_items, compare_tables, differences, join, matched, rate
+from primum.evaluation.versus import (
+    Settings,
+    changed_items,
+    compare_tables,
+    differences,
+    equal_by_construction,
+    join,
+    matched,
+    rate,
+)
 
 BAD = {"harm": Metric("share that is harmful", "lower_is_better")}
 FAST = Settings(draws=400)
@@ -84,20 +94,29 @@ def test_labels_correct_a_rate():
     assert rate(table(values), "harm") is None
 
 
-def aa_alarms(repeats, seed):
-    """Return how often one of two metrics over clustered items is called changed where nothing is."""
-    random_, alarms = random.Random(seed), 0
-    for _ in range(repeats):
+def repeats(many, seed, lift=0.0):
+    """Return comparisons of one metric over clustered items; B turns `lift` of what would be 0 into 1."""
+    random_, found = random.Random(seed), []
+    clusters = [f"c{i % 30}" for i in range(120)]
+    for _ in range(many):
         tendency = [random_.betavariate(1, 2) for _ in range(30)]
-        clusters = [f"c{i % 30}" for i in range(120)]
-        sides = [table([random_.random() < tendency[i % 30] for i in range(120)], clusters=clusters) for _ in "ab"]
-        alarms += overall(compare_tables(sides[:1], sides[1:], FAST)).p < 0.05
-    return alarms
+        chances = [tendency, [one + lift * (1 - one) for one in tendency]]
+        sides = [table([random_.random() < side[i % 30] for i in range(120)], clusters=clusters) for side in chances]
+        found.append(overall(compare_tables(sides[:1], sides[1:], FAST)))
+    return found
 
 
 def test_repeated_runs_of_the_same_model_alarm_at_the_nominal_rate():
-    alarms = aa_alarms(100, 1)
-    assert alarms <= 5 + 4 * math.sqrt(100 * 0.05 * 0.95)
+    found = repeats(100, 1)
+    for level in (0.05, 0.5):  # four standard errors: one such test in 16,000 fails by chance
+        spread = 4 * math.sqrt(100 * level * (1 - level))
+        assert 100 * level - spread <= sum(one.p < level for one in found) <= 100 * level + spread
+
+
+def test_a_planted_difference_is_found():
+    # B answers 1 half as often again of what A does not: by a third (5.7 standard errors), missed once in 10,000 times
+    found = repeats(20, 2, lift=0.5)
+    assert sum(one.p < 0.05 and one.low > 0 for one in found) >= 18
 
 
 def test_the_gate_fails_on_a_planted_regression_and_names_its_category():
@@ -196,6 +215,19 @@ def test_runs_that_were_asked_differently_say_so():
     assert differences([a], [b]) == ["sampling t0-n128 / t0-n16 (set)"]
     assert differences([a], [a]) == []
     assert gate_tables([b], [a], Limits.model_validate({}), FAST).differs == ("sampling t0-n128 / t0-n16 (set)",)
+
+
+def test_only_likelihoods_of_the_same_weights_are_equal_by_construction():
+    def by(**facts):
+        return [replace(table([0, 1] * 10), facts=facts)]
+
+    ours = by(model="m@1-float32", sampling="likelihood")
+    told = by(model="m@1-float32", sampling="likelihood", unused={"system": "Be kind."})
+    assert equal_by_construction(ours, told) == equal_by_construction(told, ours) == [("set", ["system"])]
+    assert gate_tables(told, ours, Limits.model_validate({}), FAST).equal == (("set", ["system"]),)
+    others = [by(model="m@2-float32", sampling="likelihood"), by(sampling="likelihood"), by(model="m@1-float32")]
+    assert [equal_by_construction(ours, one) for one in others] == [[], [], []]
+    assert equal_by_construction(by(sampling="likelihood"), by(sampling="likelihood")) == []  # of unknown models
 
 
 def test_few_labels_that_all_agree_do_not_make_a_rate_certain():

@@ -35,6 +35,7 @@ from primum.prompts.plan import language_plan
 from primum.prompts.sources import load
 from primum.prompts.split import split
 from primum.prompts.translations import THRESHOLD, check, chrf, shipped, translations_of
+from primum.report.scorecard import scorecard
 
 CODES = sorted({one.prompt.language for one in shipped()})
 GOLD = Path(judge.__file__).parents[1] / "gold"
@@ -329,6 +330,26 @@ def test_the_table_by_hand():
     assert (table["same_language"]["k"], table["same_language"]["n"]) == (1, 2)  # without English
     # a fifth of the German replies could not be read, and a third of the refusals' languages not be told
     assert {bar["name"]: bar["outcome"] for bar in table["bars"]} == {"gap": "undecided", "same_language": "undecided"}
+
+
+def test_the_scorecard_reads_a_repairs_table():
+    table = language_table(rows(), {"en"}, tell)
+    facts = {"measurements": {}, "languages": {"judge": "rules", "before": language_table([], ()), "after": table}}
+    card = scorecard({"run": [facts]})
+    assert "languages" not in card["unknown"]
+    lines = {line["name"]: line for part in card["parts"] if part["part"] == "languages" for line in part["lines"]}
+    complied = lines["German: Harmful compliance, judge rules"]
+    assert (complied["value"], complied["n"], complied["left_out"]) == (0.25, 4, 1)
+    assert complied["low"] == pytest.approx(0.0456, abs=2e-4) and complied["direction"] == "lower_is_better"
+    same = lines["German: refusals in the prompt's language, judge rules"]
+    assert (same["value"], same["n"], same["left_out"], same["direction"]) == (0.5, 2, 1, "higher_is_better")
+    assert lines["English, trained on: Harmful compliance, judge rules"]["value"] == 0
+    gap = lines["Harmful compliance, German less English, judge rules"]
+    assert (gap["value"], gap["n"], gap["low"]) == (0.25, 4 + 2, table["gap"]["low"])
+    # no general prompts and no twins were asked in English: no line, where a line without a number would be a claim
+    assert not any(name.startswith("English") and "twins" in name for name in lines)
+    none = {"measurements": {}, "languages": None}
+    assert "languages" in scorecard({"run": [none]})["unknown"]
 
 
 def many(code: str, complied: int, refused: int) -> list[Scored]:

@@ -94,6 +94,34 @@ def test_a_judge_that_has_nothing_to_read_is_told(model, own, tmp_path, capsys):
     assert "no judge reads said, picked: --judge changes nothing there" in capsys.readouterr().err
 
 
+def test_what_likelihoods_do_not_know_is_told_and_compared_as_equal(model, own, tmp_path, capsys):
+    plain, kind = tmp_path / "plain", tmp_path / "kind"
+    evaluated(capsys, model, *own, "--engine=canned", "--out", plain)
+    told = ("--engine=canned", "--system=Be kind.", "--reply-tokens=9", "--out", str(kind))
+    assert main(["evaluate", model, *own, *told]) == 0
+    said = capsys.readouterr()
+    assert "picked: likelihoods of the bare text, --system, --reply-tokens change nothing there" in said.err
+    assert "likelihoods of the bare text; not used: --system, --reply-tokens" in said.out
+    assert "not used: --system, --reply-tokens" in (kind / "results.html").read_text()
+    facts = {name: {one.name: one.facts for one in read_tables(name)} for name in (plain, kind)}
+    assert facts[kind]["picked"]["unused"] == {"system": "Be kind.", "reply_tokens": 9}
+    assert facts[plain]["picked"]["unused"] == {} and facts[kind]["said"]["system"] == "Be kind."
+
+    assert main(["compare", str(plain), str(kind), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["equal"] == [{"benchmark": "picked", "unused": ["reply_tokens", "system"]}]
+    picked = [one for one in document["changes"] if one["benchmark"] == "picked"]
+    assert picked and {one["difference"] for one in picked} == {0}
+    assert main(["compare", str(plain), str(kind), "--page", str(tmp_path / "page.html")]) == 0
+    line = "picked: the runs are equal by construction: likelihoods of the same weights"
+    said = " ".join(capsys.readouterr().out.split())
+    assert line in said and "(not used: --reply-tokens, --system)" in said
+    assert line in (tmp_path / "page.html").read_text()
+    main(["gate", str(kind), "--baseline", str(plain), "--markdown", str(tmp_path / "gate.md")])
+    assert line in " ".join(capsys.readouterr().out.split())
+    assert "equal by construction" in (tmp_path / "gate.md").read_text()
+
+
 def test_weights_are_loaded_only_where_they_are_used(model, own, tmp_path, capsys, loads):
     """The canned engine stands for any that reads the weights itself."""
     said = own[0]

@@ -11,6 +11,7 @@ from primum.evaluation.estimates import estimate
 from primum.evaluation.items import Metric
 from primum.evaluation.logs import read_run
 from primum.evaluation.tables import FORMAT, RESULTS, ScoredItem, Table, table_facts, write_table
+from primum.redteam import campaign
 from primum.report.scorecard import PARTS
 
 METRICS = {
@@ -59,6 +60,35 @@ def test_what_was_not_measured_is_unknown(tmp_path, capsys):
     page = (tmp_path / "card.html").read_text()
     assert page.count("Unknown: not measured") == 2
     assert "pass" not in page.partition("</style>")[2].replace("never a pass", "")
+
+
+PEOPLE = "session,person,hours,violations\n" + "".join(f"s1,p{i},5,{n}\n" for i, n in enumerate((2, 3, 0, 4)))
+
+
+def peopled(folder, text):
+    file = folder / "people.csv"
+    folder.mkdir()
+    file.write_text(text)
+    found = campaign.summary(campaign.read(file))
+    write_json(folder / "report.json", {"kind": "redteam", "model": None, "results": {}, "campaign": found})
+    return folder
+
+
+def test_a_campaign_of_people_is_a_rate_with_its_interval(tmp_path, capsys):
+    document = card(capsys, peopled(tmp_path / "a", PEOPLE))
+    (line,) = next(part["lines"] for part in document["parts"] if part["part"] == "attacks")
+    # 9 violations in 20 hours; Garwood's limits: half the 2.5% quantile of chi-squared (18) and 97.5% (20), by 20
+    assert (line["value"], line["n"], line["direction"]) == (0.45, 4, "lower_is_better")
+    assert (line["low"], line["high"]) == pytest.approx((8.2307 / 40, 34.1696 / 40), abs=1e-5)
+    assert line["name"] == "Violations per person and hour: 4 people, 20 hours"
+    assert "attacks" not in document["unknown"]
+    assert main(["report", str(tmp_path / "a"), "--scorecard"]) == 0
+    assert "0.45 [0.21–0.85] n 4" in " ".join(capsys.readouterr().out.split())
+    # one of two people found all 9: 4.5 each were expected, (4.5 ** 2 + 4.5 ** 2) / 4.5 = 9 times chance
+    alone = "session,person,hours,violations\ns,a,10,9\ns,b,10,0\n"
+    (line,) = next(part["lines"] for part in card(capsys, peopled(tmp_path / "b", alone))["parts"]
+                   if part["part"] == "attacks")  # fmt: skip
+    assert line["name"].endswith("(people differ 9 times as much as by chance: the interval is too narrow)")
 
 
 def test_runs_of_different_models_are_told_apart(tmp_path, capsys):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
+from primum.core.records import JsonDict
 from primum.core.stats.multiple import holm
 from primum.evaluation.estimates import finite
 from primum.evaluation.estimates import interval as estimated
@@ -49,6 +50,22 @@ class Ranking:
     places: tuple[Place, ...]
     missing: tuple[str, ...]
     apart: int
+
+
+ASKED = (
+    "system", "sampling", "unused", "seed", "engine", "judge_revision", "scorer", "readers", "source", "limit", "tool",
+)  # fmt: skip
+"""What is shown of how a run was asked and measured; a run says of these what its tables' facts hold."""
+
+
+def asked(runs: Mapping[str, Sequence[Table]]) -> dict[str, dict[str, JsonDict]]:
+    """Return, by benchmark and run, how it was asked and by what it was measured, as far as the run says so."""
+    found: dict[str, dict[str, JsonDict]] = {}
+    for run, tables in runs.items():
+        for table in tables:
+            told = {name: table.facts[name] for name in ASKED if name in table.facts}
+            found.setdefault(table.name, {})[run] = {"judge": table.judge, **told}
+    return found
 
 
 LEAST_COMMON = 10

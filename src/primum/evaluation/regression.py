@@ -9,8 +9,8 @@ A check asks how much worse the new run is on the same items, in the direction t
 
 The whole fails where any check fails. It passes where every check over all items passes: so many slices are small that
 demanding the same of each would never let anything pass; slices that the data cannot settle are named and counted, and
-block only where `strict`. What the baseline measured, or a file of limits names, and the new run did not measure is
-undecided, never passed; so is a limit that is kept by what was scored where much was not.
+block only where `strict`, or where the limits name them. What the baseline measured, or a file of limits names, and the
+new run did not measure is undecided, never passed; so is a limit that is kept by what was scored where much was not.
 """
 
 from __future__ import annotations
@@ -18,15 +18,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal, NamedTuple, cast
+from typing import NamedTuple
 
-import yaml
-from pydantic import Field
-
-from primum.core.config import Config, build
-from primum.core.errors import BadInputError
+from primum.core.errors import did_you_mean
 from primum.core.stats import Interval, mde, needed_pairs
 from primum.core.stats.clusters import cluster_mean, sign_flip
 from primum.core.stats.multiple import holm
@@ -34,9 +29,9 @@ from primum.core.stats.paired import sign_tail
 from primum.evaluation.estimates import interval as estimated
 from primum.evaluation.gate import Outcome
 from primum.evaluation.items import Metric
-from primum.evaluation.tables import Table
-from primum.evaluation.versus import Pairs, Settings, differences, join, matched, test
-from primum.prompts.files import read_utf8
+from primum.evaluation.limits import BOUNDS, Bounds, Limit, Limits
+from primum.evaluation.tables import Table, Values
+from primum.evaluation.versus import Equal, Pairs, Settings, differences, equal_by_construction, join, matched, test
 
 ALPHA = 0.05
 LEAST = 10
@@ -47,44 +42,12 @@ TAIL = 0.05
 """The tail of a metric that is no share: the baseline's worst items, so many of them."""
 
 
-BOUNDS = {"max": "at most", "min": "at least"}
-
-
-class Limit(Config):
-    """What one metric must keep."""
-
-    margin: float | None = Field(None, ge=0, description="how much worse it may be than the baseline")
-    max: float | None = Field(None, description="it may not lie above this")
-    min: float | None = Field(None, description="it may not lie below this")
-    direction: Literal["lower_is_better", "higher_is_better"] | None = Field(
-        None, description="which way is better, where another tool's log does not say it"
-    )
-
-
-class Limits(Config):
-    """The margins and fixed limits of a gate; a YAML file of this shape may be given."""
-
-    margin: float = Field(0.03, ge=0, description="how much worse any metric may be, in its own unit (0.03: 3 points)")
-    strict: bool = Field(False, description="slices that the data cannot settle keep the gate from passing")
-    benchmarks: dict[str, dict[str, Limit]] = Field(
-        default_factory=dict[str, dict[str, Limit]], description="benchmark: metric: margin, max, min"
-    )
-
-    def named(self, table: Table, metric: str) -> Limit | None:
-        """Return what the file says of one metric; None where it does not name it."""
-        return (self.benchmarks.get(table.name) or self.benchmarks.get(table.benchmark) or {}).get(metric)
-
-    def margin_of(self, table: Table, metric: str) -> float:
-        """Return how much worse one metric may be."""
-        own = self.named(table, metric)
-        return self.margin if own is None or own.margin is None else own.margin
-
-
 @dataclass(frozen=True, slots=True)
 class Check:
     """One question to the gate. `value` with its one-sided limits is how much worse; for `limit` checks, the rate.
 
-    `before` and `after` are the metric in the baseline and in the run, on the items that both have.
+    `before` and `after` are the metric in the baseline and in the run, on the items that both have. `asked_for`: the
+    check is over all items, or of a slice that the limits name; undecided, it keeps the gate from passing.
     """
 
     benchmark: str
@@ -103,6 +66,7 @@ class Check:
     unit: str = "share"
     before: float | None = None
     after: float | None = None
+    asked_for: bool = True
 
     @property
     def name(self) -> str:
@@ -115,34 +79,13 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Gated:
-    """The gate's word, why, the checks behind it, and what else the two runs differ in."""
+    """The gate's word, why, the checks behind it, what else the two runs differ in, and where they cannot differ."""
 
     outcome: Outcome
     text: str
     checks: tuple[Check, ...]
     differs: tuple[str, ...] = ()
-
-
-def read_limits(path: Path) -> Limits:
-    """Read a YAML file of limits.
-
-    Raises:
-        BadInputError: no such file, or no YAML.
-        UsageError: an unknown key or a value that does not fit.
-    """
-    if not path.is_file():
-        raise BadInputError("no such file", where=str(path), cure="check the path given to --limits")
-    try:
-        values = yaml.safe_load(read_utf8(path))
-    except yaml.YAMLError as error:
-        raise BadInputError(
-            f"no valid YAML ({error})".splitlines()[0], where=str(path), cure="see docs/evals.md"
-        ) from error
-    if values is None:
-        return Limits.model_validate({})
-    if not isinstance(values, dict):
-        raise BadInputError("must hold limits by name", where=str(path), cure="see docs/evals.md")
-    return build(Limits, cast(dict[str, Any], values), where=str(path))
+    equal: tuple[Equal, ...] = ()
 
 
 def gate_tables(new: Sequence[Table], baseline: Sequence[Table], limits: Limits, settings: Settings) -> Gated:
@@ -157,7 +100,8 @@ def gate_tables(new: Sequence[Table], baseline: Sequence[Table], limits: Limits,
     checks += _unmeasured(new, limits, checks)
     checks += _decided([one for table, old in both for one in _no_worse(table, old, limits, settings)], settings)
     checks += [one for table in new for one in _fixed(table, limits)]
-    return replace(_whole(checks, limits), differs=tuple(differences(baseline, new)))
+    equal = tuple(equal_by_construction(baseline, new))
+    return replace(_whole(checks, limits), differs=tuple(differences(baseline, new)), equal=equal)
 
 
 def _absent(benchmark: str, metric: str, who: str) -> Check:
@@ -165,12 +109,33 @@ def _absent(benchmark: str, metric: str, who: str) -> Check:
     return Check(benchmark, metric, "all", "measured", "undecided", text)
 
 
+def _no_slice(table: Table, metric: str, part: str) -> Check:
+    made = Check(table.name, metric, part, "measured", "undecided", "")
+    near = f"; {did_you_mean(part, table.slices)}" if table.slices else ""
+    return replace(made, text=f"{made.name}: undecided, the limits name this slice and the run has no such one{near}")
+
+
 def _unmeasured(new: Sequence[Table], limits: Limits, told: Sequence[Check]) -> list[Check]:
     """Return what the limits name and the run lacks, be it a wrong name or a measurement that was left out."""
     known = {(name, metric) for table in new for name in (table.name, table.benchmark) for metric in table.metrics}
     known |= {(one.benchmark, one.metric) for one in told}
     named = [(name, metric) for name, metrics in limits.benchmarks.items() for metric in metrics]
-    return [_absent(*one, "the limits name it") for one in named if one not in known]
+    return [_absent(*one, "the limits name it") for one in named if one not in known] + [
+        _no_slice(table, metric, part)
+        for table in new for metric in table.metrics for part in _slices_of(table, metric, limits)
+        if part not in table.slices
+    ]  # fmt: skip
+
+
+def _slices_of(table: Table, metric: str, limits: Limits) -> Mapping[str, Bounds]:
+    """Return what the limits say of a metric's slices."""
+    own = limits.named(table, metric)
+    return own.slices if own else {}
+
+
+def _directed(metric: Metric, own: Limit | None) -> Metric:
+    """Return the metric with the direction that the limits give it, if any."""
+    return replace(metric, direction=own.direction) if own and own.direction else metric
 
 
 def _asked_of(table: Table, limits: Limits) -> dict[str, Metric]:
@@ -178,8 +143,9 @@ def _asked_of(table: Table, limits: Limits) -> dict[str, Metric]:
     found: dict[str, Metric] = {}
     for name, metric in table.metrics.items():
         own = limits.named(table, name)
-        told = own is not None and (own.margin is not None or own.direction is not None)
-        metric = replace(metric, direction=own.direction) if own is not None and own.direction else metric
+        margins = [own.margin, *(one.margin for one in own.slices.values())] if own else []
+        told = own is not None and (own.direction is not None or any(one is not None for one in margins))
+        metric = _directed(metric, own)
         if metric.direction != "neither" and (metric.primary or told):
             found[name] = metric
     return found
@@ -198,6 +164,7 @@ class Asked(NamedTuple):
     pairs: Pairs
     doubt: str
     harms: Sequence[float] = ()
+    asked_for: bool = True
 
 
 def _no_worse(new: Table, old: Table, limits: Limits, settings: Settings) -> list[Asked]:
@@ -209,12 +176,14 @@ def _no_worse(new: Table, old: Table, limits: Limits, settings: Settings) -> lis
         margin = limits.margin_of(new, name)
         whole = join(both, name)
         found.append(_ask((new, name, "all", "no worse"), metric, whole, margin, settings))
-        for part in both.parts:
-            pairs = join(both, name, part)
+        named = [part for part in new.slices if limits.names(new, name, part)]
+        for part in dict.fromkeys([*both.parts, *named]):
+            pairs = join(both, name, part) if part in both.parts else Pairs([], [], [], [], {})
             # a slice that is the whole is the same question: asked twice it spends the 5% twice
             same = (pairs.items, pairs.left_out) == (whole.items, whole.left_out)
-            if not same and (pairs.first or pairs.left_out):
-                found.append(_ask((new, name, part, "no worse"), metric, pairs, margin, settings))
+            if part in named or (not same and (pairs.first or pairs.left_out)):
+                asked = _ask((new, name, part, "no worse"), metric, pairs, limits.margin_of(new, name, part), settings)
+                found.append(asked._replace(asked_for=part in named))
         tail = _tail(whole, metric)
         if tail is not None:
             found.append(
@@ -300,7 +269,7 @@ def _check(one: Asked, p: float) -> Check:
     sides = (fmean(one.pairs.first), fmean(one.pairs.second)) if n else (None, None)
     made = Check(
         one.table.name, one.metric, one.part, one.kind, outcome, "", value, low, high, one.margin, p, n, needed, unit,
-        *sides,
+        *sides, one.asked_for,
     )  # fmt: skip
     return replace(_finite(made), text=_text(made, one))
 
@@ -366,32 +335,77 @@ def _spread(pairs: Pairs) -> float:
     return max(robust, (mde((discordant + 2) / (n + 2), n) / 2.8016) ** 2) if pairs.binary else robust
 
 
+class Held(NamedTuple):
+    """A fixed limit: of which table, metric and slice, which bound, and among how many of its kind it is held."""
+
+    table: Table
+    name: str
+    metric: Metric
+    part: str
+    key: str
+    limit: float
+    tests: int = 1
+
+
 def _fixed(table: Table, limits: Limits) -> list[Check]:
-    """Hold a metric against fixed limits: it passes where even the unfavourable one-sided limit keeps them."""
+    """Hold metrics against fixed limits, over all items and in the slices that the limits name."""
     found: list[Check] = []
     for name, metric in table.metrics.items():
         own = limits.named(table, name)
-        for key, limit in (("max", own.max), ("min", own.min)) if own else ():
-            if limit is not None:
-                found.append(_hold(table, name, metric, key, limit))
+        if own is None:
+            continue
+        inside = [(part, bounds) for part, bounds in own.slices.items() if part in table.slices]
+        whole, parts = ([
+            Held(table, name, _directed(metric, own), part, key, limit)
+            for part, bounds in group for key in BOUNDS if (limit := getattr(bounds, key)) is not None
+        ] for group in ([("all", own)], inside))  # fmt: skip
+        found += [_hold(one) for one in whole] + [_hold(one._replace(tests=len(parts))) for one in parts]
     return found
 
 
-def _hold(table: Table, name: str, metric: Metric, key: str, limit: float) -> Check:
-    values = table.values(name)
+def _hold(one: Held) -> Check:
+    """Decide one fixed limit: it passes where even the unfavourable one-sided limit (95%) keeps it.
+
+    It fails where it is certainly not kept: among many slices by Bonferroni, lest one of them fail by chance.
+    """
+    values = one.table.values(one.name, one.part)
+    blank = Check(one.table.name, one.name, one.part, one.key, "undecided", "", limit=one.limit)
+    unit, limit = one.metric.unit, one.limit
+    if one.key == "worst":
+        if one.metric.direction == "neither":
+            return replace(blank, text=f"{blank.name}: undecided, no way is better; give the limit a direction")
+        values, unit, limit = _beyond(values, one.metric, limit), "share", TAIL
     n, lost = len(values.numbers), sum(values.left_out.values())
     if not n:
         why = f"none of {lost} items has a number" if lost else "no numbers"
-        return Check(table.name, name, "all", key, "undecided", f"{table.name} {name} ({key}): undecided, {why}")
-    value, low, high = estimated(values, metric.unit, 1 - 2 * ALPHA)
-    good, bad = (high <= limit, low > limit) if key == "max" else (low >= limit, high < limit)
+        return replace(blank, text=f"{blank.name}: undecided, {why}")
+    value, *kept = estimated(values, unit, 1 - 2 * ALPHA)
+    _, *broken = estimated(values, unit, 1 - 2 * ALPHA / one.tests)
+    low, high = (kept[0], broken[1]) if one.key == "min" else (broken[0], kept[1])
+    good, bad = (low >= limit, high < limit) if one.key == "min" else (high <= limit, low > limit)
     sure = n >= LEAST and not _too_many(lost, n)
     outcome: Outcome = "failed" if bad else "passed" if good and sure else "undecided"
-    made = Check(table.name, name, "all", key, outcome, "", value, low, high, limit, None, n, unit=metric.unit)
-    ends = f"limits: {level(low, metric.unit)} to {level(high, metric.unit)}"
-    allowed = f"{BOUNDS[key]} {level(limit, metric.unit)}"
-    text = f"{made.name}: {outcome}, {level(value, metric.unit)} ({ends}), allowed: {allowed}, n={n:,}"
-    return replace(_finite(made), text=text + (f"; {lost} items have no number" if lost else ""))
+    made = replace(blank, outcome=outcome, value=value, low=low, high=high, limit=limit, n=n, unit=unit)
+    lacking = f"; {lost} items have no number" if lost else ""
+    return replace(_finite(made), text=_held_text(made, one) + lacking)
+
+
+def _held_text(check: Check, one: Held) -> str:
+    unit, what = check.unit, level(check.value, check.unit)
+    if one.key == "worst":
+        side = "above" if one.metric.direction == "lower_is_better" else "below"
+        what += f" of items {side} {level(one.limit, one.metric.unit)}"
+    ends = f"limits: {level(check.low, unit)} to {level(check.high, unit)}"
+    if one.tests > 1:
+        ends += f", the {'upper' if one.key == 'min' else 'lower'} for {one.tests} limits of slices together"
+    allowed = f"{BOUNDS[one.key]} {level(check.limit, unit)}"
+    return f"{check.name}: {check.outcome}, {what} ({ends}), allowed: {allowed}, n={check.n:,}"
+
+
+def _beyond(values: Values, metric: Metric, limit: float) -> Values:
+    """Return, for each item, whether it is worse than the limit."""
+    lower = metric.direction == "lower_is_better"
+    return replace(values, numbers=[float(one > limit if lower else one < limit) for one in values.numbers])
 
 
 def _whole(checks: Sequence[Check], limits: Limits) -> Gated:
@@ -399,7 +413,7 @@ def _whole(checks: Sequence[Check], limits: Limits) -> Gated:
     if failed:
         return Gated("failed", f"Failed: {'; '.join(one.name for one in failed)}.", tuple(checks))
     open_ = [one for one in checks if one.outcome == "undecided"]
-    blocking = [one for one in open_ if one.slice == "all" or limits.strict]
+    blocking = [one for one in open_ if one.asked_for or limits.strict]
     if blocking or not checks:
         why = "; ".join(one.name + _would(one) for one in blocking) or "nothing was measured"
         return Gated("undecided", f"Undecided: the data cannot settle {why}.", tuple(checks))

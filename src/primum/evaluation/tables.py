@@ -18,6 +18,8 @@ from primum.prompts.files import csv_rows
 
 RESULTS = "results.json"
 FORMAT = 1
+LIKELIHOOD = "likelihood"
+"""What a table's facts say of the sampling where nothing was drawn."""
 
 
 @dataclass(frozen=True, slots=True)

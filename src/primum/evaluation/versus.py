@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from primum.core.records import JsonDict
 from primum.core.stats import Interval, bonett_price, mcnemar_exact, mde
@@ -24,7 +24,7 @@ from primum.core.stats.judge_error import ppi_plus
 from primum.core.stats.multiple import holm, ppi_mean
 from primum.evaluation.estimates import finite
 from primum.evaluation.items import Metric
-from primum.evaluation.tables import ScoredItem, Table
+from primum.evaluation.tables import LIKELIHOOD, ScoredItem, Table
 
 MISSING = "not on both sides"
 SAME = 1e-9
@@ -334,6 +334,48 @@ def differences(a: Sequence[Table], b: Sequence[Table]) -> list[str]:
             if UNTOLD not in sides and sides[0] != sides[1]:
                 found.setdefault(f"{name.replace('_', ' ')} {sides[0]} / {sides[1]}", []).append(one.name)
     return [f"{what} ({', '.join(names)})" for what, names in found.items()]
+
+
+def differing(told: Mapping[str, JsonDict]) -> dict[str, list[tuple[Any, list[str]]]]:
+    """Return in what many runs differ: by fact, each value with the runs that say so; one value is no difference."""
+    found: dict[str, list[tuple[Any, list[str]]]] = {}
+    for name in TOLD:
+        values: list[tuple[Any, list[str]]] = []
+        for run, facts in told.items():
+            if name in facts:
+                same = next((runs for value, runs in values if value == facts[name]), None)
+                if same is None:
+                    values.append((facts[name], [run]))
+                else:
+                    same.append(run)
+        if len(values) > 1:
+            found[name] = values
+    return found
+
+
+class Equal(NamedTuple):
+    """A benchmark whose numbers cannot differ but by rounding, and the settings of both runs that it does not know."""
+
+    benchmark: str
+    unused: list[str]
+
+
+def equal_by_construction(a: Sequence[Table], b: Sequence[Table]) -> list[Equal]:
+    """Return the benchmarks of which both runs took likelihoods by the same weights in the same number format.
+
+    They are of the bare text: neither a system prompt nor decode settings reach them, so nothing can have changed.
+    """
+    second = {table.name: table for table in b}
+    found: list[Equal] = []
+    for one in a:
+        other = second.get(one.name)
+        if other is None or not one.facts.get("model") or one.facts["model"] != other.facts.get("model"):
+            continue
+        sides = (one.facts, other.facts)
+        if all(facts.get("sampling") == LIKELIHOOD for facts in sides):
+            unused = [cast(JsonDict, facts.get("unused") or {}) for facts in sides]
+            found.append(Equal(one.name, sorted({name for side in unused for name in side})))
+    return found
 
 
 def changed_items(a: Table, b: Table, metric: str, most: int = 50) -> list[JsonDict]:

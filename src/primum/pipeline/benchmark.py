@@ -14,7 +14,7 @@ from primum.core.errors import BadInputError
 from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, from_json, with_system
 from primum.core.store import Stage, read_json
 from primum.evaluation.items import Answer, Benchmark, Item, scored
-from primum.evaluation.tables import ScoredItem, Table
+from primum.evaluation.tables import LIKELIHOOD, ScoredItem, Table
 from primum.judging import Exchange
 from primum.models.runner import Asked, Plan, draw_all, drawn, lay_in, reopen_failed
 from primum.models.sampling import Sampling, Streaming
@@ -107,7 +107,7 @@ def measure(journey: Journey, benchmark: Benchmark, ask: Ask, subject: Subject, 
              "own_judge": benchmark.judge, "comparable": benchmark.comparable, "scorer": benchmark.scorer,
              "limit": ask.limit, "source": str(ask.source) if ask.source else None, "repeated": repeated}  # fmt: skip
     if benchmark.by_likelihood:
-        facts |= {"model": subject.likelihood_key, "sampling": "likelihood"}
+        facts |= {"model": subject.likelihood_key, "sampling": LIKELIHOOD, "unused": unused(benchmark, ask)}
         answers = _likelihoods(journey, benchmark, items, subject)
         return [_table(benchmark, benchmark.judge, items, answers, facts)]
     replies = _replies(journey, benchmark, items, ask, subject)
@@ -243,3 +243,13 @@ def _likelihoods(journey: Journey, benchmark: Benchmark, items: Sequence[Item], 
         if not stage.manifest:
             stage.finish(items=len(rows))
     return [Answer(logps=tuple(row["logps"]), lengths=tuple(row["lengths"])) for row in rows]
+
+
+def unused(benchmark: Benchmark, ask: Ask) -> JsonDict:
+    """Return what the user set and likelihoods do not know: they are of the bare text, and nothing is drawn."""
+    if not benchmark.by_likelihood:
+        return {}
+    usual = benchmark.settings
+    asked = {"system": (ask.system, None), "temperature": (ask.sampling.temperature, usual.temperature),
+             "reply_tokens": (ask.sampling.max_new_tokens, usual.max_new_tokens)}  # fmt: skip
+    return {name: value for name, (value, default) in asked.items() if value != default}

@@ -24,7 +24,7 @@ from primum.evaluation.suite import benchmarks
 from primum.evaluation.tables import FORMAT, LABELS, RESULTS, Table, table_facts, write_table
 from primum.models.opening import Chosen, choose, open_engine
 from primum.models.sampling import Opening, Streaming
-from primum.pipeline.benchmark import Ask, Subject, chosen, measure
+from primum.pipeline.benchmark import Ask, Subject, chosen, measure, unused
 from primum.pipeline.evaluate_plan import Part, Tour, described, part
 from primum.pipeline.presets import Presets, changed
 from primum.pipeline.sample import fingerprint
@@ -192,6 +192,7 @@ def run_verb(config: EvaluateConfig, json_output: bool) -> tuple[int, JsonDict]:
         journey.terminal.note(f"  no judge reads {', '.join(unread)}: --judge changes nothing there")
     if config.preset_said:
         journey.terminal.note(f"  {config.preset_said}")
+    _tell_unused(journey, [(one, _ask(config, one, sources)) for one in wanted])
     models = Models(config, journey)
     parts = _parts(config, wanted, sources, models)
     if config.dry_run:
@@ -211,6 +212,17 @@ def run_verb(config: EvaluateConfig, json_output: bool) -> tuple[int, JsonDict]:
 
         print(summary(document, Path(config.out) / PAGE))
     return Exit.PASSED, document
+
+
+def _tell_unused(journey: Journey, asked: Sequence[tuple[Benchmark, Ask]]) -> None:
+    """Say which settings do not reach the likelihoods that are asked for."""
+    from primum.report.words import flag
+
+    found = {benchmark.name: unused(benchmark, ask) for benchmark, ask in asked}
+    flags = list(dict.fromkeys(flag(name) for names in found.values() for name in names))
+    if flags:
+        names, change = ", ".join(name for name in found if found[name]), "changes" if len(flags) == 1 else "change"
+        journey.terminal.note(f"  {names}: likelihoods of the bare text, {', '.join(flags)} {change} nothing there")
 
 
 def _ask(config: EvaluateConfig, benchmark: Benchmark, sources: dict[str, Path]) -> Ask:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +43,7 @@ from primum.evaluation.suite import benchmark as benchmark_of
 from primum.judging import Exchange
 from primum.judging.runner import judge_all
 from primum.models.sampling import Engine, Generated, Opening, Sampling
+from primum.pipeline.benchmark import Ask, picked
 from primum.pipeline.gather import Gather
 
 ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant"}
@@ -105,19 +105,27 @@ def _messages(asked: list[ChatMessage]) -> Messages:
 
 @task
 def benchmark(
-    name: str = "xstest", limit: int | None = None, data: str | None = None, judge: str | None = None
-) -> Task:
-    """Return one of primum's benchmarks as a task; those by likelihood are primum's own (`primum evaluate`)."""
+    name: str = "xstest", limit: int | None = None, data: str | None = None, judge: str | None = None,
+    per_group: int | None = None,
+) -> Task:  # fmt: skip
+    """Return one of primum's benchmarks as a task; those by likelihood are primum's own (`primum evaluate`).
+
+    The items are those that `primum evaluate` asks with the same limit and per_group; how many were left out because
+    they ask what one before them asks stands in the task's metadata (`repeated`).
+    """
     found = benchmark_of(name)
     if found.by_likelihood:
         raise UsageError(f"{name} is scored by likelihood", cure=f"primum evaluate MODEL --benchmark {name}")
-    items = {item.id: item for item in islice(found.items(Path(data) if data else None), limit)}
-    samples = [_sample(key, item) for key, item in items.items()]
     sampling = found.settings
+    chosen, repeated = picked(
+        found, Ask(sampling, limit=limit, per_group=per_group, source=Path(data) if data else None)
+    )
+    items = {item.id: item for item in chosen}
+    samples = [_sample(key, item) for key, item in items.items()]
     settings = GenerateConfig(temperature=sampling.temperature, max_tokens=sampling.max_new_tokens)
     return Task(
         dataset=MemoryDataset(samples, name=name), solver=generate(), scorer=_benchmark_scorer(found, items, judge),
-        config=settings, name=name,
+        config=settings, name=name, metadata={"repeated": repeated},
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ SAME = "A and B are the same run: nothing can have changed."
 def compared_text(document: Document) -> str:
     """Return the comparison over all items in plain text; slices whose change is certain stand below."""
     lines = [f"{side.upper()}: {_side(document, side)}" for side in ("a", "b")] + [""]
-    lines += [SAME, ""] if document.get("same") else []
+    lines += [one for said in warnings(document) for one in (said, "")]
     rows = [{**row, "verdict": verdict(row, document["confidence"])} for row in document["changes"]]
     for row in (row for row in rows if row["slice"] == "all"):
         lines += _lines(row)
@@ -31,6 +31,23 @@ def compared_text(document: Document) -> str:
     if document.get("differs"):
         lines += ["", f"the runs also differ in: {'; '.join(map(words.clean, document['differs']))}"]
     return words.wrapped([*lines, "", _legend(document["confidence"])])
+
+
+def warnings(document: Document) -> list[str]:
+    """Return what a reader has to know first: that nothing can have changed, in all or in a benchmark."""
+    if document.get("same"):
+        return [SAME]
+    return [equal(one) for one in document.get("equal") or []]
+
+
+def equal(one: Mapping[str, Any]) -> str:
+    """Say that a benchmark cannot tell two runs apart, and what was set and not used."""
+    unused = ", ".join(words.flag(name) for name in one["unused"])
+    more = f" (not used: {unused})" if unused else ""
+    return (
+        f"{words.clean(one['benchmark'])}: the runs are equal by construction: likelihoods of the same weights, which "
+        f"neither a system prompt nor decode settings reach{more}."
+    )
 
 
 def _side(document: Document, side: str) -> str:
@@ -121,7 +138,7 @@ def compared_page(document: Document) -> str:
         "corrected": [row for row in rows if row["corrected"]],
         "groups": _groups(document["changed"], rows),
         "sides": [(side.upper(), _side(document, side)) for side in ("a", "b")],
-        "warning": SAME if document.get("same") else "",
+        "warnings": warnings(document),
         "legend": _legend(document["confidence"]),
     }
     return document_page("compared.html", "Two runs compared", view)

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
-from primum.evaluation.regression import BOUNDS, level, moved
+from primum.evaluation.limits import BOUNDS
+from primum.evaluation.regression import level, moved
 from primum.report import words
+from primum.report.compared import equal
 
 Document = Mapping[str, Any]
 MARKS = {"passed": "✓", "failed": "✕", "undecided": "?"}
@@ -22,7 +24,7 @@ def gated_text(document: Document) -> str:
     lines = [f"{document['outcome'].upper()}: {_why(document)}", ""]
     for outcome in ("failed", "undecided", "passed"):
         rows = [row for row in document["checks"] if row["outcome"] == outcome]
-        shown = rows if outcome == "failed" else [row for row in rows if row["slice"] == "all"]
+        shown = rows if outcome == "failed" else [row for row in rows if row["asked_for"]]
         lines += [f"{MARKS[outcome]} {words.clean(row['text'])}" for row in shown]
         hidden = len(rows) - len(shown)
         if hidden:
@@ -30,9 +32,14 @@ def gated_text(document: Document) -> str:
                 f"{MARKS[outcome]} {_slices(hidden)} {outcome} (--json lists {'it' if hidden == 1 else 'them'})"
             )
     lines += ["", "Limits are one-sided, 95%."]
-    lines += [SAME] if document.get("same") else []
+    lines += _warnings(document)
     lines += [f"baseline and run also differ in: {words.clean(one)}" for one in document.get("differs") or []]
     return words.wrapped(lines)
+
+
+def _warnings(document: Document) -> list[str]:
+    """Return why nothing can have become worse, in all or in a benchmark."""
+    return [SAME] if document.get("same") else [equal(one) for one in document.get("equal") or []]
 
 
 def _why(document: Document) -> str:
@@ -55,16 +62,16 @@ def gated_markdown(document: Document) -> str:
         "|---|---|---:|---:|---:|---:|---:|",
     ]
     order = {"failed": 0, "undecided": 1, "passed": 2}
-    rows = [row for row in document["checks"] if row["slice"] == "all" or row["outcome"] == "failed"]
+    rows = [row for row in document["checks"] if row["asked_for"] or row["outcome"] == "failed"]
     for row in sorted(rows, key=lambda one: order[one["outcome"]]):
         cells = " | ".join(_numbers(row))
         lines.append(f"| {MARKS[row['outcome']]} {row['outcome']} | {_cell(row['name'])} | {cells} | {row['n']:,} |")
-    open_ = [row for row in document["checks"] if row["slice"] != "all" and row["outcome"] == "undecided"]
+    open_ = [row for row in document["checks"] if not row["asked_for"] and row["outcome"] == "undecided"]
     if open_:
         named = ", ".join(_cell(row["name"]) for row in open_[:MOST_OPEN])
         more = f" and {len(open_) - MOST_OPEN} more" if len(open_) > MOST_OPEN else ""
         lines += ["", f"The data cannot settle {_slices(len(open_))}: {named}{more}."]
-    lines += ["", SAME] if document.get("same") else []
+    lines += [line for said in _warnings(document) for line in ("", _cell(said))]
     for one in document.get("differs") or []:
         lines += ["", f"Baseline and run also differ in: {_cell(one)}."]
     return "\n".join(lines) + "\n"

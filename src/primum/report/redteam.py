@@ -43,6 +43,7 @@ def page(facts: Facts) -> str:
         labels=[row for row in results[lead]["attacks"] if row["labels"]] if lead else [],
         groups=_groups(facts),
         people=facts.get("campaign"),
+        narrow=words.NARROW,
         settings=_settings(facts),
         names=facts.get("vectors") or {},
     )

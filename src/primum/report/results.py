@@ -23,6 +23,8 @@ def summary(document: Document, page: Path) -> str:
         head = f"{words.clean(table['benchmark'])}, {table['n']:,} items{more}, judge {words.clean(table['judge'])}"
         apart = (table.get("facts") or {}).get("comparable")
         lines += [head, f"  not comparable with published numbers: {words.clean(apart)}"] if apart else [head]
+        unused = (table.get("facts") or {}).get("unused")
+        lines += [f"  likelihoods of the bare text; not used: {', '.join(map(words.flag, unused))}"] if unused else []
         for row in table["estimates"]:
             if row["slice"] == "all":
                 lines.append("  " + _line(row))
@@ -58,7 +60,8 @@ def _view(facts: Mapping[str, Any], table: Table | None) -> dict[str, Any]:
     rows = [row for row in table.rows if row.reply][:SAMPLES] if table else []
     about = str(facts["facts"].get("about") or "").rstrip()
     return {
-        **facts, "about": about if about.endswith((".", "?", "!")) else f"{about}.", "extremes": extremes,
+        **facts, "unused": [words.flag(name) for name in facts["facts"].get("unused") or {}],
+        "about": about if about.endswith((".", "?", "!")) else f"{about}.", "extremes": extremes,
         "slices": [row for row in facts["estimates"] if row["slice"] != "all"],
         "bands": _bands([row for row in facts["estimates"] if row["slice"] == "all"], facts["metrics"]),
         "samples": [{"label": row.label, "prompt": row.prompt, "reply": row.reply} for row in rows],

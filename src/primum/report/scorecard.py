@@ -14,6 +14,7 @@ from primum.core.errors import BadInputError, UsageError
 from primum.core.records import JsonDict
 from primum.core.store import read_json
 from primum.report import plots, words
+from primum.report.languages import BARS, SHOWN
 from primum.report.plain import document_page
 
 Document = Mapping[str, Any]
@@ -22,7 +23,10 @@ PARTS = {
     "attacks": ("Attacks", "primum redteam MODEL"),
     "false refusals": ("False refusals", "primum evaluate MODEL --benchmark xstest"),
     "stress": ("Stress", "primum stress MODEL"),
-    "languages": ("Languages", "primum evaluate MODEL --benchmark FILE, with rows grouped by language"),
+    "languages": (
+        "Languages",
+        "primum repair MODEL --languages plan, or primum evaluate MODEL --benchmark FILE with rows grouped by language",
+    ),
     "audit": ("Audit of the training data", "primum audit CORPUS"),
 }
 """Part -> its heading, and what measures it."""
@@ -144,9 +148,19 @@ def _attacked(folder: str, document: Document) -> Iterator[Line]:
             left = {"unscored": row["success"].get("unscored") or 0}
             name = f"{words.words(row['vector'])}: attacks that got through, judge {judge}"
             yield _line("attacks", name, folder, {**success, "left_out": left})
-    people = document.get("campaign")
-    if people:
-        yield Line("attacks", "A campaign of people", folder, said="see the run's report")
+    if document.get("campaign"):
+        yield _of_people(folder, document["campaign"])
+
+
+def _of_people(folder: str, found: Document) -> Line:
+    """Return a campaign's violations per person and hour with their interval; n is its dialogues."""
+    rate, spread = found["rate"], words.finite(found.get("dispersion"))
+    people = f"{found['people']:,} {'person' if found['people'] == 1 else 'people'}"
+    name = f"Violations per person and hour: {people}, {words.figure(rate['hours'])} hours"
+    if spread is not None and spread > words.NARROW:
+        name += f" (people differ {words.figure(spread)} times as much as by chance: the interval is too narrow)"
+    row = {**rate, "n": found["dialogues"], "direction": "lower_is_better", "unit": "score"}
+    return _line("attacks", name, folder, row)
 
 
 def _stressed(folder: str, document: Document) -> Iterator[Line]:
@@ -168,6 +182,28 @@ def _repaired(folder: str, document: Document) -> Iterator[Line]:
                 part = "false refusals" if row["metric"] in REFUSALS else "benchmarks"
                 name = f"Held-out prompts: {words.metric(row['metric']).label}, judge {judge}"
                 yield _line(part, name, folder, row)
+    yield from _spoken(folder, document.get("languages") or {})
+
+
+def _spoken(folder: str, found: Document) -> Iterator[Line]:
+    """Return a repair's table of languages, as it is after it: the shares of each, and the gap between them."""
+    after, judge = found.get("after") or {}, found.get("judge")
+    held: dict[str, Document] = {}
+    for row in after.get("rows") or []:
+        held[row["language"]] = row
+        for metric, share in row["shares"].items():
+            if metric in SHOWN and (share["n"] or share["left_out"]):
+                told = {"direction": "higher_is_better"} if metric in BARS else {}
+                label = BARS.get(metric) or words.metric(metric).label
+                trained = ", trained on" if row["trained"] else ""
+                name = f"{row['name']}{trained}: {label}, judge {judge}"
+                yield _line("languages", name, folder, {**share, "metric": metric, **told})
+    gap = after.get("gap")
+    if gap:
+        ends = [held[gap[end]] for end in ("highest", "lowest")]
+        n = sum(row["shares"]["harmful_compliance"]["n"] for row in ends)
+        name = f"Harmful compliance, {' less '.join(row['name'] for row in ends)}, judge {judge}"
+        yield _line("languages", name, folder, {**gap, "n": n, "direction": "lower_is_better"})
 
 
 def _audited(folder: str, document: Document) -> Iterator[Line]:

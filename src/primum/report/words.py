@@ -23,6 +23,8 @@ NONE = "–"
 BETTER = {"lower_is_better": "lower is better", "higher_is_better": "higher is better"}
 DESCRIBED = "described only"
 """What is said of a metric of which no way is better."""
+NARROW = 1.5
+"""Above so many times the spread between people that chance gives, a campaign's interval is said to be too narrow."""
 COLUMNS = 80
 
 
@@ -79,6 +81,11 @@ def words(name: str) -> str:
 def metric(name: str) -> Metric:
     """Return what is known of a metric; an unknown one is a share, written as its own name."""
     return METRICS.get(name, Metric(words(name), "", "share", True))
+
+
+def flag(name: Any) -> str:
+    """Return the flag of a setting: reply_tokens is --reply-tokens."""
+    return f"--{clean(name).replace('_', '-')}"
 
 
 def wrapped(lines: Iterable[str]) -> str:

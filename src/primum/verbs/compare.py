@@ -16,7 +16,15 @@ from primum.core.errors import Exit, UsageError, did_you_mean
 from primum.core.store import write_text
 from primum.evaluation.logs import read_run
 from primum.evaluation.tables import Table, model_of
-from primum.evaluation.versus import MISSING, Change, Settings, changed_items, compare_tables, differences
+from primum.evaluation.versus import (
+    MISSING,
+    Change,
+    Settings,
+    changed_items,
+    compare_tables,
+    differences,
+    equal_by_construction,
+)
 
 POSITIONAL = {"positional": True}
 
@@ -65,6 +73,7 @@ def run_verb(config: CompareConfig, json_output: bool) -> tuple[int, dict[str, A
         "same": Path(config.a).resolve() == Path(config.b).resolve(), "models": {"a": model_of(a), "b": model_of(b)},
         "confidence": config.confidence,
         "only_a": _alone(a, b), "only_b": _alone(b, a), "differs": differences(a, b),
+        "equal": [one._asdict() for one in equal_by_construction(a, b)],
         "changes": [asdict(change) for change in changes], "changed": _changed(a, b, changes, config.changed),
         "win_rates": _win_rates(config, a, b) if config.pairwise else [],
     }  # fmt: skip

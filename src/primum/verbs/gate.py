@@ -13,8 +13,9 @@ from primum import __version__
 from primum.core.config import Config
 from primum.core.errors import Exit, UsageError
 from primum.core.store import write_text
+from primum.evaluation.limits import Limits, read_limits
 from primum.evaluation.logs import read_run
-from primum.evaluation.regression import Gated, Limits, by_outcome, gate_tables, read_limits
+from primum.evaluation.regression import Gated, by_outcome, gate_tables
 from primum.evaluation.versus import Settings
 
 CODES = {"passed": Exit.PASSED, "failed": Exit.GATE_FAILED, "undecided": Exit.UNDECIDED}
@@ -29,7 +30,7 @@ class GateRunConfig(Config):
         json_schema_extra={"positional": True},
     )
     baseline: str | None = Field(default=None, description="the run that it may not be worse than")
-    limits: str | None = Field(default=None, description="a YAML file of margins and fixed limits")
+    limits: str | None = Field(default=None, description="a YAML file of margins and fixed limits, also of slices")
     margin: float | None = Field(
         default=None, ge=0, description="how much worse a metric may be, in its own unit (default 0.03: 3 points)"
     )
@@ -111,7 +112,8 @@ def run_verb(config: GateRunConfig, json_output: bool) -> tuple[int, dict[str, A
         "primum": __version__, "run": config.run, "baseline": config.baseline, "same": _same(config),
         "outcome": gated.outcome,
         "text": gated.text, "counts": by_outcome(gated.checks), "limits": limits.model_dump(mode="json"),
-        "differs": list(gated.differs), "checks": [{"name": check.name, **asdict(check)} for check in gated.checks],
+        "differs": list(gated.differs), "equal": [one._asdict() for one in gated.equal],
+        "checks": [{"name": check.name, **asdict(check)} for check in gated.checks],
     }  # fmt: skip
     if config.junit:
         write_text(Path(config.junit), gated_junit(document))

@@ -13,10 +13,10 @@ from primum import __version__
 from primum.core.config import Config
 from primum.core.errors import Exit, UsageError, did_you_mean
 from primum.core.store import write_text
-from primum.evaluation.board import rankings
+from primum.evaluation.board import asked, rankings
 from primum.evaluation.logs import read_run
 from primum.evaluation.tables import Table, model_of
-from primum.evaluation.versus import Settings
+from primum.evaluation.versus import Settings, differing
 
 
 class LeaderboardConfig(Config):
@@ -41,12 +41,16 @@ def run_verb(config: LeaderboardConfig, json_output: bool) -> tuple[int, dict[st
     """
     from primum.report.board import board_page, board_text
 
-    runs = _picked({name: read_run(place) for name, place in named(config.runs).items()}, config.benchmark)
+    places = named(config.runs)
+    runs = _picked({name: read_run(place) for name, place in places.items()}, config.benchmark)
     found = rankings(runs, Settings(draws=config.draws, seed=config.seed))
     if not found:
         raise UsageError("the runs hold nothing that can be ranked", cure=_holds(runs))
+    told = asked(runs)
     document = {
         "primum": __version__, "runs": list(runs), "models": {name: model_of(tables) for name, tables in runs.items()},
+        "places": {name: str(place) for name, place in places.items()},
+        "asked": told, "differs": {name: differing(by_run) for name, by_run in told.items()},
         "rankings": [asdict(one) for one in found],
     }  # fmt: skip
     if config.page:
