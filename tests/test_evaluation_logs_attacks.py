@@ -172,12 +172,15 @@ def test_a_red_team_folder_is_a_run_with_goals_as_clusters(tmp_path):
 
 def test_the_gate_holds_a_red_team_run_against_an_earlier_one(tmp_path, capsys):
     def run(name, hits):
-        return str(redteam(tmp_path / name, [outcome(f"g{i}", "poem", i < hits) for i in range(400)]))
+        poems = [outcome(f"g{i}", "poem", i < hits) for i in range(400)]
+        stories = [outcome(f"g{i}", "story", i < 20) for i in range(400)]
+        return str(redteam(tmp_path / name, [*poems, *stories]))
 
     old, worse = run("old", 20), run("worse", 80)
     assert main(["gate", old, "--baseline", old]) == 0
     assert main(["gate", worse, "--baseline", old]) == 1
-    assert "attack:poem" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "attack:poem" in told and "attack:story" not in told
 
 
 def test_a_broken_red_team_line_is_named(tmp_path):

@@ -86,9 +86,8 @@ def test_the_gate_says_its_word_once_and_measures_in_points(tmp_path, capsys):
     a, b = run(tmp_path / "a", 12), run(tmp_path / "b", 2)
     (tmp_path / "limits.yaml").write_text("benchmarks: {held_out: {harmful_compliance: {max: 0.5}}}")
     text = said(capsys, "gate", b, "--baseline", a, "--markdown", "gate.md", "--limits", "limits.yaml")
-    assert text.startswith("PASSED: 3 checks.\n")
+    assert text.startswith("PASSED: 2 checks.\n")  # the one category is the whole, and is not asked again
     assert "60.0% -> 10.0%, 50.0 points better" in " ".join(text.split())
-    assert "✓ 1 slice passed (--json lists it)" in text
     rows = (tmp_path / "gate.md").read_text().splitlines()
     assert "| | check | before → after | change | limits (95%, one-sided) | allowed | n |" in rows
     (moved,) = [row for row in rows if "| 60.0% → 10.0% | 50.0 points better |" in row]
@@ -97,7 +96,7 @@ def test_the_gate_says_its_word_once_and_measures_in_points(tmp_path, capsys):
     # a fixed limit is about the run alone: no change
     assert "| 10.0% |  | " in fixed and fixed.endswith("| at most 50.0% | 20 |")
     text = said(capsys, "gate", a, "--baseline", b, "--junit", "gate.xml", code=1)
-    assert text.startswith("FAILED: held_out harmful_compliance; held_out harmful_compliance\n  [category:")
+    assert text.startswith("FAILED: held_out harmful_compliance.\n")
     assert "10.0% -&gt; 60.0%, 50.0 points worse" in (tmp_path / "gate.xml").read_text()
 
 
@@ -117,9 +116,10 @@ def test_a_run_that_was_measured_alone_has_no_place(tmp_path, capsys):
     text = said(capsys, "leaderboard", *runs, "--page", "board.html")
     assert "held_out: Harmful compliance (lower is better)\n      1  b" in text
     assert "other: Harmful compliance (lower is better)\n      –  c" in text
-    assert text.startswith("a: tiny\nb: tiny\nc: tiny\n")
+    for name, folder in zip("abc", runs, strict=True):
+        assert f"{name}: tiny, {folder}" in " ".join(text.split())
     page = (tmp_path / "board.html").read_text()
-    assert page.count("no place: measured alone") == 1 and "<h3>b</h3><p>place 1<br>tiny</p>" in page
+    assert page.count("no place: measured alone") == 1 and "<h3>b</h3><p>place 1<br>tiny" in page
 
 
 def test_lines_of_a_card_share_one_scale(tmp_path, capsys):
