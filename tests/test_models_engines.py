@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from primum.core.catalogue import member, names
 from primum.core.errors import UsageError
 from primum.core.records import user
 from primum.models.cluster import Workers, room
+from primum.models.device import Device
 from primum.models.opening import choose, open_engine
 from primum.models.sampling import Opening, Sampling
 
@@ -24,6 +26,7 @@ def test_an_engine_says_what_it_is_and_why_it_cannot_run(name: str) -> None:
 
 def test_auto_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PRIMUM_VLLM", "/nowhere/vllm")
+    monkeypatch.setattr("primum.models.device.device", lambda: Device("cpu", torch.float32, {}))
     (tmp_path / "config.json").write_text('{"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}')
     engine, why = choose("auto", Opening(str(tmp_path)))
     assert engine == "hf" and "'gpt2' is none of the architectures" in why and "no vllm command" in why
@@ -32,6 +35,19 @@ def test_auto_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert choose("transformers", Opening()).engine == "hf"
     with pytest.raises(UsageError, match="no engine 'opnvino'"):
         choose("opnvino", Opening())
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "taken"),
+    [("cpu", torch.float32, "openvino"), ("cpu", torch.bfloat16, "hf"), ("cuda", torch.bfloat16, "hf")],
+)
+def test_auto_takes_what_is_fast_on_this_kind_of_machine(
+    monkeypatch: pytest.MonkeyPatch, name: str, dtype: torch.dtype, taken: str
+) -> None:
+    monkeypatch.setenv("PRIMUM_VLLM", "/nowhere/vllm")
+    monkeypatch.setattr("primum.models.device.device", lambda: Device(name, dtype, {}))
+    monkeypatch.setattr("primum.models.engines.openvino.why_not", lambda _opening: None)
+    assert choose("auto", Opening()).engine == taken
 
 
 def test_the_fake_has_a_speed_and_nothing_else() -> None:

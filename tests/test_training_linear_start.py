@@ -40,10 +40,11 @@ def prompts(harmful: bool, count: int, seed: int) -> list[Example]:
     return [Example((2, *row, END), (OPENER, 5, 6)) for row in rows]
 
 
-def test_ridge_is_the_one_solved_by_columns() -> None:
+@pytest.mark.parametrize("rows", [40, 1100])
+def test_ridge_is_the_one_solved_by_columns(rows: int) -> None:
     """(Z'Z / F + p) v = Z'y / F with Z in units of its spread, solved by numpy."""
     random = np.random.default_rng(0)
-    x, y = random.normal(size=(40, 7)) * np.arange(1, 8), random.normal(size=40)
+    x, y = random.normal(size=(rows, 7)) * np.arange(1, 8), random.normal(size=rows)
     spread = x.std(0, ddof=1) + 1e-3
     z = x / spread
     expected = np.linalg.solve(z.T @ z / 7 + 0.3 * np.eye(7), z.T @ y / 7) / spread

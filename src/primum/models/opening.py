@@ -45,10 +45,17 @@ def choose(engine: str, opening: Opening) -> Chosen:
 
 
 def _rank(module: Any) -> int:
-    """Return how fast an engine is among the others here: `rank` on a CPU, `gpu_rank` (where it has one) on a GPU."""
+    """Return how fast an engine is among the others here: `rank` on a CPU, another (where it has one) elsewhere.
+
+    `gpu_rank` counts on a GPU, `bf16_rank` on a CPU whose own bf16 products are the faster ones.
+    """
     import torch
 
-    return int(getattr(module, "gpu_rank", module.rank) if torch.cuda.is_available() else module.rank)
+    from primum.models.device import device
+
+    here = device()
+    name = "gpu_rank" if here.name == "cuda" else "bf16_rank" if here.dtype == torch.bfloat16 else "rank"
+    return int(getattr(module, name, module.rank))
 
 
 def open_engine(engine: str, opening: Opening) -> Streaming:

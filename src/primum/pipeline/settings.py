@@ -97,7 +97,7 @@ class LineConfig(Config):
 
     draw: bool = Field(default=True, description="draw the line on prompts of development, none of them trained on")
     share: float = Field(
-        default=0.08, gt=0, lt=1, description="of their benign twins, how many may be declined: less is bolder"
+        default=0.12, gt=0, lt=1, description="of their benign twins, how many may be declined: more is safer"
     )
 
 

@@ -34,6 +34,9 @@ from primum.models.sampling import Generated, Opening, Request, Sampling, collec
 about = "OpenVINO GenAI on a CPU: GGUF files, and other checkpoints written as GGUF (weights of 8 bits)"
 rank = 20
 gpu_rank = 5
+bf16_rank = 5
+"""Where the processor multiplies bf16, transformers' loop over many conversations is the faster one
+(docs/benchmarks/evaluate.md)."""
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
 """fp32 arithmetic on the file's weights: for comparing engines. By default OpenVINO also rounds activations."""
 HEAD = 64
