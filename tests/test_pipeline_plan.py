@@ -14,7 +14,7 @@ from primum.core.records import Prompt, user
 from primum.models import device as devices
 from primum.pipeline.choose import choose, readable
 from primum.pipeline.plan import estimate, fitted
-from primum.pipeline.settings import RepairConfig
+from primum.pipeline.settings import LineConfig, RepairConfig
 from primum.prompts.rows import twins
 
 MODEL: Any = SimpleNamespace(parameters=100_000_000, name="made up")
@@ -81,6 +81,8 @@ def test_a_slow_machine_takes_the_largest_share_that_ends_in_time(
     assert f"{found.share:.0%} of the quick budget's prompts" in said
     on(monkeypatch, 1000.0)  # a quiet moment later: a run that goes on keeps to its prompts
     assert fitted(config, tmp_path, lambda: MODEL, chosen, known)[0] == found
+    bolder = config.model_copy(update={"line": LineConfig(share=0.3)})  # no step takes longer for it
+    assert fitted(bolder, tmp_path, lambda: MODEL, chosen, known)[0].share == found.share
     other = config.model_copy(update={"seed": 1})
     assert fitted(other, tmp_path, lambda: MODEL, chosen, known) == (other, "")
     on(monkeypatch, 0.1)  # hopeless: there is a least of both

@@ -105,17 +105,23 @@ class Training:
     domain: Sequence[DomainRow] = ()
 
     @cached_property
-    def rows(self) -> list[Kept]:
-        """The demonstrations: harmful prompts' to be learned, others kept as the model without adapter gives them."""
+    def examples(self) -> list[Example]:
+        """The demonstrations as tokens."""
         from primum.training.examples import Answered, Limits, answered
-        from primum.training.keeping import Kept, keep
 
         answers = [Answered(d.prompt, d.answer, Limits(answer=_learned(d, self.config)), d.ends) for d in self.demos]
-        examples = answered(answers, self.model.tokenizer)
-        own = [e for e, d in zip(examples, self.demos, strict=True) if d.kind != "harmful"]
+        return answered(answers, self.model.tokenizer)
+
+    @cached_property
+    def rows(self) -> list[Kept]:
+        """The demonstrations: harmful prompts' to be learned, others kept as the model without adapter gives them."""
+        from primum.training.keeping import Kept, keep
+
+        both = list(zip(self.examples, self.demos, strict=True))
+        own = [e for e, d in both if d.kind != "harmful"]
         with self.network.disable_adapter(), self.journey.step("note own answers", len(own), "answers") as advance:
             kept = iter(keep(self.network, own, advance))
-        return [Kept(e) if d.kind == "harmful" else next(kept) for e, d in zip(examples, self.demos, strict=True)]
+        return [Kept(e) if d.kind == "harmful" else next(kept) for e, d in both]
 
     @cached_property
     def held(self) -> list[Kept]:
@@ -134,9 +140,9 @@ class Training:
     @cached_property
     def openers(self) -> list[int]:
         """The tokens with which most of the learned answers begin."""
-        from primum.training.keeping import openers
+        from primum.training.keeping import Kept, openers
 
-        return openers(self.rows)
+        return openers([Kept(e) for e, d in zip(self.examples, self.demos, strict=True) if d.kind == "harmful"])
 
     def asked(self, part: Split, twins_only: bool = False) -> tuple[list[Example], list[Example]]:
         """Return the harmful and the benign prompts of a split, each with one token of answer.
