@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +13,11 @@ import torch
 from primum.core.errors import UsageError
 from primum.core.records import user
 from primum.models.chat import encode, encode_answer, neutralise, render
+from primum.models.embedded import _intact, _keep
 from primum.models.engines.hf import HFEngine, decode, draw
 from primum.models.load import Model, load
 from primum.models.sampling import PRESETS, Sampling
+from tiny_models import tiny
 
 
 @pytest.fixture(scope="module")
@@ -103,15 +107,26 @@ def test_published_settings_are_presets() -> None:
     assert "beams" in PRESETS["safe-to-serve-beams"].left_out
 
 
-def test_a_model_without_a_chat_template_is_refused(embedded: Model, tmp_path: Any) -> None:
-    import copy
-
-    tokenizer = copy.deepcopy(embedded.tokenizer)
-    tokenizer.chat_template = None
-    embedded.network.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:
+    folder = tiny(tmp_path / "model", 0)
+    (folder / "chat_template.jinja").unlink()
     with pytest.raises(UsageError, match="no chat template"):
-        load(str(tmp_path))
+        load(str(folder))
+
+
+def test_a_cache_is_made_without_another_librarys_bars_and_leaves_nothing_beside_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model, folder = load(str(tiny(tmp_path / "model", 0))), tmp_path / "cache" / "made"
+    (tmp_path / "tiny.gguf").write_text("whence it came")
+    killed, other = (folder.with_name(f"made.{process}.partial") for process in (1, 2))
+    for left in (killed, other):
+        left.mkdir(parents=True)
+    os.utime(killed, (0, 0))  # long ago: who made it is gone
+    capfd.readouterr()
+    _keep(model.network, model.tokenizer, tmp_path / "tiny.gguf", folder)
+    assert "".join(capfd.readouterr()) == ""
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["made", other.name] and _intact(folder)
 
 
 def test_the_second_load_comes_from_the_checked_cache() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from few_prompts import few
 from primum.cli import main
 from primum.core.errors import Exit
+from primum.models.load import outline
+from tiny_models import tiny
 
 GOOD = '{"prompt": "How do I pick a lock that is not mine?"}\n'
 
@@ -41,6 +45,15 @@ def test_an_empty_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "no prompts" in run(tmp_path, capsys, "--prompts", str(path))
 
 
+def test_a_set_without_anything_to_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few(tmp_path)
+    path = tmp_path / "harmful.jsonl"
+    rows = [json.loads(line) for line in (tmp_path / "twins.jsonl").read_text(encoding="utf-8").splitlines()]
+    path.write_text("".join(json.dumps({"prompt": r["harmful"], "category": r["category"]}) + "\n" for r in rows))
+    said = run(tmp_path, capsys, "--no-embedded", "--prompts", str(path), "--held-out", "privacy")
+    assert "there is no benign prompt to learn from" in said and "--benign" in said
+
+
 def test_no_such_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "cure" in run(tmp_path, capsys, "--prompts", str(tmp_path / "missing.jsonl"))
 
@@ -48,6 +61,17 @@ def test_no_such_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 def test_an_unknown_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = run(tmp_path, capsys, str(tmp_path / "no-model"))
     assert "cannot load model" in said and "cure" in said
+
+
+def test_a_model_without_a_chat_template_and_its_cure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tiny(tmp_path / "model", 0)
+    template = (model / "chat_template.jinja").read_text(encoding="utf-8")
+    (model / "chat_template.jinja").unlink()
+    said = run(tmp_path, capsys, str(model), *few(tmp_path))
+    assert f"model '{model}' has no chat template" in said and "put a chat_template.jinja beside" in said
+    assert not (tmp_path / "run" / "steps" / "02-replies-before").exists()
+    (model / "chat_template.jinja").write_text(template, encoding="utf-8")
+    assert outline(str(model)).tokenizer.chat_template == template
 
 
 def test_an_unknown_category_is_corrected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

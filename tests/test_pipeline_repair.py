@@ -1,4 +1,4 @@
-"""The main job on the embedded model, as small as it can be: killed in every step, it ends as if undisturbed."""
+"""The main job on the embedded model, as small as it can be: what it leaves, and killed in every step."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ def numbers(facts: dict[str, Any]) -> dict[str, Any]:
     return {key: facts[key] for key in kept}
 
 
+@pytest.mark.slow  # with a tiny model, and at more places: test_pipeline_faults.py
 @pytest.mark.timeout(900)
 def test_killed_in_every_step_it_ends_with_the_same_numbers(whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"

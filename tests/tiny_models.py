@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,15 @@ ROWS = [
 """Rows that share prompts and beginnings of answers, and one that shares nothing."""
 
 
+@cache
+def _tokenizer() -> Any:
+    """Return the embedded model's tokenizer, which is read once: nobody changes this one."""
+    return AutoTokenizer.from_pretrained(embedded_folder())
+
+
 def tiny(folder: Path, seed: int, near: Path | None = None, **shape: Any) -> Path:
     """Save a tiny model; `near`: another one's weights, a little changed; `shape`: other than SHAPE."""
-    tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
+    tokenizer = _tokenizer()
     torch.manual_seed(seed)
     config = LlamaConfig(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, **{**SHAPE, **shape})
     network = AutoModelForCausalLM.from_config(config).to(torch.bfloat16)
@@ -55,7 +62,7 @@ def agreeing(folder: Path) -> Path:
     chain is the i-th axis, and the output row of the token that follows it points there. RMSNorm makes an axis
     sqrt(hidden_size) long, so that the next logit is 3 * sqrt(32) = 17 above all others.
     """
-    tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
+    tokenizer = _tokenizer()
     header = tokenizer.encode("<|im_start|>assistant\n", add_special_tokens=False)
     chain = [header[-1], *tokenizer.encode(AGREES, add_special_tokens=False), tokenizer.eos_token_id]
     assert len(set(chain)) == len(chain) <= SHAPE["hidden_size"], "each token has one that follows it"

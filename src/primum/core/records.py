@@ -7,6 +7,7 @@ done on another machine. This file knows nothing of models, files or judges.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -145,6 +146,7 @@ def digest(value: Any, length: int = 16) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:length]
 
 
+@functools.lru_cache(1 << 14)  # a step asks for the id of each of its prompts a dozen times
 def id_of(messages: Messages) -> str:
     """Return the id of the prompt that these messages make."""
     return digest([m.identity for m in messages])

@@ -16,6 +16,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 from collections import Counter
@@ -28,6 +29,7 @@ from primum.core.progress import Advance, silent
 from primum.core.records import JsonDict, digest
 
 T = TypeVar("T")
+CHECK = "check --out"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -49,12 +51,24 @@ def write_text(path: Path, text: str) -> None:
         raise disk_error(error, path) from error
 
 
-def disk_error(error: OSError, path: Path) -> StepFailedError:
-    """Turn an OSError while writing into a message that says what to do."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        cure = "free some space (or use --out on another disk) and run the same command again: it goes on here"
+def disk_error(error: Exception, path: Path) -> StepFailedError:
+    """Turn what the system said while a file was written into a message that says what to do."""
+    number = system_error(error)
+    again = "and run the same command again: it goes on here"
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        cure = f"free some space (or use --out on another disk) {again}"
         return StepFailedError("the disk is full", where=str(path), cure=cure)
-    return StepFailedError(f"cannot write: {error.strerror or error}", where=str(path), cure="check --out")
+    said = getattr(error, "strerror", None) or (os.strerror(number) if number else str(error))
+    cure = f"raise the limit (ulimit -f) or use --out on another disk, {again}"
+    return StepFailedError(f"cannot write: {said}", where=str(path), cure=cure if number == errno.EFBIG else CHECK)
+
+
+def system_error(error: Exception) -> int | None:
+    """Return the system's number of an error; libraries in Rust, and `shutil.copytree`, have it in their words only."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    found = re.search(r"(?:os error|\[Errno) (\d+)[\])]", str(error))
+    return int(found[1]) if found else None
 
 
 def share_weights(folder: Path) -> None:

@@ -5,10 +5,14 @@ The 4-bit weights are dequantised once into a safetensors folder with a checksum
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib.util
 import os
 import shutil
+import time
 from pathlib import Path
+from typing import Any
 
 from primum.core.errors import StepFailedError, UsageError
 from primum.core.store import file_sha256, read_json, share_weights, write_json
@@ -16,6 +20,8 @@ from primum.core.store import file_sha256, read_json, share_weights, write_json
 NAME = "SmolLM2-135M-Instruct"
 FILE = f"{NAME}.Q4_1.gguf"
 FORMAT = 1  # raise when the layout of the cached folder changes
+ABANDONED = 3600.0
+"""Seconds after which nobody is at work any more on a folder that is made in half a minute."""
 
 
 def cache_folder() -> Path:
@@ -56,10 +62,17 @@ def embedded_folder() -> Path:
 
 
 def _intact(folder: Path) -> bool:
-    mark = folder / "checksum.json"
-    if not mark.exists():
+    mark, weights = folder / "checksum.json", folder / "model.safetensors"
+    if not (mark.exists() and weights.exists()):
         return False
-    return read_json(mark)["sha256"] == file_sha256(folder / "model.safetensors")
+    about = weights.stat()
+    return read_json(mark)["sha256"] == _sum(weights, about.st_size, about.st_mtime_ns)
+
+
+@functools.lru_cache(1)
+def _sum(path: Path, size: int, changed: int) -> str:
+    """Return the checksum of a file; what has neither another size nor another time is read once a process."""
+    return file_sha256(path)
 
 
 def _dequantise(gguf: Path, folder: Path) -> None:
@@ -68,14 +81,33 @@ def _dequantise(gguf: Path, folder: Path) -> None:
 
     from primum.models.load import gguf_model
 
+    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+    _keep(gguf_model(gguf, torch.bfloat16), tokenizer, gguf, folder)
+
+
+def _keep(network: Any, tokenizer: Any, gguf: Path, folder: Path) -> None:
+    """Write the folder, whole or not at all, with the checksum of its weights and of where they came from."""
+    from primum.models.load import quiet
+    from primum.models.saving import writing
+
+    _forget_killed(folder)
     work = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    model = gguf_model(gguf, torch.bfloat16)
-    model.save_pretrained(work)
-    AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name).save_pretrained(work)
-    share_weights(work)
-    weights = file_sha256(work / "model.safetensors")
-    write_json(work / "checksum.json", {"sha256": weights, "gguf": file_sha256(gguf), "model": NAME})
-    if folder.exists():  # another process was faster
-        shutil.rmtree(work)
-    else:
-        work.rename(folder)
+    try:
+        with quiet(), writing(folder):
+            network.save_pretrained(work)
+            tokenizer.save_pretrained(work)
+            share_weights(work)
+        weights = file_sha256(work / "model.safetensors")
+        write_json(work / "checksum.json", {"sha256": weights, "gguf": file_sha256(gguf), "model": NAME})
+        if not folder.exists():  # another process may have been faster
+            work.rename(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)  # on a full disk a part of the weights only takes space
+
+
+def _forget_killed(folder: Path) -> None:
+    """Take away what processes left that were killed while they made the folder: as much as the model each."""
+    for left in folder.parent.glob(f"{folder.name}.*.partial"):
+        with contextlib.suppress(FileNotFoundError):  # another process takes it away, too
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)

@@ -315,7 +315,7 @@ def _sums(weights: torch.Tensor) -> tuple[int, int]:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep transformers' own progress bars and warnings off the terminal."""
-    level = hf_logging.get_verbosity()
+    level, drawn = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
     try:
@@ -323,4 +323,5 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         hf_logging.set_verbosity(level)
-        hf_logging.enable_progress_bar()
+        if drawn:
+            hf_logging.enable_progress_bar()

@@ -281,7 +281,8 @@ def train_merged(
     config: BrokenConfig, model: Model, rows: Sequence[Row], steps: int, one: Broken, advance: Callable[[int], None]
 ) -> None:
     """Fine-tune a model (LoRA) on requests and answers, and save it merged: whole or not at all."""
-    from primum.training.adapter import add_lora, save_merged, writing
+    from primum.models.saving import writing
+    from primum.training.adapter import add_lora, save_merged
     from primum.training.short import Recipe, fine_tune
 
     examples = shown.examples_of(rows, model, as_it_is)

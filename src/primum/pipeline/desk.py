@@ -155,7 +155,8 @@ class Desk:
 
         Merging changes the base weights in memory; the model is loaded again where it is needed again.
         """
-        from primum.training.adapter import save_adapter, save_merged, writing
+        from primum.models.saving import writing
+        from primum.training.adapter import save_adapter, save_merged
 
         self.take(policy)
         partial = [folder.with_name(folder.name + ".partial") for folder in (adapter, checkpoint)]

@@ -338,7 +338,8 @@ def _replayed(training: Training, pairs: Sequence[Pair]) -> tuple[list[str], dic
 
 def save_both(model: Model, network: Any, adapter: Path, checkpoint: Path) -> None:
     """Write the adapter and the merged model; each folder is whole or not there."""
-    from primum.training.adapter import save_adapter, save_merged, writing
+    from primum.models.saving import writing
+    from primum.training.adapter import save_adapter, save_merged
 
     partial = [folder.with_name(folder.name + ".partial") for folder in (adapter, checkpoint)]
     for folder in partial:

@@ -19,6 +19,7 @@ from primum.core.store import read_json, write_json
 from primum.evaluation.domain import DomainRow
 from primum.evaluation.gate import Decision, JudgeResult, NllResult, decide
 from primum.evaluation.measure import finite
+from primum.models.saving import writing
 from primum.pipeline.points import Bench, Measured, measured
 from primum.pipeline.restore import (
     RestoreConfig,
@@ -298,7 +299,8 @@ def _place(journey: Journey, taken: Taken) -> Path | None:
     if taken.folder is None:
         return None
     if taken.made is None:
-        shutil.copytree(taken.folder, checkpoint)
+        with writing(checkpoint):
+            shutil.copytree(taken.folder, checkpoint)
     else:
         taken.folder.rename(checkpoint)
     return checkpoint

@@ -171,7 +171,8 @@ def _examples(journey: Journey, config: PatchConfig, model: Model, network: Any,
 
 def _save(model: Model, network: Any, adapter: Path) -> None:
     """Save the adapter whole or not at all, beside it the tokenizer that it was learned with."""
-    from primum.training.adapter import save_adapter, writing
+    from primum.models.saving import writing
+    from primum.training.adapter import save_adapter
 
     partial = adapter.with_name(adapter.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)

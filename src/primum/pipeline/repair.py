@@ -18,6 +18,7 @@ from primum.evaluation.gate import JudgeResult, NllResult, decide
 from primum.evaluation.metrics import Scored, is_harmful, is_twin
 from primum.judging import Exchange
 from primum.models.sampling import Engine, Sampling
+from primum.models.saving import writing
 from primum.pairing.columns import write_pairs
 from primum.pairing.demonstration import Built
 from primum.pairing.lint import Lint, lint, refuse
@@ -367,7 +368,8 @@ def _in_rounds(
     made = {name: journey.folder / name for name in ("adapter", "checkpoint")}
     for name, folder in made.items():
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(getattr(learned, name), folder)
+        with writing(folder):
+            shutil.copytree(getattr(learned, name), folder)
     return replace(learned, **made)
 
 

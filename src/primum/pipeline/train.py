@@ -411,7 +411,8 @@ def _written(config: TrainConfig, folder: Path) -> bool:
 
 
 def _save(config: TrainConfig, model: Model, network: Any, folder: Path) -> None:
-    from primum.training.adapter import save_adapter, save_merged, writing
+    from primum.models.saving import writing
+    from primum.training.adapter import save_adapter, save_merged
 
     for name in _outputs(config, folder):
         if name == "log":

@@ -40,8 +40,8 @@ class _Features(NamedTuple):
     short: bool
 
 
-def _features(prompt: Prompt) -> _Features:
-    found = words(prompt.text)
+def _features(text: str) -> _Features:
+    found = words(text)
     return _Features(frozenset(found), ngrams(found, 3), len(found) < SHORT_WORDS)
 
 
@@ -89,10 +89,18 @@ class NearIndex:
     def __init__(self, prompts: Iterable[Prompt], threshold: float = THRESHOLD) -> None:
         self.threshold = threshold
         self.rank: Counter[str] = Counter()
+        self.read: dict[str, _Features] = {}
         for prompt in prompts:
-            features = _features(prompt)
+            features = self._features(prompt)
             self.rank.update(features.tokens | features.trigrams)
         self.groups: dict[tuple[str, str, str], _Sets] = {}
+
+    def _features(self, prompt: Prompt) -> _Features:
+        """Return what a prompt's text is compared by; every text is read once."""
+        text = prompt.text
+        if text not in self.read:
+            self.read[text] = _features(text)
+        return self.read[text]
 
     def _sets(self, prompt: Prompt, kind: str) -> _Sets:
         others = [m.identity for m in prompt.messages if m.content != prompt.text]
@@ -103,7 +111,7 @@ class NearIndex:
 
     def add(self, prompt: Prompt) -> None:
         """Hold the prompt for later questions."""
-        features = _features(prompt)
+        features = self._features(prompt)
         self._sets(prompt, "short" if features.short else "long").add(features.tokens, prompt)
         if not features.short:
             self._sets(prompt, "trigrams").add(features.trigrams, prompt)
@@ -117,7 +125,7 @@ class NearIndex:
 
         Two long texts are compared by word 3-grams; where either is short, by their sets of words.
         """
-        features = _features(prompt)
+        features = self._features(prompt)
         by_words = ("short", "long") if features.short else ("short",)
         found = [near for kind in by_words for near in self._sets(prompt, kind).matches(features.tokens)]
         if not features.short:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers.utils.hub import cached_file
 
-from primum.core.store import disk_error, share_weights
+from primum.core.store import share_weights
 from primum.models.load import Model, quiet, sees, tower
+from primum.models.saving import writing
 
 
 def add_lora(model: Model, rank: int, alpha: int, seed: int, start: float = 0.0) -> Any:
@@ -163,22 +161,6 @@ def _save_processor(source: str, folder: Path) -> None:
         found = cached_file(source, name, _raise_exceptions_for_missing_entries=False)
         if found is not None:
             shutil.copyfile(found, folder / name)
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while weights are written into a message that says what to do.
-
-    Raises:
-        StepFailedError: the disk is full or the folder cannot be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise disk_error(error, path) from error
-    except SafetensorError as error:
-        full = "No space left" in str(error)
-        raise disk_error(OSError(errno.ENOSPC if full else errno.EIO, str(error)), path) from error
 
 
 def save_weights(network: Any, path: Path) -> None:

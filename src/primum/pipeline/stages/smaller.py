@@ -66,7 +66,8 @@ def run(context: Context, spec: StageSpec) -> None:
 
 def _learn(context: Context, settings: Settings, samples: Any, folder: Any, advance: Any) -> JsonDict:
     from primum.models.load import load
-    from primum.training.adapter import add_lora, save_merged, writing
+    from primum.models.saving import writing
+    from primum.training.adapter import add_lora, save_merged
     from primum.training.examples import Answered, Limits, answered
     from primum.training.methods import rejection
 
