@@ -211,6 +211,7 @@ VERBS = {
             "primum evaluate ./my-model --benchmark xstest --benchmark bold --out runs/mine",
             "primum evaluate --benchmark questions.yaml --json > results.json",
             "primum evaluate ./my-model --benchmark xstest --judge rubric --endpoint http://localhost:8000/v1",
+            "primum evaluate ./new --benchmark xstest --against runs/old --margin 0.03",
             "primum evaluate ./my-model --benchmark medqa --data medqa.jsonl --dtype bfloat16",
         ),
     ),

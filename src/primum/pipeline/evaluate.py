@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Literal, cast
@@ -16,12 +17,14 @@ from primum.core.errors import BadInputError, Exit, UsageError, did_you_mean
 from primum.core.records import JsonDict
 from primum.core.store import disk_error, read_json, write_json, write_text
 from primum.core.taxonomy import stamp
+from primum.evaluation.early import Rule
 from primum.evaluation.estimates import estimate, extremes, lengths
 from primum.evaluation.items import Benchmark
 from primum.evaluation.suite import benchmarks
 from primum.evaluation.tables import FORMAT, LABELS, RESULTS, Table, table_facts, write_table
 from primum.judging.options import ChosenJudge, JudgeOptions, Options, chosen_judges
 from primum.pipeline.benchmark import Ask, chosen, measure, unused
+from primum.pipeline.evaluate_against import Asked, check, other_of, race, said
 from primum.pipeline.evaluate_plan import Part, Tour, described, part
 from primum.pipeline.models import Models, Wanted
 from primum.pipeline.presets import Presets, changed
@@ -78,6 +81,25 @@ class EvaluateConfig(Presets, Options):
         default=None, ge=1, description="replies drawn together (96; transformers on a CPU: 96 to 384, by their length)"
     )
     seed: int = Field(default=0, description="of the replies drawn")
+    against: str | None = Field(
+        default=None,
+        description="an earlier run, or a model: replies are drawn part by part, until it is certain which is better",
+    )
+    decide: str | None = Field(
+        default=None, description="with --against: the metric that decides (default: the benchmark's first)"
+    )
+    margin: float = Field(
+        default=0.0,
+        ge=0,
+        description="with --against: how much worse it may be (0.05: 5 points); 0 asks which is better",
+    )
+    alpha: float = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="with --against: chance of a false decision, over all benchmarks and looks",
+    )
+    look: int = Field(default=50, ge=2, description="with --against: items before the first look")
     dry_run: bool = Field(default=False, description="print what would be asked and about how long it takes, and stop")
 
     @property
@@ -116,6 +138,9 @@ def run_verb(config: EvaluateConfig, json_output: bool) -> tuple[int, JsonDict]:
         return Exit.PASSED, plan
     journey.whole.weights = {one.step: one.seconds for one in parts}
     journey.terminal.note(f"replies by {models.chosen.engine}: {models.chosen.why}")
+    if config.against:
+        return _against(config, journey, models, [Asked(one, _ask(config, one, sources), judges[one.name])
+                                                  for one in wanted], json_output)  # fmt: skip
     tables: list[Table] = []
     # replies first: likelihoods may want the model in another number format
     for benchmark in sorted(wanted, key=lambda one: one.by_likelihood):
@@ -131,6 +156,32 @@ def run_verb(config: EvaluateConfig, json_output: bool) -> tuple[int, JsonDict]:
 
 def _models(config: EvaluateConfig, name: str, journey: Journey) -> Models:
     return Models(Wanted(name, config.engine, config.dtype, config.batch), journey)
+
+
+def _against(
+    config: EvaluateConfig, journey: Journey, models: Models, asked: Sequence[Asked], quiet: bool
+) -> tuple[int, JsonDict]:
+    """Compare with another run or model, drawing no more than that takes; return the exit code and results.json."""
+    name = str(config.against)
+    rule = Rule(config.alpha / len(asked), config.margin, config.look, config.decide or "")
+    other = other_of(name, journey, partial(_models, config, name))
+    check(asked, rule, other)
+    found = [
+        race(journey, one, rule, models, other) for one in sorted(asked, key=lambda one: one.benchmark.by_likelihood)
+    ]
+    outcomes, judges = [one.outcome for one in found], [judge for one in asked for judge in one.judges]
+    if other.models and other.journey:
+        _write(other.journey, config, other.models, judges, other.tables)
+    tables = [table for one in found for table in one.tables]
+    document = _write(journey, config, models, judges, tables, {"against": {"run": name, "outcomes": outcomes}})
+    if not quiet:
+        from primum.report.results import summary
+
+        print(summary(document, Path(config.out) / PAGE), said(name, outcomes), sep="\n")
+    decisions = {one["decision"] for one in outcomes}
+    if "worse" in decisions:
+        return Exit.GATE_FAILED, document
+    return (Exit.UNDECIDED if "not decided" in decisions else Exit.PASSED), document
 
 
 def _tell_unused(journey: Journey, asked: Sequence[tuple[Benchmark, Ask]]) -> None:
@@ -218,11 +269,13 @@ def _check(config: EvaluateConfig, wanted: Sequence[Benchmark], sources: dict[st
 
 def _write(
     journey: Journey, config: EvaluateConfig, models: Models, judges: Iterable[ChosenJudge], tables: Sequence[Table],
+    more: JsonDict | None = None,
 ) -> JsonDict:  # fmt: skip
     from primum.report.results import results_page
 
     folder = journey.folder
     other = {"out", "benchmark", "limit", "per_group", "data", "judge_model", "dry_run", "preset"}
+    other |= {"against", "decide", "margin", "alpha", "look"}  # they say how much is drawn, not how
     settings = config.model_dump(mode="json", exclude={*other, *Options.model_fields})
     options = {key: value for one in judges for key, value in one.options.items()}
     settings |= {"judge_options": options or None}
@@ -231,7 +284,7 @@ def _write(
         "model": models.facts, "engine": models.chosen._asdict(), "settings": settings,
         "preset": config.preset_said or None,
         "tables": [_with_numbers(table) for table in tables],
-        "seconds": journey.seconds, "policy": stamp(),
+        "seconds": journey.seconds, "policy": stamp(), **(more or {}),
     }  # fmt: skip
     document["tables"] = _kept(journey, document) + document["tables"]
     (folder / "items").mkdir(parents=True, exist_ok=True)
