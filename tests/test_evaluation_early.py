@@ -43,7 +43,8 @@ def test_a_mean_is_left_out_where_either_one_sided_test_alarms():
         values = [max(-1.0, min(1.0, rng.gauss(shift, 0.6))) for _ in range(200)]
         up = first_alarm([(v + 1) / 2 for v in values], 0.5, 0.025)
         down = first_alarm([(1 - v) / 2 for v in values], 0.5, 0.025)
-        assert first_out(values, 0.05) == min(one for one in (up, down) if one is not None)
+        assert first_out(values, 0.05) == min((one for one in (up, down) if one is not None), default=None)
+        assert first_out(values, 0.05) is not None or abs(shift) < 0.5
 
 
 @pytest.mark.parametrize(("changing", "alpha"), [(0.1, 0.1), (0.5, 0.1), (1.0, 0.1)])
@@ -93,7 +94,7 @@ def test_any_numbers_have_asymptotic_limits_and_none_at_first():
 
 # ---------------------------------------------------------------- parts
 def item(text, cluster):
-    return Item(Prompt((user(text),), "benign"), cluster)
+    return Item(Prompt((user(text),), "benign", "other"), cluster)
 
 
 def test_parts_hold_whole_clusters_in_an_order_of_their_own_and_grow():
@@ -131,13 +132,13 @@ class Fake:
 
     model_name = "fake"
 
-    def __init__(self, share):
-        self.share, self.asked = share, 0
+    def __init__(self, share, salt=""):
+        self.share, self.salt, self.asked = share, salt, 0
 
     def stream(self, requests, sampling):
         for one in requests:
             self.asked += 1
-            right = random.Random(f"{one.messages[-1].text}").random() < self.share
+            right = random.Random(self.salt + one.messages[-1].text).random() < self.share
             yield from CannedEngine(("the word is right" if right else "no idea",)).stream([one], sampling)
 
     def __call__(self, batch, sampling, seed):
@@ -193,8 +194,8 @@ def test_no_difference_runs_to_the_end_or_stops_where_a_margin_is_given(asked, t
 
 
 def test_a_run_that_was_stopped_goes_on_where_it_was_and_comes_to_the_same_end(asked, tmp_path):
-    whole, _ = raced(asked, tmp_path / "whole", Fake(0.62), Fake(0.4))
-    dying = Fake(0.62)
+    whole, _ = raced(asked, tmp_path / "whole", Fake(0.6), Fake(0.4, "other"))
+    dying = Fake(0.6)
 
     def stream(requests, sampling):
         for i, one in enumerate(Fake.stream(dying, requests, sampling)):
@@ -203,10 +204,10 @@ def test_a_run_that_was_stopped_goes_on_where_it_was_and_comes_to_the_same_end(a
             yield one
 
     dying.stream = stream
-    old = Fake(0.4)
+    old = Fake(0.4, "other")
     with pytest.raises(KeyboardInterrupt):
         raced(asked, tmp_path / "cut", dying, old)
-    fresh = Fake(0.62)
+    fresh = Fake(0.6)
     again, _ = raced(asked, tmp_path / "cut", fresh, old)
     assert again == whole and whole.outcome["used"] > 100
     assert fresh.asked < whole.outcome["used"] == old.asked, "what lay on disk was not drawn again"
