@@ -256,17 +256,9 @@ def test_evaluate_against_a_kept_run_stops_where_it_is_decided(asked, model, tmp
 def test_evaluate_against_a_model_keeps_both_and_says_what_was_used(asked, model, tmp_path, capsys):
     """One fake answers for both models: nothing differs."""
     out = tmp_path / "run"
-    arguments = [
-        "evaluate",
-        model,
-        "--benchmark",
-        tmp_path / "own.yaml",
-        "--limit=120",
-        "--out",
-        out,
-        "--engine=canned",
-    ]
-    assert main([*map(str, arguments), "--against", model]) == 3
+    arguments = ["evaluate", model, f"--benchmark={tmp_path / 'own.yaml'}", "--limit=120", f"--out={out}"]
+    arguments += ["--engine=canned", f"--against={model}"]
+    assert main(arguments) == 3
     said = " ".join(capsys.readouterr().out.split())
     assert "not decided" in said and "120 of 120 items used" in said
     assert main(["compare", str(out / "against"), str(out), "--json"]) == 0
