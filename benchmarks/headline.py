@@ -29,7 +29,7 @@ from sections import write_section
 from primum.core.catalogue import member, names
 from primum.core.records import JsonDict
 from primum.core.stats import wilson
-from primum.core.store import read_json, write_json
+from primum.core.store import fingerprint, read_json, write_json
 from primum.models.device import device
 from primum.pipeline.broken import BrokenConfig
 from primum.pipeline.broken import run_verb as break_all
@@ -39,7 +39,6 @@ from primum.pipeline.repair import run_verb as repair
 from primum.pipeline.restore import RestoreConfig, collected, rows_of
 from primum.pipeline.restore import run_verb as restore
 from primum.pipeline.restoring import MADE, loading
-from primum.pipeline.sample import fingerprint
 from primum.pipeline.steps import Journey
 from primum.pipeline.stress import StressConfig
 from primum.pipeline.stress import run_verb as stress

@@ -26,7 +26,7 @@ from sections import write_section
 
 from primum.core.records import JsonDict
 from primum.core.stats import bonett_price
-from primum.core.store import read_json, write_json, write_jsonl
+from primum.core.store import fingerprint, read_json, write_json, write_jsonl
 from primum.evaluation.compare import join, paired
 from primum.evaluation.domain import DomainRow
 from primum.evaluation.metrics import HARMFUL_COMPLIANCE, Metric
@@ -35,7 +35,6 @@ from primum.pipeline.broken import medical_rows
 from primum.pipeline.points import REFUSAL, Bench, Measured, measured
 from primum.pipeline.restore import RestoreConfig, collected, rows_of
 from primum.pipeline.restoring import loading
-from primum.pipeline.sample import fingerprint
 from primum.pipeline.steps import Journey
 from primum.pipeline.terminal import Terminal
 

@@ -6,8 +6,8 @@ from typing import Literal
 import pytest
 from pydantic import Field, ValidationError
 
-from primum.core.config import Config, add_flags, build, from_flags
-from primum.core.errors import UsageError
+from primum.core.config import Config, add_flags, build, from_flags, read_settings
+from primum.core.errors import BadInputError, UsageError
 
 
 class Cooking(Config):
@@ -67,3 +67,35 @@ def test_configuration_is_frozen():
 def test_a_list_does_not_swallow_the_positional_behind_it():
     got = parse("--herbs", "dill", "--herbs", "mint", "stew")
     assert (got.dish, got.herbs) == ("stew", ("dill", "mint"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"a: 1\nb: [\n", "{path}:3: no valid YAML"),
+        (b"- a\n", "{path}: must hold settings by name\n  cure: see there"),
+        (b"\xff\xfe", "{path}: not a UTF-8 text file"),
+    ],
+)
+def test_one_reader_of_settings_names_file_line_and_cure(text, says, tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_bytes(text)
+    with pytest.raises(BadInputError) as told:
+        read_settings(str(path), "file of limits", "see there")
+    assert str(told.value).startswith(says.format(path=path))
+    with pytest.raises(BadInputError, match="no such file of limits"):
+        read_settings(str(tmp_path / "none.yaml"), "file of limits")
+    path.write_bytes(b"\xef\xbb\xbfa: 1\n")
+    assert read_settings(str(path)) == {"a": 1}
+    path.write_bytes(b"# nothing\n")
+    assert read_settings(str(path)) == {}
+
+
+def test_a_flag_may_have_a_second_name():
+    class Two(Config):
+        judges: tuple[str, ...] = Field(("a",), description="who", json_schema_extra={"also": "judge"})
+
+    parser = argparse.ArgumentParser()
+    add_flags(parser, Two)
+    assert from_flags(Two, parser.parse_args(["--judge", "x", "--judges", "y"])).judges == ("x", "y")
+    assert from_flags(Two, parser.parse_args([])).judges == ("a",)

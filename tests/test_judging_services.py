@@ -24,6 +24,7 @@ from primum.judging.guards import (
     two_ratings,
     yes_is_harmful,
 )
+from primum.judging.options import ChosenJudge
 from primum.judging.runner import NOTHING, Settings, judge_all
 from primum.judging.serve import ModerationServer
 
@@ -401,7 +402,7 @@ def test_a_weight_that_is_none_is_refused(weight: str):
 # ---------------------------------------------------------------- our own service
 @pytest.fixture
 def served() -> Iterator[str]:
-    server = ModerationServer(("127.0.0.1", 0), "embedded", NOTHING)
+    server = ModerationServer(("127.0.0.1", 0), ChosenJudge("embedded"))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_address[1]}/v1"

@@ -50,7 +50,7 @@ rule = Rule()
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    with server(rule, port=0) as serving:
+    with server(rule, ("127.0.0.1", 0)) as serving:
         threading.Thread(target=serving.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{serving.server_address[1]}/get_reward"
         serving.shutdown()

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from primum.core.errors import UsageError, did_you_mean
+from primum.core.errors import BadInputError, UsageError, did_you_mean
 
 C = TypeVar("C", bound="Config")
 
@@ -87,7 +87,7 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Config]) -> None:
             options.pop("metavar", None)
             parser.add_argument(name, nargs="*" if many else "?", **options)
         else:
-            parser.add_argument("--" + name.replace("_", "-"), **options)
+            parser.add_argument(*(f"--{one.replace('_', '-')}" for one in (name, *_also(info))), dest=name, **options)
 
 
 def _nested(annotation: Any) -> type[Config] | None:
@@ -121,6 +121,12 @@ def flag_values(cls: type[Config], flags: argparse.Namespace) -> dict[str, Any]:
             else:
                 values[outer] = value
     return values
+
+
+def _also(info: FieldInfo) -> tuple[str, ...]:
+    """Return the other name of a flag, where it has one: what another verb calls it."""
+    extra = cast(object, info.json_schema_extra)
+    return (str(extra["also"]),) if isinstance(extra, dict) and "also" in extra else ()
 
 
 def _positional(info: FieldInfo) -> bool:
@@ -161,30 +167,36 @@ def merged(file: dict[str, Any], flags: dict[str, Any]) -> dict[str, Any]:
     return both
 
 
-def read_settings(name: str) -> dict[str, Any]:
-    """Return the settings of a YAML file.
+SETTINGS = "write lines like 'budget: quick'"
+
+
+def read_settings(name: str, what: str = "configuration file", cure: str = SETTINGS) -> dict[str, Any]:
+    """Return the settings of a YAML file; of an empty one none.
+
+    Args:
+        name: the file.
+        what: it is, for the message.
+        cure: what to do where it holds something else.
 
     Raises:
-        UsageError: no such file, no valid YAML, or no settings by name; names file and line.
+        BadInputError: no such file, not UTF-8, no valid YAML, or no settings by name; names file and line.
     """
     import yaml
 
     path = Path(name)
     if not path.is_file():
-        raise UsageError("no such configuration file", where=name, cure="check the path given to --config")
+        raise BadInputError(f"no such {what}", where=name, cure="check the path")
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        settings = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        what = getattr(error, "problem", None) or str(error)
-        raise UsageError(
-            f"no valid YAML ({what})", where=name + line, cure="write lines like 'budget: quick'"
-        ) from error
+        problem = getattr(error, "problem", None) or str(error)
+        raise BadInputError(f"no valid YAML ({problem})", where=name + line, cure=cure) from error
     except UnicodeDecodeError as error:
-        raise UsageError("not a UTF-8 text file", where=name, cure="save it as UTF-8") from error
+        raise BadInputError("not a UTF-8 text file", where=name, cure="save it as UTF-8") from error
     if settings is None:
         return {}
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in cast(dict[Any, Any], settings)):
-        raise UsageError("must hold settings by name", where=name, cure="write lines like 'budget: quick'")
+        raise BadInputError("must hold settings by name", where=name, cure=cure)
     return cast(dict[str, Any], settings)

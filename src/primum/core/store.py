@@ -136,6 +136,13 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def fingerprint(model: str) -> str:
+    """Return what tells a folder's or file's weights from others: names, sizes and times; "" for names elsewhere."""
+    path = Path(model)
+    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
+    return digest([[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.is_file()]) if files else ""
+
+
 class Stage:
     """One step's folder: shards that were finished, what was dropped, and the manifest when all is done."""
 

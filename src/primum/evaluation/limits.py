@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
-import yaml
 from pydantic import Field
 
-from primum.core.config import Config, build
-from primum.core.errors import BadInputError
+from primum.core.config import Config, build, read_settings
 from primum.evaluation.tables import Table
-from primum.prompts.files import read_utf8
 
 BOUNDS = {"max": "at most", "min": "at least", "worst": "at most"}
 """The fixed limits; "worst" is held by the share of items that are worse than it."""
@@ -67,19 +64,7 @@ def read_limits(path: Path) -> Limits:
     """Read a YAML file of limits.
 
     Raises:
-        BadInputError: no such file, or no YAML.
+        BadInputError: no such file, or no settings in YAML.
         UsageError: an unknown key or a value that does not fit.
     """
-    if not path.is_file():
-        raise BadInputError("no such file", where=str(path), cure="check the path given to --limits")
-    try:
-        values = yaml.safe_load(read_utf8(path))
-    except yaml.YAMLError as error:
-        raise BadInputError(
-            f"no valid YAML ({error})".splitlines()[0], where=str(path), cure="see docs/evals.md"
-        ) from error
-    if values is None:
-        return Limits.model_validate({})
-    if not isinstance(values, dict):
-        raise BadInputError("must hold limits by name", where=str(path), cure="see docs/evals.md")
-    return build(Limits, cast(dict[str, Any], values), where=str(path))
+    return build(Limits, read_settings(str(path), "file of limits", "see docs/evals.md"), where=str(path))

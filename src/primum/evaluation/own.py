@@ -23,12 +23,11 @@ import string
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
-import yaml
 from pydantic import Field
 
-from primum.core.config import Config, build
+from primum.core.config import Config, build, read_settings
 from primum.core.errors import BadInputError
 from primum.core.records import Intent
 from primum.evaluation import choices, likeness
@@ -38,7 +37,7 @@ from primum.evaluation.items import Answer, Benchmark, Item, Metric, Score
 from primum.evaluation.nll import METRICS as NLL_METRICS
 from primum.evaluation.nll import score as nll_score
 from primum.models.sampling import Sampling
-from primum.prompts.files import Row, read_utf8
+from primum.prompts.files import Row
 
 CONTAINS = {"correct": Metric("share of replies that contain the right answer, as words")}
 INTENTS = ("harmful", "borderline", "benign")
@@ -75,17 +74,7 @@ def read_own(path: Path) -> Benchmark:
         BadInputError: no such file, no YAML.
         UsageError: an unknown or missing key.
     """
-    if not path.is_file():
-        raise BadInputError("no such file", where=str(path), cure="give a benchmark's name or the path of a YAML file")
-    try:
-        values = yaml.safe_load(read_utf8(path))
-    except yaml.YAMLError as error:
-        raise BadInputError(
-            f"no valid YAML ({error})".splitlines()[0], where=str(path), cure="see docs/evals.md"
-        ) from error
-    if not isinstance(values, dict):
-        raise BadInputError("must hold settings by name", where=str(path), cure="see docs/evals.md")
-    own = build(Own, cast(dict[str, Any], values), where=str(path))
+    own = build(Own, read_settings(str(path), "benchmark file", "see docs/evals.md"), where=str(path))
     needs = {
         "choices": ("options", "answer"), "contains": ("answer",), "likeness": ("answer",), "nll": ("answer",),
         "replies": (),

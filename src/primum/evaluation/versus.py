@@ -237,7 +237,7 @@ def _anytime(pairs: Pairs, alpha: float) -> JsonDict:
     order, found = sorted(range(len(names)), key=lambda i: hashlib.sha256(names[i]).digest()), pairs.changes
     changes = [found[i] for i in order]
     if not (pairs.binary and pairs.independent):
-        return _anytime_mean(_by_cluster([pairs.clusters[i] for i in order], changes), alpha)
+        return _anytime_mean(by_cluster([pairs.clusters[i] for i in order], changes), alpha)
     up = down = 0
     stop: int | None = None
     for i, one in enumerate(changes, 1):
@@ -247,7 +247,8 @@ def _anytime(pairs: Pairs, alpha: float) -> JsonDict:
     return {"method": "sign e-process", "log_e": sign_evidence(up, down), "enough_after": stop, "of": len(changes)}
 
 
-def _by_cluster(clusters: Sequence[str], changes: Sequence[float]) -> list[float]:
+def by_cluster(clusters: Sequence[str], changes: Sequence[float]) -> list[float]:
+    """Return the mean of each cluster, in the order in which clusters appear."""
     means: dict[str, list[float]] = {}
     for cluster, one in zip(clusters, changes, strict=True):
         means.setdefault(cluster, []).append(one)

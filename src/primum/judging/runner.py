@@ -1,7 +1,8 @@
 """Runs a judge over exchanges: one verdict each, in their order, whatever happens.
 
 A member of the catalogue is called in one of two ways. `judge(exchanges)` returns verdicts. Where the member has
-`configure(settings)`, that gives the function to call. Either function may also be a generator: it yields batches of
+`configure(settings)`, that gives the function to call; it checks the settings at once, and leaves the reading of
+weights to the first exchange. Either function may also be a generator: it yields batches of
 conversations, is sent the answers of the model in `settings.ask`, and returns the verdicts.
 """
 
@@ -47,7 +48,7 @@ class Settings:
 
 
 NOTHING = Settings()
-BROKEN = ("judge failed:", "judge returned")
+BROKEN = ("judge failed:", "judge returned", "no answer:")
 NO_WORDS = "the prompt holds a picture or recording, and no words say what is in it"
 
 
@@ -69,12 +70,22 @@ def judge_all(
         UsageError: no such judge, or it needs a setting that is missing.
         PrimumError: the judge cannot work at all (its model is not installed, say).
     """
-    module = member("judges", name)
-    judge = with_settings(module, name, settings)
+    return judge_by(name, with_settings(member("judges", name), name, settings), exchanges, advance, batch)
+
+
+def judge_by(
+    name: str,
+    judge: Callable[[Sequence[Exchange]], list[Verdict]],
+    exchanges: Sequence[Exchange],
+    advance: Advance = silent,
+    batch: int = 0,
+) -> list[Verdict]:
+    """Return one verdict per exchange by a judge that has its settings (`with_settings`); otherwise as `judge_all`."""
+    revision = cast(str, member("judges", name).revision)
     found: list[Verdict] = []
     for start in range(0, len(exchanges), batch or max(1, len(exchanges))):
         part = exchanges[start : start + (batch or len(exchanges))]
-        found += read_as_text(part, partial(run, name, judge, revision=cast(str, module.revision)), name)
+        found += read_as_text(part, partial(run, name, judge, revision=revision), name)
         advance(len(part))
     return found
 
@@ -162,7 +173,7 @@ def _one(name: str, judge: Callable[[Sequence[Exchange]], list[Verdict]], one: E
 
 
 def broke(verdict: Verdict) -> bool:
-    """Whether the judge itself failed on a reply, which says nothing about the reply."""
+    """Whether the judge itself failed on a reply, or its service did not answer: that says nothing about the reply."""
     return verdict.behaviour is None and (verdict.unscored or "").startswith(BROKEN)
 
 

@@ -13,14 +13,15 @@ import json
 import threading
 from collections.abc import Sequence
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any, cast
 
 from primum.core.errors import PrimumError
 from primum.core.records import JsonDict, Verdict, digest, to_json
+from primum.core.serving import JsonHandler
 from primum.judging import Exchange
+from primum.judging.options import ChosenJudge
 from primum.judging.rows import to_exchange
-from primum.judging.runner import Settings, judge_all
 from primum.prompts.files import Row
 
 MAX_BODY = 8_000_000
@@ -37,8 +38,8 @@ class ModerationServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, address: tuple[str, int], judge: str, settings: Settings) -> None:
-        self.judge, self.settings, self.lock = judge, settings, threading.Lock()
+    def __init__(self, address: tuple[str, int], judge: ChosenJudge) -> None:
+        self.judge, self.lock = judge, threading.Lock()
         super().__init__(address, _Handler)
 
     def moderate(self, body: Any) -> JsonDict:
@@ -49,9 +50,9 @@ class ModerationServer(ThreadingHTTPServer):
         """
         exchanges = read_inputs(body)
         with self.lock:
-            verdicts = judge_all(self.judge, exchanges, self.settings)
+            verdicts = self.judge(exchanges)
         results = [result(verdict) for verdict in verdicts]
-        return {"id": "modr-" + digest([body, self.judge], 24), "model": self.judge, "results": results}
+        return {"id": "modr-" + digest([body, self.judge.id], 24), "model": self.judge.id, "results": results}
 
 
 def read_inputs(body: Any) -> list[Exchange]:
@@ -99,15 +100,14 @@ def _flag(share: float | None, unscored: bool) -> bool | None:
     return None if unscored else (share or 0.0) >= FLAG_FROM
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(JsonHandler):
     protocol_version = "HTTP/1.1"
     timeout = 30
-    server_version, sys_version = "primum", ""
 
     def do_GET(self) -> None:
         if self.path in ("/health", "/v1/models"):
-            judge = cast(ModerationServer, self.server).judge
-            self._answer(HTTPStatus.OK, {"object": "list", "data": [{"id": judge, "object": "model"}]})
+            judge = cast(ModerationServer, self.server).judge.id
+            self.answer(HTTPStatus.OK, {"object": "list", "data": [{"id": judge, "object": "model"}]})
         else:
             self._fail(HTTPStatus.NOT_FOUND, "POST /v1/moderations")
 
@@ -116,13 +116,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._fail(HTTPStatus.NOT_FOUND, "POST /v1/moderations")
             return
         try:
-            answer = cast(ModerationServer, self.server).moderate(self._body())
+            found = cast(ModerationServer, self.server).moderate(self._body())
         except BadRequest as error:
             self._fail(HTTPStatus.BAD_REQUEST, str(error))
         except PrimumError as error:
             self._fail(HTTPStatus.SERVICE_UNAVAILABLE, error.problem)
         else:
-            self._answer(HTTPStatus.OK, answer)
+            self.answer(HTTPStatus.OK, found)
 
     def _body(self) -> Any:
         length = self.headers.get("Content-Length", "")
@@ -135,18 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise BadRequest("the body is no JSON") from error
 
     def _fail(self, status: HTTPStatus, message: str) -> None:
-        self._answer(status, {"error": {"message": message, "type": "invalid_request_error", "code": int(status)}})
-
-    def _answer(self, status: HTTPStatus, value: JsonDict) -> None:
-        data = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Log nothing: what is moderated is private."""
+        self.answer(status, {"error": {"message": message, "type": "invalid_request_error", "code": int(status)}})
 
 
 def flagged(results: Sequence[JsonDict]) -> int:

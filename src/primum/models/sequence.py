@@ -87,11 +87,30 @@ def load_sequence(name: str) -> SequenceClassifier:
         network = AutoModelForSequenceClassification.from_pretrained(name, use_safetensors=True).eval()
         tokenizer: Any = AutoTokenizer.from_pretrained(TOKENIZERS.get(name, name))
     except (OSError, ValueError) as error:
-        first = (str(error).strip().splitlines() or ["unreadable"])[0]
-        cure = "name a hub id you can reach or a folder with a sequence classifier in safetensors"
-        raise UsageError(f"cannot load classifier '{name}': {first}", cure=cure) from error
+        raise _unreadable(name, error) from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if network.config.pad_token_id is None:  # else a decoder's classifier does not know where a row ends
         network.config.pad_token_id = tokenizer.pad_token_id
     return SequenceClassifier(network, tokenizer)
+
+
+def labels_of(name: str) -> list[str]:
+    """Return the names of a sequence classifier's outputs by its settings: its weights are not read.
+
+    Raises:
+        UsageError: there is none, or its settings cannot be read.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise _unreadable(name, error) from error
+    return [str(config.id2label[i]) for i in range(config.num_labels)]
+
+
+def _unreadable(name: str, error: Exception) -> UsageError:
+    first = (str(error).strip().splitlines() or ["unreadable"])[0]
+    cure = "name a hub id you can reach or a folder with a sequence classifier in safetensors"
+    return UsageError(f"cannot load classifier '{name}': {first}", cure=cure)

@@ -9,16 +9,15 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from primum.core.catalogue import member
 from primum.core.errors import BadInputError
 from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, from_json, with_system
-from primum.core.store import Stage, read_json
+from primum.core.store import Stage, fingerprint, read_json
 from primum.evaluation.items import Answer, Benchmark, Item, scored
 from primum.evaluation.tables import LIKELIHOOD, ScoredItem, Table
 from primum.judging import Exchange
+from primum.judging.options import ChosenJudge
 from primum.models.runner import Asked, Plan, draw_all, drawn, lay_in, reopen_failed
 from primum.models.sampling import Sampling, Streaming
-from primum.pipeline.sample import fingerprint
 from primum.pipeline.steps import VERSION, Journey, judge, prompts_key
 
 if TYPE_CHECKING:
@@ -100,8 +99,10 @@ def chosen(benchmark: Benchmark, ask: Ask) -> list[Item]:
     return picked(benchmark, ask).items
 
 
-def measure(journey: Journey, benchmark: Benchmark, ask: Ask, subject: Subject, judges: Sequence[str]) -> list[Table]:
-    """Return the benchmark's table, one for each judge that reads its replies."""
+def measure(
+    journey: Journey, benchmark: Benchmark, ask: Ask, subject: Subject, judges: Sequence[ChosenJudge]
+) -> list[Table]:
+    """Return the benchmark's table, one for each judge that reads its replies (`judges`, where it is judged)."""
     items, repeated = picked(benchmark, ask)
     facts = {"cluster": benchmark.cluster, "licence": benchmark.licence, "about": benchmark.about,
              "own_judge": benchmark.judge, "comparable": benchmark.comparable, "scorer": benchmark.scorer,
@@ -118,10 +119,9 @@ def measure(journey: Journey, benchmark: Benchmark, ask: Ask, subject: Subject, 
         facts |= {"readers": dict(ask.readers)} if benchmark.readers else {}
         return [_table(benchmark, benchmark.judge, items, answers, facts)]
     return [
-        _table(benchmark, name, items, _judged(journey, benchmark, items, replies, name),
-               {**facts, "judge_revision": member("judges", name).revision})
-        for name in dict.fromkeys(judges or (benchmark.judge,))
-    ]  # fmt: skip
+        _table(benchmark, one.id, items, _judged(journey, benchmark, items, replies, one), {**facts, **one.facts})
+        for one in judges
+    ]
 
 
 def _table(benchmark: Benchmark, judge: str, items: Sequence[Item], answers: Sequence[Answer], facts: Any) -> Table:
@@ -217,10 +217,10 @@ def _read_by(journey: Journey, name: str, model: str, asked: Sequence[tuple[str,
 
 
 def _judged(
-    journey: Journey, benchmark: Benchmark, items: Sequence[Item], replies: Sequence[Reply], name: str
+    journey: Journey, benchmark: Benchmark, items: Sequence[Item], replies: Sequence[Reply], by: ChosenJudge
 ) -> list[Answer]:
     exchanges = [Exchange(item.prompt, reply) for item, reply in zip(items, replies, strict=True)]
-    verdicts = judge(journey, f"2-{benchmark.name}-verdicts-by-{name}", name, exchanges)
+    verdicts = judge(journey, f"2-{benchmark.name}-verdicts-by-{by.id}", by, exchanges)
     return [_answer(reply, verdict) for reply, verdict in zip(replies, verdicts, strict=True)]
 
 

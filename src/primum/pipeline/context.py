@@ -65,18 +65,19 @@ class Context:
         """Return the policy that a stage starts from; the base where it names none.
 
         Raises:
-            StepFailedError: the stage that should have made it was skipped.
+            StepFailedError: no earlier stage made it, or it was skipped.
         """
         name = spec.start or BASE
-        if name == BASE:
-            return self.desk.base
-        if name not in self.policies:
-            cure = f"run '{name}' too, or let '{spec.name}' start elsewhere (--set stages.{spec.name}.start=base)"
-            raise StepFailedError(f"stage '{name}' made no policy", where=spec.where, cure=cure)
-        return self.policies[name]
+        cure = f"let '{spec.name}' start elsewhere (--set stages.{spec.name}.start=base)"
+        return self.policy(spec, name, cure)
 
-    def policy(self, spec: StageSpec, name: str) -> Policy:
+    def policy(self, spec: StageSpec, name: str, otherwise: str = "") -> Policy:
         """Return the policy that an earlier stage made, by that stage's name, or the base.
+
+        Args:
+            spec: the stage that needs it.
+            name: of the stage that makes it.
+            otherwise: what else can be done about one that is not there.
 
         Raises:
             StepFailedError: no earlier stage made it, or it was skipped.
@@ -84,7 +85,7 @@ class Context:
         if name == BASE:
             return self.desk.base
         if name not in self.policies:
-            cure = f"run '{name}' too, or name a stage that comes before '{spec.name}'"
+            cure = f"run '{name}' too, or " + (otherwise or f"name a stage that comes before '{spec.name}'")
             raise StepFailedError(f"there is no policy '{name}'", where=spec.where, cure=cure)
         return self.policies[name]
 

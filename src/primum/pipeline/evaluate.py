@@ -3,44 +3,41 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import Literal, cast
 
 from pydantic import Field
 
 from primum import __version__
-from primum.core.catalogue import member
 from primum.core.errors import BadInputError, Exit, UsageError, did_you_mean
-from primum.core.records import JsonDict, digest
+from primum.core.records import JsonDict
 from primum.core.store import disk_error, read_json, write_json, write_text
 from primum.core.taxonomy import stamp
+from primum.evaluation.early import Rule
 from primum.evaluation.estimates import estimate, extremes, lengths
 from primum.evaluation.items import Benchmark
 from primum.evaluation.suite import benchmarks
 from primum.evaluation.tables import FORMAT, LABELS, RESULTS, Table, table_facts, write_table
-from primum.models.opening import Chosen, choose, open_engine
-from primum.models.sampling import Opening, Streaming
-from primum.pipeline.benchmark import Ask, Subject, chosen, measure, unused
+from primum.judging.options import ChosenJudge, JudgeOptions, Options, chosen_judges
+from primum.pipeline.benchmark import Ask, chosen, measure, unused
+from primum.pipeline.evaluate_against import Asked, check, other_of, race, said
 from primum.pipeline.evaluate_plan import Part, Tour, described, part
+from primum.pipeline.models import Models, Wanted
 from primum.pipeline.presets import Presets, changed
-from primum.pipeline.sample import fingerprint
 from primum.pipeline.steps import Journey
 from primum.pipeline.terminal import Terminal
-
-if TYPE_CHECKING:
-    from primum.models.load import Model, Outline
 
 PAGE = "results.html"
 EARLIER = "earlier"
 """The folder in a run's that keeps what it held before under another model or other settings, numbered."""
 
 
-class EvaluateConfig(Presets):
-    """What is measured, on which model, and how it is asked."""
+class EvaluateConfig(Presets, Options):
+    """What is measured, on which model, how it is asked, and who reads the replies."""
 
     model: str = Field(
         default="embedded",
@@ -70,7 +67,8 @@ class EvaluateConfig(Presets):
     reply_tokens: int | None = Field(default=None, ge=1, description="longest reply (default: the benchmark's)")
     judge_model: tuple[str, ...] = Field(
         default=(),
-        description="ROLE=MODEL: a classifier that a benchmark asks for (truthfulqa_generation: truth, info)",
+        description="model that a judge runs here: 'embedded', a hub id or a path; or ROLE=MODEL, a classifier that a "
+        "benchmark asks for (truthfulqa_generation: truth, info)",
     )
     engine: str = Field(
         default="auto", description="what draws replies: auto, transformers, openvino or vllm; auto is the fastest here"
@@ -83,108 +81,47 @@ class EvaluateConfig(Presets):
         default=None, ge=1, description="replies drawn together (96; transformers on a CPU: 96 to 384, by their length)"
     )
     seed: int = Field(default=0, description="of the replies drawn")
+    against: str | None = Field(
+        default=None,
+        description="an earlier run, or a model: replies are drawn part by part, until it is certain which is better",
+    )
+    decide: str | None = Field(
+        default=None, description="with --against: the metric that decides (default: the benchmark's first)"
+    )
+    margin: float = Field(
+        default=0.0,
+        ge=0,
+        description="with --against: how much worse it may be (0.05: 5 points); 0 asks which is better",
+    )
+    alpha: float = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="with --against: chance of a false decision, over all benchmarks and looks",
+    )
+    look: int = Field(default=50, ge=2, description="with --against: items before the first look")
     dry_run: bool = Field(default=False, description="print what would be asked and about how long it takes, and stop")
 
+    @property
+    def judging(self) -> JudgeOptions:
+        """What judges are given: of `judge_model` the one that names no role.
 
-@dataclass
-class Models:
-    """Loads the model when it is first needed, in one number format at a time.
-
-    Where another engine draws the replies it reads the weights itself: here they are loaded for likelihoods alone.
-    """
-
-    config: EvaluateConfig
-    journey: Journey
-    held: dict[str, Model] = field(default_factory=dict)
-    keys: dict[bool, str] = field(default_factory=dict)
-    opened: Streaming | None = None
-
-    @cached_property
-    def chosen(self) -> Chosen:
-        """The engine that draws replies, and why; a number format that was asked for means transformers."""
-        if self.config.engine == "auto" and self.config.dtype != "auto":
-            return Chosen("hf", "a number format was asked for")
-        return choose(self.config.engine, Opening(self.config.model, self.config.batch))
-
-    def load(self, likelihood: bool) -> Model:
-        """Return the model as generation or likelihoods want it."""
-        wanted = self.format(likelihood)
-        if wanted not in self.held:
-            import torch
-
-            from primum.models.load import load
-
-            self.held.clear()
-            with self.journey.step(f"load {Path(self.config.model).name} in {wanted}"):
-                self.held[wanted] = load(self.config.model, getattr(torch, wanted))
-        return self.held[wanted]
-
-    @cached_property
-    def outline(self) -> Outline:
-        """What is known of the model without its weights."""
-        from primum.models.load import outline
-
-        return outline(self.config.model)
-
-    @cached_property
-    def facts(self) -> JsonDict:
-        """What the results say of the model."""
-        from primum.models.chat import template_hash
-        from primum.models.device import device
-        from primum.models.load import adapter_base
-
-        model, place = self.outline, self.config.model
-        return {
-            "name": model.name, "source": model.source, "parameters": model.parameters,
-            "weights": digest([fingerprint(adapter_base(place)), fingerprint(place)]),
-            "template": template_hash(model.tokenizer), "device": device().describe(),
-        }  # fmt: skip
-
-    def key(self, likelihood: bool) -> str:
-        """Return what answers depend on: the weights where they are loaded here, else their files."""
-        if likelihood or self.chosen.engine == "hf":
-            model = self.load(likelihood)
-            return f"{model.name}@{model.key}"
-        from primum.models.chat import template_hash
-        from primum.models.load import adapter_base
-
-        name, template = self.config.model, template_hash(self.outline.tokenizer)
-        return f"{self.outline.name}@{digest([fingerprint(adapter_base(name)), fingerprint(name), template])}"
-
-    def format(self, likelihood: bool) -> str:
-        """Return the number format: on a CPU likelihoods are taken in float32, so that other tools get the same."""
-        from primum.models.device import device
-
-        if self.config.dtype != "auto":
-            return self.config.dtype
-        here = device()
-        return "float32" if likelihood and here.name == "cpu" else str(here.dtype).removeprefix("torch.")
-
-    def subject(self, likelihood: bool) -> Subject:
-        """Return the model as a benchmark asks it."""
-        if likelihood not in self.keys:
-            self.keys[likelihood] = self.key(likelihood)
-        key = self.keys[likelihood]
-        likelihood_key = f"{key}-{self.format(True)}"
-        return Subject(key, likelihood_key, self.chosen.engine, self.engine, lambda: self.load(True))
-
-    def engine(self) -> Streaming:
-        """Return the engine that draws replies; one that reads the weights itself replaces those in memory."""
-        from primum.models.engines.hf import HFEngine
-
-        if self.chosen.engine == "hf":
-            return HFEngine(self.load(False), self.config.batch)
-        if self.opened is None:
-            self.held.clear()
-            with self.journey.step(f"open {self.chosen.engine}"):
-                self.opened = open_engine(self.chosen.engine, Opening(self.config.model, self.config.batch))
-        return self.opened
+        Raises:
+            UsageError: two models are named for judges.
+        """
+        plain = [one for one in self.judge_model if "=" not in one]
+        if len(plain) > 1:
+            cure = "name one; a classifier that a benchmark asks for is named like truth=FOLDER"
+            raise UsageError(f"two models for the judges: --judge-model {' and '.join(plain)}", cure=cure)
+        given = {name: getattr(self, name) for name in Options.model_fields}
+        return JudgeOptions(**given, judge_model=plain[0] if plain else None)
 
 
 def run_verb(config: EvaluateConfig, json_output: bool) -> tuple[int, JsonDict]:
     """Measure every benchmark; return the exit code and results.json."""
     wanted = benchmarks(config.benchmark)
     sources = _sources(config, wanted)
+    judges = _judges(config, wanted)
     _check(config, wanted, sources)
     journey = Tour(Path(config.out), Terminal(quiet=json_output))
     unread = [one.name for one in wanted if not one.judged]
@@ -193,7 +130,7 @@ def run_verb(config: EvaluateConfig, json_output: bool) -> tuple[int, JsonDict]:
     if config.preset_said:
         journey.terminal.note(f"  {config.preset_said}")
     _tell_unused(journey, [(one, _ask(config, one, sources)) for one in wanted])
-    models = Models(config, journey)
+    models = _models(config, config.model, journey)
     parts = _parts(config, wanted, sources, models)
     if config.dry_run:
         plan = described(models.outline, models.chosen.engine, parts)
@@ -201,17 +138,50 @@ def run_verb(config: EvaluateConfig, json_output: bool) -> tuple[int, JsonDict]:
         return Exit.PASSED, plan
     journey.whole.weights = {one.step: one.seconds for one in parts}
     journey.terminal.note(f"replies by {models.chosen.engine}: {models.chosen.why}")
+    if config.against:
+        return _against(config, journey, models, [Asked(one, _ask(config, one, sources), judges[one.name])
+                                                  for one in wanted], json_output)  # fmt: skip
     tables: list[Table] = []
     # replies first: likelihoods may want the model in another number format
     for benchmark in sorted(wanted, key=lambda one: one.by_likelihood):
         ask = _ask(config, benchmark, sources)
-        tables += measure(journey, benchmark, ask, models.subject(benchmark.by_likelihood), config.judge)
-    document = _write(journey, config, models, tables)
+        tables += measure(journey, benchmark, ask, models.subject(benchmark.by_likelihood), judges[benchmark.name])
+    document = _write(journey, config, models, chain(*judges.values()), tables)
     if not json_output:
         from primum.report.results import summary
 
         print(summary(document, Path(config.out) / PAGE))
     return Exit.PASSED, document
+
+
+def _models(config: EvaluateConfig, name: str, journey: Journey) -> Models:
+    return Models(Wanted(name, config.engine, config.dtype, config.batch), journey)
+
+
+def _against(
+    config: EvaluateConfig, journey: Journey, models: Models, asked: Sequence[Asked], quiet: bool
+) -> tuple[int, JsonDict]:
+    """Compare with another run or model, drawing no more than that takes; return the exit code and results.json."""
+    name = str(config.against)
+    rule = Rule(config.alpha / len(asked), config.margin, config.look, config.decide or "")
+    other = other_of(name, journey, partial(_models, config, name))
+    check(asked, rule, other)
+    found = [
+        race(journey, one, rule, models, other) for one in sorted(asked, key=lambda one: one.benchmark.by_likelihood)
+    ]
+    outcomes, judges = [one.outcome for one in found], [judge for one in asked for judge in one.judges]
+    if other.models and other.journey:
+        _write(other.journey, config, other.models, judges, other.tables)
+    tables = [table for one in found for table in one.tables]
+    document = _write(journey, config, models, judges, tables, {"against": {"run": name, "outcomes": outcomes}})
+    if not quiet:
+        from primum.report.results import summary
+
+        print(summary(document, Path(config.out) / PAGE), said(name, outcomes), sep="\n")
+    decisions = {one["decision"] for one in outcomes}
+    if "worse" in decisions:
+        return Exit.GATE_FAILED, document
+    return (Exit.UNDECIDED if "not decided" in decisions else Exit.PASSED), document
 
 
 def _tell_unused(journey: Journey, asked: Sequence[tuple[Benchmark, Ask]]) -> None:
@@ -233,15 +203,34 @@ def _ask(config: EvaluateConfig, benchmark: Benchmark, sources: dict[str, Path])
 
 
 def named(pairs: Sequence[str]) -> dict[str, str]:
-    """Return {role: model} of texts ROLE=MODEL.
+    """Return {role: model} of texts ROLE=MODEL; a text without "=" is a judge's model.
 
     Raises:
-        UsageError: one is no such text.
+        UsageError: one has no role or no model beside its "=".
     """
-    for pair in pairs:
+    both = [pair for pair in pairs if "=" in pair]
+    for pair in both:
         if not all(pair.partition("=")):
             raise UsageError(f"--judge-model {pair} names no role and model", cure="like truth=FOLDER or truth=HUB/ID")
-    return {role: model for role, _, model in (pair.partition("=") for pair in pairs)}
+    return {role: model for role, _, model in (pair.partition("=") for pair in both)}
+
+
+def _judges(config: EvaluateConfig, wanted: Sequence[Benchmark]) -> dict[str, list[ChosenJudge]]:
+    """Return who reads the replies of each benchmark: those that were named, else its own.
+
+    Raises:
+        UsageError: no such judge, it lacks what it needs, or an option that none of them reads.
+    """
+    judged = [one for one in wanted if one.judged]
+    names = config.judge or tuple(one.judge for one in judged)
+    options = config.judging
+    if options.judge_model and not judged and any(one.readers for one in wanted):
+        cure = "like truth=FOLDER or truth=HUB/ID"
+        raise UsageError(f"--judge-model {options.judge_model} names no role and model", cure=cure)
+    found = {one.id: one for one in chosen_judges(names, options)}
+    return {one.name: [found[name] for name in dict.fromkeys(config.judge or (one.judge,))] for one in judged} | {
+        one.name: [] for one in wanted if not one.judged
+    }
 
 
 def _parts(config: EvaluateConfig, wanted: Sequence[Benchmark], sources: dict[str, Path], models: Models) -> list[Part]:
@@ -269,8 +258,6 @@ def _sources(config: EvaluateConfig, wanted: Sequence[Benchmark]) -> dict[str, P
 
 def _check(config: EvaluateConfig, wanted: Sequence[Benchmark], sources: dict[str, Path]) -> None:
     """Find what is wrong with names and files before a model is loaded."""
-    for name in config.judge:
-        member("judges", name)
     for benchmark in wanted:
         chosen(benchmark, _ask(config.model_copy(update={"limit": config.limit or 1}), benchmark, sources))
     _before(Path(config.out))
@@ -280,18 +267,24 @@ def _check(config: EvaluateConfig, wanted: Sequence[Benchmark], sources: dict[st
             raise UsageError(f"no benchmark here asks for a '{role}' model", cure=did_you_mean(role, roles))
 
 
-def _write(journey: Journey, config: EvaluateConfig, models: Models, tables: Sequence[Table]) -> JsonDict:
+def _write(
+    journey: Journey, config: EvaluateConfig, models: Models, judges: Iterable[ChosenJudge], tables: Sequence[Table],
+    more: JsonDict | None = None,
+) -> JsonDict:  # fmt: skip
     from primum.report.results import results_page
 
     folder = journey.folder
     other = {"out", "benchmark", "limit", "per_group", "data", "judge_model", "dry_run", "preset"}
-    settings = config.model_dump(mode="json", exclude=other)
+    other |= {"against", "decide", "margin", "alpha", "look"}  # they say how much is drawn, not how
+    settings = config.model_dump(mode="json", exclude={*other, *Options.model_fields})
+    options = {key: value for one in judges for key, value in one.options.items()}
+    settings |= {"judge_options": options or None}
     document: JsonDict = {
         "primum": __version__, "format": FORMAT, "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": models.facts, "engine": models.chosen._asdict(), "settings": settings,
         "preset": config.preset_said or None,
         "tables": [_with_numbers(table) for table in tables],
-        "seconds": journey.seconds, "policy": stamp(),
+        "seconds": journey.seconds, "policy": stamp(), **(more or {}),
     }  # fmt: skip
     document["tables"] = _kept(journey, document) + document["tables"]
     (folder / "items").mkdir(parents=True, exist_ok=True)

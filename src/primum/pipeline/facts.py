@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from primum import __version__
-from primum.core.catalogue import member
 from primum.core.records import JsonDict, Prompt, to_json
 from primum.core.stats import cohen_kappa
 from primum.core.taxonomy import stamp
@@ -21,6 +20,7 @@ from primum.evaluation.compare import compare, compare_nll
 from primum.evaluation.gate import Decision, JudgeResult
 from primum.evaluation.measure import measure, nll_measurement
 from primum.judging.agreement import published
+from primum.judging.options import ChosenJudge
 from primum.pipeline.choose import is_general
 from primum.pipeline.languages import language_facts
 from primum.pipeline.settings import RepairConfig
@@ -105,12 +105,12 @@ def _data(collected: Collected, train: Sequence[Prompt], test: Sequence[Prompt],
     }
 
 
-def about_judge(name: str) -> JsonDict:
-    """Return what a report says of a judge: what it is, its revision, its agreement with labels by hand."""
-    found = member("judges", name)
+def about_judge(judge: str | ChosenJudge) -> JsonDict:
+    """Return what a report says of a judge: what it is, its revision and options, its agreement with labels by hand."""
+    one = ChosenJudge(judge) if isinstance(judge, str) else judge
     return {
-        "id": name, "about": found.about, "revision": found.revision,
-        "agreement": published(name),
+        "id": one.id, "about": one.module.about, "revision": one.revision, "options": one.options,
+        "agreement": None if one.options else published(one.id),
     }  # fmt: skip
 
 

@@ -9,19 +9,18 @@ from typing import Literal
 
 from pydantic import Field
 
-from primum.core.catalogue import member
-from primum.core.config import Config
 from primum.core.errors import Exit, UsageError
 from primum.core.progress import Advance
-from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, from_json, to_json
+from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, to_json
 from primum.core.store import Stage, read_json, write_json, write_jsonl
 from primum.judging import Exchange
-from primum.judging.runner import broke, judge_all
-from primum.models.sampling import Engine, Sampling
+from primum.judging.options import ChosenJudge, JudgeOptions, chosen_judges
+from primum.models.opening import AUTO, choose
+from primum.models.sampling import Engine, Opening, Sampling
+from primum.pipeline.models import Models, Wanted
 from primum.pipeline.plan import GPU_RATE, SAMPLING_SHARE
 from primum.pipeline.redteam_facts import assemble, closing, transcripts
-from primum.pipeline.repair import Loader, describe
-from primum.pipeline.steps import Journey, prompts_key
+from primum.pipeline.steps import Journey, judged, prompts_key
 from primum.pipeline.terminal import Terminal
 from primum.redteam import against, campaign
 from primum.redteam.catalogue import Member, chosen
@@ -37,7 +36,7 @@ BUDGETS: dict[str, tuple[int | None, int]] = {"quick": (14, 48), "standard": (70
 """Goals and longest reply, in tokens."""
 
 
-class RedteamConfig(Config):
+class RedteamConfig(JudgeOptions):
     """Attack a model with every attack of the catalogue, or those named, and report what got through."""
 
     model: str = Field(
@@ -61,7 +60,15 @@ class RedteamConfig(Config):
         default=None, description="the model that writes prompts for attacks that need one (default: the model itself)"
     )
     judges: tuple[str, ...] = Field(
-        default=("rules", "probe"), description="the first one's verdicts lead the report and steer searching attacks"
+        default=("rules", "probe"),
+        description="the first one's verdicts lead the report and steer searching attacks",
+        json_schema_extra={"also": "judge"},
+    )
+    engine: str = Field(
+        default="auto", description="what draws replies: auto, transformers, openvino or vllm; auto is the fastest here"
+    )
+    batch: int | None = Field(
+        default=None, ge=1, description="replies drawn together (default: the engine's own measure)"
     )
     system: str = Field(default="", description="system prompt of the model under attack")
     budget: Literal["quick", "standard", "full"] = Field(
@@ -113,6 +120,7 @@ class Found:
     attacks: Sequence[Member]
     attempts: Mapping[str, Sequence[Attempt]]
     verdicts: Mapping[str, Mapping[str, Sequence[Sequence[Verdict]]]]
+    judges: Sequence[ChosenJudge]
 
     def results(self, judge: str) -> list[Result]:
         """Join attempts with one judge's verdicts."""
@@ -148,10 +156,11 @@ def check(config: RedteamConfig) -> list[Member]:
     if not (config.machine or config.campaign):
         raise UsageError("there is nothing to do", cure="leave --no-machine out, or give --campaign FILE")
     chosen((), config.held_out)
-    for name in config.judges:
-        member("judges", name)
     if not config.judges:
         raise UsageError("no judge is named", cure="give --judges rules")
+    chosen_judges(config.judges, config)
+    if config.engine != AUTO:
+        choose(config.engine, Opening(config.model))
     if config.campaign:
         campaign.read(Path(config.campaign))
     if config.against:
@@ -176,6 +185,8 @@ def attack(journey: Journey, config: RedteamConfig, attacks: Sequence[Member], e
 def _begin(journey: Journey, config: RedteamConfig) -> None:
     """Keep the settings; where the folder held a run with others, take its report away: it speaks of another run."""
     path, settings = journey.folder / "settings.json", config.model_dump(mode="json", exclude={"out"})
+    options = JudgeOptions.model_validate({name: settings.pop(name) for name in JudgeOptions.model_fields})
+    settings |= options.model_dump(mode="json", exclude_defaults=True)
     if path.exists() and read_json(path) != settings:
         journey.terminal.note(
             "  this folder held a run with other settings: what still fits is used, its report removed"
@@ -186,12 +197,23 @@ def _begin(journey: Journey, config: RedteamConfig) -> None:
 
 
 def _engines(journey: Journey, config: RedteamConfig) -> Engines:
-    own = Loader(journey)
-    other = own if config.attacker in (None, config.model) else Loader(journey)
-    target, attacker = own(config.model), other(config.attacker or config.model)
-    about = {"model": describe(target), "attacker": None if other is own else describe(attacker)}
-    keys = f"{config.model}@{target.key}", f"{config.attacker or config.model}@{attacker.key}"
-    return Engines(*keys, about, own.engine(config.model)(), other.engine(config.attacker or config.model)())
+    """Return who answers and who attacks, each by the engine that was asked for, or by the fastest that can run it."""
+    own = Models(Wanted(config.model, config.engine, batch=config.batch), journey)
+    same = config.attacker in (None, config.model)
+    other = own if same else Models(Wanted(str(config.attacker), config.engine, batch=config.batch), journey)
+    about = {
+        "model": own.described, "attacker": None if same else other.described, "engine": own.chosen._asdict(),
+        "attacker_engine": None if same else other.chosen._asdict(),
+    }  # fmt: skip
+    journey.terminal.note(f"replies by {own.chosen.engine}: {own.chosen.why}")
+    target = own.engine()
+    return Engines(_key(own), _key(other), about, target, target if same else other.engine())
+
+
+def _key(models: Models) -> str:
+    """Return what a model's replies depend on: engines round differently, so theirs are kept apart."""
+    weights, engine = models.key(False).rpartition("@")[2], models.chosen.engine
+    return f"{models.wanted.model}@{weights}" + ("" if engine == "hf" else f"@{engine}")
 
 
 def goals_of(config: RedteamConfig) -> Goals:
@@ -208,17 +230,18 @@ def _found(journey: Journey, config: RedteamConfig, attacks: Sequence[Member], e
     keep(journey.folder, goals.prompts)
     categories = len({goal.category for goal in goals.prompts})
     journey.tell("goals", f"{len(goals.prompts)} goals of {categories} categories, {len(attacks)} attacks on each")
-    crew = Crew(engines.target, engines.attacker, rater(config.judges[0]))
+    judges = chosen_judges(config.judges, config)
+    crew = Crew(engines.target, engines.attacker, rater(judges[0]))
     attempts: dict[str, list[Attempt]] = {}
     with journey.step("attack", len(attacks) * len(goals.prompts), "attempts") as advance:
         for one in attacks:
-            stage = _stage(journey, config, one, goals.prompts, engines)
+            stage = _stage(journey, config, one, goals.prompts, engines, judges[0])
             attempts[one.id] = _attempts(stage, config, one, goals.prompts, crew, advance)
-    verdicts = {judge: _verdicts(journey, config, judge, goals.prompts, attempts, engines) for judge in config.judges}
-    return Found(goals, attacks, attempts, verdicts)
+    verdicts = {one.id: _verdicts(journey, config, one, goals.prompts, attempts, engines) for one in judges}
+    return Found(goals, attacks, attempts, verdicts, judges)
 
 
-def rater(judge: str) -> Rater:
+def rater(judge: ChosenJudge) -> Rater:
     """Return what rates replies while attacks go on: the first judge's word, or "unscored"."""
 
     def rate(pairs: Sequence[tuple[Prompt, str]]) -> list[str]:
@@ -226,21 +249,23 @@ def rater(judge: str) -> Rater:
             Exchange(goal, Reply(goal.id, "rated", str(i), reply, "stop", 0, 0, 0))
             for i, (goal, reply) in enumerate(pairs)
         ]
-        return [verdict.behaviour or "unscored" for verdict in judge_all(judge, asked)]
+        return [verdict.behaviour or "unscored" for verdict in judge(asked)]
 
     return rate
 
 
-def _stage(journey: Journey, config: RedteamConfig, one: Member, goals: Sequence[Prompt], engines: Engines) -> Stage:
+def _stage(
+    journey: Journey, config: RedteamConfig, one: Member, goals: Sequence[Prompt], engines: Engines, judge: ChosenJudge
+) -> Stage:
     """Return an attack's folder. What another attack or judge does changes nothing in it."""
     facts = {"model": engines.key, "attack": one.revision, "goals": prompts_key(goals), **config.setting.key}
     if one.uses_model:
-        facts |= {"attacker": engines.attacker_key, "rated by": _revision(config.judges[0])}
+        facts |= {"attacker": engines.attacker_key, "rated by": _revision(judge)}
     return journey.stage(f"attack-{one.id}", **facts)
 
 
-def _revision(judge: str) -> str:
-    return f"{judge}@{member('judges', judge).revision}"
+def _revision(judge: ChosenJudge) -> str:
+    return f"{judge.id}@{judge.revision}"
 
 
 def _attempts(
@@ -259,32 +284,25 @@ def _attempts(
 
 
 def _verdicts(
-    journey: Journey, config: RedteamConfig, judge: str, goals: Sequence[Prompt],
+    journey: Journey, config: RedteamConfig, judge: ChosenJudge, goals: Sequence[Prompt],
     attempts: Mapping[str, Sequence[Attempt]], engines: Engines,
 ) -> dict[str, list[list[Verdict]]]:  # fmt: skip
     """Judge every judged reply: for each attack, a list of verdicts an attempt."""
     by_id, sampling = {goal.id: goal for goal in goals}, config.setting.sampling.name
     found: dict[str, list[list[Verdict]]] = {}
-    with journey.step(f"judge by {judge}", sum(map(len, attempts.values())), "attempts") as advance:
+    with journey.step(f"judge by {judge.id}", sum(map(len, attempts.values())), "attempts") as advance:
         for name, ours in attempts.items():
             asked = [exchanges(by_id[a.goal_id], a, engines.key, sampling, config.seed) for a in ours]
             flat = [one for group in asked for one in group]
-            said = iter(_judged(journey, f"judge-{name}-by-{judge}", judge, flat))
+            said = iter(_judged(journey, f"judge-{name}-by-{judge.id}", judge, flat))
             found[name] = [[next(said) for _ in group] for group in asked]
             advance(len(ours))
     return found
 
 
-def _judged(journey: Journey, name: str, judge: str, asked: Sequence[Exchange]) -> list[Verdict]:
+def _judged(journey: Journey, name: str, judge: ChosenJudge, asked: Sequence[Exchange]) -> list[Verdict]:
     key = digest([[one.reply.id, one.prompt.intent, one.prompt.category] for one in asked])
-    stage = journey.stage(name, judge=_revision(judge), asked=key)
-    if not stage.manifest:
-        verdicts = judge_all(judge, asked)
-        if any(map(broke, verdicts)):  # not kept: a rerun asks the judge again
-            return verdicts
-        stage.write_shard(0, [to_json(verdict) for verdict in verdicts])
-        stage.finish(verdicts=len(asked))
-    return [from_json(Verdict, row) for row in stage.rows()]
+    return judged(journey.stage(name, judge=_revision(judge), asked=key), judge, asked)
 
 
 def _write(journey: Journey, config: RedteamConfig, found: Found | None, facts: JsonDict) -> None:
@@ -319,9 +337,9 @@ def estimate(config: RedteamConfig, attacks: Sequence[Member]) -> JsonDict:
 
 
 def _seconds(config: RedteamConfig, tokens: int) -> int:
-    """Return about how long so many tokens take here; loads the model to know its size."""
+    """Return about how long so many tokens take here; the model's settings tell its size."""
     from primum.models.device import device
-    from primum.models.load import load
+    from primum.models.load import outline
 
     rate = max(device().rates.values(), default=GPU_RATE) * 1e9
-    return round(tokens * 2 / SAMPLING_SHARE * load(config.model).parameters / rate)
+    return round(tokens * 2 / SAMPLING_SHARE * outline(config.model).parameters / rate)

@@ -54,7 +54,7 @@ def assemble(journey: Journey, config: RedteamConfig, found: Found | None, about
         "machine": {"system": platform.platform(), "cores": os.cpu_count()},
         "seconds": journey.seconds,
         "steps": journey.said,
-        "judges": [about_judge(name) for name in config.judges] if found else [],
+        "judges": [about_judge(one) for one in found.judges] if found else [],
         "vectors": VECTORS,
         **(_by_machine(config, found) if found else {}),
         "campaign": _campaign(config),

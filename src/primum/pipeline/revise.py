@@ -11,13 +11,12 @@ from pathlib import Path
 
 from primum.core.errors import UsageError
 from primum.core.records import JsonDict, Messages
-from primum.core.store import Stage
+from primum.core.store import Stage, fingerprint
 from primum.judging.options import JudgeOptions
 from primum.models.endpoint import address
 from primum.models.sampling import Generated, Opening, Sampling, Streaming
 from primum.pairing.revising import Critique
 from primum.pairing.talks import Start, kept
-from primum.pipeline.sample import fingerprint
 from primum.pipeline.terminal import Terminal
 
 VERSION = 1

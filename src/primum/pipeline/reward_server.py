@@ -18,12 +18,13 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
 from primum.core.errors import UsageError
 from primum.core.records import JsonDict, user
+from primum.core.serving import JsonHandler
 from primum.core.store import read_json
 from primum.models.chat import special_tokens
 from primum.models.reward import RewardFolder, load_reward
@@ -221,32 +222,21 @@ def _texts(value: Any) -> TypeGuard[list[str]]:
     return isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
 
 
-def server(reward: Rewarding, host: str = "127.0.0.1", port: int = 8500) -> ThreadingHTTPServer:
-    """Return the server, bound and not yet serving; port 0 takes a free one."""
+def server(reward: Rewarding, address: tuple[str, int]) -> ThreadingHTTPServer:
+    """Return the server, bound to (host, port) and not yet serving; port 0 takes a free one."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(JsonHandler):
         def do_POST(self) -> None:
             size = int(self.headers.get("Content-Length") or 0)
             if not 0 < size <= LARGEST:
-                return self._send(413 if size else 411, {"error": f"a body of 1 to {LARGEST} bytes is read"})
+                return self.answer(413 if size else 411, {"error": f"a body of 1 to {LARGEST} bytes is read"})
             try:
                 found = answer(reward, json.loads(self.rfile.read(size)))
             except ValueError as error:  # broken JSON is one too
-                return self._send(400, {"error": str(error)})
-            return self._send(200, found)
+                return self.answer(400, {"error": str(error)})
+            return self.answer(200, found)
 
-        def _send(self, status: int, document: dict[str, Any]) -> None:
-            data = json.dumps(document).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing of requests: they hold prompts and replies."""
-
-    return ThreadingHTTPServer((host, port), Handler)
+    return ThreadingHTTPServer(address, Handler)
 
 
 @cache

@@ -28,7 +28,7 @@ from primum.core.errors import Exit, UsageError
 from primum.core.parts import kept, located
 from primum.core.progress import Advance
 from primum.core.records import JsonDict, Prompt, digest, from_json, to_json
-from primum.core.store import file_sha256, read_json, read_jsonl, write_json
+from primum.core.store import file_sha256, fingerprint, read_json, read_jsonl, write_json
 from primum.models.runner import Asked, Plan, Tally, draw_all, reopen_failed
 from primum.models.sampling import Opening, Sampling, Streaming
 from primum.pipeline.presets import Presets
@@ -319,13 +319,6 @@ def workers_of(config: SampleConfig) -> Workers | None:
     from primum.models.cluster import Workers
 
     return Workers(config.on, config.workers, config.worker_cpus, config.worker_gpus)
-
-
-def fingerprint(model: str) -> str:
-    """Return what tells a folder's or file's weights from others: names, sizes and times; "" for names elsewhere."""
-    path = Path(model)
-    files = sorted(path.iterdir()) if path.is_dir() else [path] if path.is_file() else []
-    return digest([[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.is_file()]) if files else ""
 
 
 class Meter:

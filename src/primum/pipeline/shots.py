@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from primum.core.records import Behaviour, Messages, Prompt, Reply, digest, user
+from primum.core.store import fingerprint
 from primum.evaluation.domain import read_domain
 from primum.judging import Exchange
 from primum.judging.runner import judge_all
 from primum.models.sampling import Sampling
-from primum.pipeline.sample import fingerprint
 from primum.pipeline.steps import Journey, prompts_key
 from primum.prompts.shared import default_data_dir
 from primum.stress import demonstrate as shown

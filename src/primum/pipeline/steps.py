@@ -11,17 +11,20 @@ from typing import Any
 
 from primum.core.errors import UsageError
 from primum.core.languages import ENGLISH
-from primum.core.progress import Advance, noted
+from primum.core.progress import Advance, noted, silent
 from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, from_json, to_json
 from primum.core.store import Stage
 from primum.judging import Exchange
-from primum.judging.runner import broke, judge_all
+from primum.judging.options import ChosenJudge
+from primum.judging.runner import broke
 from primum.models.sampling import Engine, Sampling
 from primum.pipeline.terminal import Terminal
 
 VERSION = 1
 """Raise when a step writes something else for the same settings: finished runs are then made again."""
 SHARD = 128
+VERDICTS = 512
+"""Verdicts in one file: what is lost at most when a run is killed."""
 
 
 @dataclass
@@ -121,24 +124,39 @@ def _foreign(prompt: Prompt) -> list[str]:
     return [] if prompt.language == ENGLISH else [prompt.language]
 
 
-def judge(journey: Journey, name: str, judge_id: str, exchanges: Sequence[Exchange]) -> list[Verdict]:
-    """Judge replies; one verdict each, in order. A judge that could not answer gives `unscored`.
-
-    Verdicts of a judge that broke are not kept: a rerun asks it again.
-    """
-    from primum.core.catalogue import member
-
-    revision = member("judges", judge_id).revision
+def judge(journey: Journey, name: str, judge_id: str | ChosenJudge, exchanges: Sequence[Exchange]) -> list[Verdict]:
+    """Judge replies; one verdict each, in order. A judge that could not answer gives `unscored`."""
+    chosen = ChosenJudge(judge_id) if isinstance(judge_id, str) else judge_id
     asked = digest([[e.reply.id, e.prompt.intent, e.prompt.category, *_foreign(e.prompt)] for e in exchanges])
-    stage = journey.stage(name, judge=judge_id, revision=revision, asked=asked)
+    stage = journey.stage(name, judge=chosen.id, revision=chosen.revision, asked=asked)
     label = name.split("-", 1)[1].replace("-", " ")
     with journey.step(label, len(exchanges), "verdicts") as advance:
-        if not stage.manifest:
-            verdicts = judge_all(judge_id, exchanges)
-            if any(broke(v) for v in verdicts):
-                advance(len(exchanges))
-                return verdicts
-            stage.write_shard(0, [to_json(v) for v in verdicts])
-            stage.finish(unscored=sum(v.behaviour is None for v in verdicts))
+        return judged(stage, chosen, exchanges, advance)
+
+
+def judged(stage: Stage, judge: ChosenJudge, exchanges: Sequence[Exchange], advance: Advance = silent) -> list[Verdict]:
+    """Return the verdicts on exchanges, from disk where they lie there; a run that was killed goes on at its shard.
+
+    Where the judge broke, or its service did not answer, the step is not done: a rerun asks again about these replies.
+    """
+    if stage.manifest:
         advance(len(exchanges))
-    return [from_json(Verdict, row) for row in stage.rows()]
+        return [from_json(Verdict, row) for row in stage.rows()]
+    found: list[Verdict] = []
+    for index, start in enumerate(range(0, len(exchanges), VERDICTS)):
+        part = exchanges[start : start + VERDICTS]
+        found += _shard(stage, index, judge, part)
+        advance(len(part))
+    if not any(map(broke, found)):
+        stage.finish(verdicts=len(found), unscored=sum(verdict.behaviour is None for verdict in found))
+    return found
+
+
+def _shard(stage: Stage, index: int, judge: ChosenJudge, part: Sequence[Exchange]) -> list[Verdict]:
+    held = stage.shard(index) or []
+    said = dict(enumerate(from_json(Verdict, row) for row in held)) if len(held) == len(part) else {}
+    due = [place for place in range(len(part)) if place not in said or broke(said[place])]
+    if due:
+        said |= zip(due, judge([part[place] for place in due]), strict=True)
+        stage.write_shard(index, [to_json(said[place]) for place in range(len(part))])
+    return [said[place] for place in range(len(part))]

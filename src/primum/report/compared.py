@@ -37,7 +37,9 @@ def warnings(document: Document) -> list[str]:
     """Return what a reader has to know first: that nothing can have changed, in all or in a benchmark."""
     if document.get("same"):
         return [SAME]
-    return [equal(one) for one in document.get("equal") or []]
+    stopped = ", ".join(map(words.clean, document.get("stopped") or []))
+    found = [f"{stopped}: drawn until a comparison was decided; p and intervals here do not allow for that."]
+    return [equal(one) for one in document.get("equal") or []] + (found if stopped else [])
 
 
 def equal(one: Mapping[str, Any]) -> str:

@@ -30,10 +30,9 @@ from primum.judging.known_error import (
     sheet,
     without_labels,
 )
-from primum.judging.options import settings_of
+from primum.judging.options import ChosenJudge, chosen_judges
 from primum.judging.robustness import CHANGES, MOST, robustness
 from primum.judging.rows import Asked, exchanges, read_exchanges
-from primum.judging.runner import judge_all
 from primum.judging.sheets import sheet_csv
 from primum.prompts.files import read_rows
 from primum.verbs.judge import FileConfig
@@ -75,14 +74,15 @@ def run_verb(config: CalibrateConfig, json_output: bool) -> tuple[int, dict[str,
     Raises:
         UsageError: no such file or judge, a broken row, a label that is none.
     """
-    run = judged(Path(config.file), config, json_output)
+    (judge,) = chosen_judges(config.judge, config)
+    run = judged(Path(config.file), judge, json_output)
     out = Path(config.out)
     document: JsonDict = {"judge": config.judge[0], "event": config.event, "n": len(run.rows)}
     document["judge_revision"] = run.verdicts[0].judge_revision
     if run.truth:
         document["error"] = measured(run, config.event)
     if config.robustness:
-        document["robustness"] = held(run, config, json_output)
+        document["robustness"] = held(run, judge, config.seed, json_output)
     labels = read_labels(Path(config.labels), {str(row.id) for row in run.rows}) if config.labels else {}
     if not labels and not run.truth:
         document["sheet"] = str(write_sheet(out / "sheet.csv", run.rows, config))
@@ -96,13 +96,13 @@ def run_verb(config: CalibrateConfig, json_output: bool) -> tuple[int, dict[str,
     return (Exit.PASSED if tested["shown"] else Exit.UNDECIDED), document
 
 
-def judged(path: Path, config: CalibrateConfig, quiet: bool) -> Judged:
+def judged(path: Path, judge: ChosenJudge, quiet: bool) -> Judged:
     """Read and judge a file, and read the labels in its rows."""
     from primum.pipeline.terminal import Terminal
 
-    rows, name = read_exchanges(path), config.judge[0]
-    with Terminal(quiet=quiet).step(f"judge: {name}", len(rows), "replies") as advance:
-        verdicts = judge_all(name, exchanges(rows), settings_of(config), advance, batch=256)
+    rows = read_exchanges(path)
+    with Terminal(quiet=quiet).step(f"judge: {judge.id}", len(rows), "replies") as advance:
+        verdicts = judge(exchanges(rows), advance, batch=256)
     held = [(str(row.id), row.values.get("label")) for row in rows]
     truth: dict[str, Truth] = {
         key: parse_label(value, f"{path}: id {key}") for key, value in held if value not in (None, "")
@@ -110,17 +110,17 @@ def judged(path: Path, config: CalibrateConfig, quiet: bool) -> Judged:
     return Judged(rows, verdicts, truth)
 
 
-def held(run: Judged, config: CalibrateConfig, quiet: bool) -> list[JsonDict]:
+def held(run: Judged, by: ChosenJudge, seed: int, quiet: bool) -> list[JsonDict]:
     """Return how the judge's verdicts hold where replies are changed by rule (`judging.robustness`)."""
     from primum.pipeline.terminal import Terminal
 
-    settings, total = settings_of(config), (len(CHANGES) + 2) * min(len(run.rows), MOST)
+    total = (len(CHANGES) + 2) * min(len(run.rows), MOST)
     with Terminal(quiet=quiet).step("robustness", total, "verdicts") as advance:
 
         def judge(some: Sequence[Exchange]) -> list[Verdict]:
-            return judge_all(config.judge[0], some, settings, advance, batch=256)
+            return by(some, advance, batch=256)
 
-        return [to_json(one) for one in robustness(judge, exchanges(run.rows), config.seed)]
+        return [to_json(one) for one in robustness(judge, exchanges(run.rows), seed)]
 
 
 def parse_label(value: Any, where: str) -> Truth:
@@ -184,7 +184,8 @@ def corrected(scored: Mapping[str, bool], truth: Mapping[str, bool], config: Cal
             raise UsageError("one label is too few", where=str(config.labels), cure="label at least two, better 50")
         return found
     if config.known:
-        other = judged(Path(config.known), config, quiet)
+        (judge,) = chosen_judges(config.judge, config)
+        other = judged(Path(config.known), judge, quiet)
         if not other.truth:
             raise BadInputError("no labels", where=config.known, cure="give each row a 'label'")
         return without_labels(k, n, measured(other, config.event))

@@ -73,6 +73,7 @@ def run_verb(config: CompareConfig, json_output: bool) -> tuple[int, dict[str, A
         "same": Path(config.a).resolve() == Path(config.b).resolve(), "models": {"a": model_of(a), "b": model_of(b)},
         "confidence": config.confidence,
         "only_a": _alone(a, b), "only_b": _alone(b, a), "differs": differences(a, b),
+        "stopped": sorted({one.name for one in (*a, *b) if (one.facts.get("stopped") or {}).get("used")}),
         "equal": [one._asdict() for one in equal_by_construction(a, b)],
         "changes": [asdict(change) for change in changes], "changed": _changed(a, b, changes, config.changed),
         "win_rates": _win_rates(config, a, b) if config.pairwise else [],

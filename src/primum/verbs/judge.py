@@ -16,9 +16,8 @@ from primum.core.progress import Advance, silent
 from primum.core.records import BEHAVIOURS, JsonDict, Verdict, to_json
 from primum.core.stats import wilson
 from primum.core.store import Stage, file_sha256, write_json, write_jsonl
-from primum.judging.options import JudgeOptions, contents, settings_of
+from primum.judging.options import ChosenJudge, JudgeOptions, chosen_judges, contents
 from primum.judging.rows import NO_REPLY, Asked, exchanges, read_exchanges
-from primum.judging.runner import Settings, judge_all
 
 SHARD = 512
 WITHOUT_EFFECT = {
@@ -62,19 +61,17 @@ def run_verb(config: JudgeConfig, json_output: bool) -> tuple[int, dict[str, Any
         UsageError: no such file or judge, a broken row, a setting that the judge needs.
     """
     path, out = Path(config.file), Path(config.out)
-    for name in config.judge:
-        member("judges", name)  # a wrong name is told before anything is read
+    judges = chosen_judges(config.judge, config)  # what is wrong is told before anything is read
     rows = read_exchanges(path)
     if out.exists() and not out.is_dir():
         raise UsageError("is a file, not a folder", where=str(out), cure="give another --out")
-    settings_of(config)  # what is wrong with them is told before anything is judged
     lines: list[JsonDict] = []
     summary: JsonDict = {}
-    for name in dict.fromkeys(config.judge):
-        with _progress(name, len(rows), json_output) as advance:
-            own = _judged(path, rows, name, config, advance)
+    for judge in judges:
+        with _progress(judge.id, len(rows), json_output) as advance:
+            own = _judged(path, rows, judge.id, config, advance)
         lines += own
-        summary[name] = summarise(own)
+        summary[judge.id] = {**summarise(own), **judge.facts}
     write_jsonl(out / "verdicts.jsonl", lines)
     document = {"n": len(rows), "verdicts": str(out / "verdicts.jsonl"), "judges": summary}
     write_json(out / "summary.json", document)
@@ -112,8 +109,8 @@ def _on_cluster(config: JudgeConfig, name: str, parts: Sequence[Sequence[Asked]]
     return spread(workers, partial(judge_rows, config, name), parts)
 
 
-_HELD: dict[str, Settings] = {}
-"""What the judges of this process were given: a model that was loaded for one shard judges the next."""
+_HELD: dict[str, dict[str, ChosenJudge]] = {}
+"""The judges of this process: a model that was loaded for one shard judges the next."""
 
 
 def judge_rows(config: JudgeConfig, name: str, part: Sequence[Asked]) -> list[JsonDict]:
@@ -121,8 +118,8 @@ def judge_rows(config: JudgeConfig, name: str, part: Sequence[Asked]) -> list[Js
     wanted = config.model_dump_json()
     if wanted not in _HELD:
         _HELD.clear()
-        _HELD[wanted] = settings_of(config)
-    verdicts = judge_all(name, exchanges(part), _HELD[wanted])
+        _HELD[wanted] = {one.id: one for one in chosen_judges(config.judge, config)}
+    verdicts = _HELD[wanted][name](exchanges(part))
     shares = _probabilities(name, part)
     return [as_row(row, verdict, share) for row, verdict, share in zip(part, verdicts, shares, strict=True)]
 

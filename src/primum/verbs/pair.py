@@ -19,8 +19,7 @@ from primum.evaluation.labelling import agreement, compared, orders
 from primum.judging import Exchange
 from primum.judging.duel import PRINCIPLES, by_asking
 from primum.judging.metering import Meter, Price
-from primum.judging.options import JudgeOptions, read_words, settings_of
-from primum.judging.runner import judge_all
+from primum.judging.options import JudgeOptions, chosen_judges, read_words, settings_of
 from primum.pairing.columns import write_pairs
 from primum.pairing.demonstration import Built
 from primum.pairing.given import Given, read_given, with_intents
@@ -159,8 +158,9 @@ def _conversing(config: PairConfig, quiet: bool) -> dict[str, Any]:
 
     def judge(exchanges: Sequence[Exchange]) -> list[Verdict]:
         with Terminal(quiet=quiet).step(f"judge revisions: {config.judge}", len(exchanges), "replies") as advance:
-            return judge_all(config.judge, exchanges, settings_of(config), advance, batch=256)
+            return chosen(exchanges, advance, batch=256)
 
+    (chosen,) = chosen_judges((config.judge,), config, alone=False)
     talks = Conversations(config.critique, config, config.seed, Path(config.out) / "critique", Terminal(quiet=quiet))
     talks.opening()  # that nobody is named is told now
     principles = read_principles(Path(config.principles)) if config.principles else None
@@ -244,7 +244,8 @@ def verdicts_of(given: Given, config: PairConfig, quiet: bool) -> dict[str, Verd
 
         with Terminal(quiet=quiet).step(f"judge: {config.judge}", len(rest), "replies") as advance:
             asked = [Exchange(one.prompt, one.reply) for one in rest]
-            said = judge_all(config.judge, asked, settings_of(config), advance, batch=256)
+            (judge,) = chosen_judges((config.judge,), config, alone=False)
+            said = judge(asked, advance, batch=256)
         found |= {v.reply_id: _rated(v, given) for v in said}
     return found
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from primum.core.config import Config
-from primum.core.errors import Exit, StepFailedError, UsageError
-from primum.core.hosts import LOOPBACK
+from primum.core.errors import Exit, UsageError
+from primum.core.serving import Address, serve
 from primum.pipeline import threshold
 
 
@@ -83,20 +83,7 @@ def tuned(run: Path, precision: float) -> dict[str, Any]:
 def _serve(config: RewardConfig) -> tuple[int, dict[str, Any]]:
     from primum.pipeline.reward_server import load_rewards, server
 
-    if config.host not in LOOPBACK and not config.open_to_network:
-        raise UsageError(f"'{config.host}' is open to other machines", cure="add --open-to-network, or use 127.0.0.1")
+    address = Address(config.host, config.port, config.open_to_network)
     rewards = load_rewards(Path(str(config.run)), config.threshold)
-    try:
-        serving = server(rewards, config.host, config.port)
-    except OSError as error:
-        cure = "give another --port (0 takes a free one)"
-        raise StepFailedError(f"cannot listen on port {config.port}: {error.strerror}", cure=cure) from error
-    url = f"http://{config.host}:{serving.server_address[1]}/get_reward"
-    print(f"rewards at {url} (Ctrl-C ends)", file=sys.stderr, flush=True)
-    try:
-        serving.serve_forever()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        serving.server_close()
+    url = serve(address, partial(server, rewards), "rewards", "/get_reward")
     return Exit.PASSED, {"url": url, "run": config.run, "threshold": rewards.threshold}

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
 from primum import __version__
-from primum.core.catalogue import member
-from primum.core.config import Config
 from primum.core.errors import Exit, UsageError
-from primum.core.records import Intent, Verdict
+from primum.core.records import Intent
 from primum.evaluation.watching import Reading, State, keep, new_lines, resumed, take, values_of
-from primum.judging import Exchange
-from primum.judging.runner import judge_all
+from primum.judging.options import ChosenJudge, JudgeOptions, chosen_judges
 from primum.pipeline.terminal import Terminal
 
 STATE = "watch.json"
 
 
-class WatchConfig(Config):
+class WatchConfig(JudgeOptions):
     """Which log is watched, what counts as bad, and how much of it is too much."""
 
     log: str | None = Field(
@@ -60,17 +56,17 @@ def run_verb(config: WatchConfig, json_output: bool) -> tuple[int, dict[str, Any
     """
     if not config.log:
         raise UsageError("a log is needed", cure="primum watch replies.jsonl --limit 0.05 --intent harmful")
-    if not config.score:
-        member("judges", config.judge)
+    found = chosen_judges(() if config.score else (config.judge,), config)
+    judge = found[0] if found else ChosenJudge(config.judge)
     log, path = Path(config.log), Path(config.out) / STATE
-    state, terminal = resumed(path, _settings(config)), Terminal(quiet=json_output)
+    state, terminal = resumed(path, _settings(config, judge)), Terminal(quiet=json_output)
     terminal.note(f"  {state.line:,} lines were read before" if state.line else f"  watching {log}")
     while True:
-        _look(config, log, path, state, terminal)
+        _look(config, judge, log, path, state, terminal)
         if not config.follow or state.alarm is not None:
             break
         time.sleep(config.every)
-    document = _document(config, state)
+    document = _document(config, judge, state)
     if not json_output:
         from primum.report import words
 
@@ -80,19 +76,15 @@ def run_verb(config: WatchConfig, json_output: bool) -> tuple[int, dict[str, Any
     return (Exit.PASSED if document["n"] else Exit.UNDECIDED), document
 
 
-def _settings(config: WatchConfig) -> dict[str, Any]:
-    """Return what the evidence rests on."""
-    settings = config.model_dump(mode="json", exclude={"out", "follow", "every"})
-    revision = "" if config.score else str(member("judges", config.judge).revision)
+def _settings(config: WatchConfig, judge: ChosenJudge) -> dict[str, Any]:
+    """Return what the evidence rests on; the judge's options and their files are in its revision."""
+    settings = config.model_dump(mode="json", exclude={"out", "follow", "every", *JudgeOptions.model_fields})
+    revision = "" if config.score else judge.revision
     return {**settings, "log": str(Path(settings["log"]).resolve()), "revision": revision}
 
 
-def _look(config: WatchConfig, log: Path, path: Path, state: State, terminal: Terminal) -> None:
+def _look(config: WatchConfig, judge: ChosenJudge, log: Path, path: Path, state: State, terminal: Terminal) -> None:
     reading = Reading(config.event, config.intent, config.score, config.prompt, config.reply)
-
-    def judge(exchanges: Sequence[Exchange]) -> list[Verdict]:
-        return judge_all(config.judge, exchanges)
-
     for lines in new_lines(log, state):
         take(state, values_of(lines, reading, judge))
         keep(path, state)
@@ -107,7 +99,7 @@ def _said(state: State) -> str:
     return f"{state.line:,} lines, {share}{more}; evidence {math.exp(min(bet.highest, 50)):,.3g} of {1 / bet.alpha:g}"
 
 
-def _document(config: WatchConfig, state: State) -> dict[str, Any]:
+def _document(config: WatchConfig, judge: ChosenJudge, state: State) -> dict[str, Any]:
     bet = state.betting()
     alarmed = f"ALARM at line {state.alarm}: certainly more than {config.limit:.1%} are bad"
     quiet = f"No alarm: nothing shows that more than {config.limit:.1%} are bad (which does not show that fewer are)"
@@ -119,6 +111,7 @@ def _document(config: WatchConfig, state: State) -> dict[str, Any]:
         "alpha": config.alpha, "alarm": state.alarm is not None, "at_line": state.alarm, "lines": state.line,
         "n": bet.n, "mean": bet.mean, "log_evidence": bet.log_evidence, "highest_log_evidence": bet.highest,
         "unscored": state.unscored, "passed_over": state.passed_over, "text": text,
+        **({} if config.score else {"judge": judge.id, **judge.facts}),
     }  # fmt: skip
 
 

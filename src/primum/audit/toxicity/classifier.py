@@ -31,6 +31,18 @@ def classifier(name: str, label: str = "") -> Classifier:
     return _transformer(name, label)
 
 
+def found_label(name: str, label: str = "") -> None:
+    """Find out whether there is such a classifier, and which of its labels counts, before its weights are read.
+
+    Raises:
+        UsageError: no such model, or none of its labels is known to mean toxic.
+    """
+    if name != embedded.NAME:
+        from primum.models.sequence import labels_of
+
+        toxic_index(labels_of(name), label)
+
+
 def toxic_index(labels: Sequence[str], wanted: str = "") -> int:
     """Return which of a model's labels means toxic.
 

@@ -14,7 +14,10 @@ from primum.evaluation.logs import garak, inspect_log, lm_eval, promptfoo, pyrit
 from primum.evaluation.tables import RESULTS, Table, read_tables
 
 READERS = (redteam, inspect_log, garak, pyrit, lm_eval, promptfoo)
-CURE = "give a folder of primum evaluate or redteam, or a log of Inspect (.eval), lm-eval, garak, PyRIT or promptfoo"
+CURE = (
+    "give a folder of primum evaluate or redteam, or a log of Inspect (.eval), lm-eval, garak, PyRIT or promptfoo; "
+    "two models are asked and compared by primum evaluate NEW --against OLD"
+)
 
 
 def read_run(path: Path) -> list[Table]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from primum.audit.toxicity.classifier import classifier
+from primum.audit.toxicity.classifier import Classifier, classifier, found_label
 from primum.core.errors import UsageError
 from primum.core.records import Verdict, digest
 from primum.judging import Case, Exchange
@@ -29,7 +29,7 @@ def configure(settings: Settings) -> Callable[[Sequence[Exchange]], list[Verdict
     """Return the judge that asks the classifier in the settings.
 
     Raises:
-        UsageError: no classifier is named, it cannot be loaded, or none of its labels is the one that is meant.
+        UsageError: no classifier is named, there is none of that name, or none of its labels is the one that is meant.
     """
     name, label = (str(settings.options.get(key) or "") for key in ("classifier", "classifier_label"))
     means = str(settings.options.get("classifier_means") or MEANS[0])
@@ -38,12 +38,15 @@ def configure(settings: Settings) -> Callable[[Sequence[Exchange]], list[Verdict
         raise UsageError(f"the judge '{NAME}' needs a classifier", cure=cure)
     if means not in MEANS:
         raise UsageError(f"a classifier's label cannot mean '{means}'", cure=f"say {' or '.join(MEANS)}")
-    score = classifier(name, label or ("rejection" if means == "refusal" else ""))
+    wanted = label or ("rejection" if means == "refusal" else "")
+    found_label(name, wanted)
     identity = digest([name, label, means], 16)
+    loaded: list[Classifier] = []
 
     def judge(exchanges: Sequence[Exchange]) -> list[Verdict]:
+        loaded[:] = loaded or [classifier(name, wanted)]
         parts = [_parts(one.reply.text) for one in exchanges]
-        flat = iter(score([part for own in parts for part in own]))
+        flat = iter(loaded[0]([part for own in parts for part in own]))
         shares = [max((next(flat) for _ in own), default=None) for own in parts]
         return [_verdict(one, p, means, identity) for one, p in zip(exchanges, shares, strict=True)]
 

@@ -20,6 +20,7 @@ from primum.judging.runner import Asking, Settings
 about = "gpt-oss-safeguard at an endpoint, by a policy in words (--policy FILE; needs --max-tokens 1024)"
 revision = "1"
 needs = ("ask",)
+options = ("policy",)
 gold: tuple[Case, ...] = ()
 POLICY = """# Safety policy for replies of an assistant
 

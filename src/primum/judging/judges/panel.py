@@ -33,10 +33,8 @@ def configure(settings: Settings) -> Callable[[Sequence[Exchange]], list[Verdict
     Raises:
         UsageError: fewer than two members, the panel itself, or one that is no judge.
     """
-    weights = dict(map(_weighed, settings.members))
+    weights = asked(settings)
     names = tuple(weights)
-    if len(names) < 2 or NAME in names:
-        raise UsageError("a panel needs two other judges or more", cure="--member embedded --member rules")
     modules = {name: member("judges", name) for name in names}
     judges = {name: with_settings(module, name, settings) for name, module in modules.items()}
 
@@ -53,6 +51,18 @@ def configure(settings: Settings) -> Callable[[Sequence[Exchange]], list[Verdict
         return [together(one, own, weights) for one, own in zip(exchanges, said, strict=True)]
 
     return judge
+
+
+def asked(settings: Settings) -> dict[str, float]:
+    """Return the members of the panel in the settings, each with its weight.
+
+    Raises:
+        UsageError: fewer than two members, or the panel itself.
+    """
+    weights = dict(map(_weighed, settings.members))
+    if len(weights) < 2 or NAME in weights:
+        raise UsageError("a panel needs two other judges or more", cure="--member embedded --member rules")
+    return weights
 
 
 def sure(verdict: Verdict) -> bool:

@@ -26,6 +26,7 @@ from primum.judging.runner import Asking, Settings
 about = "any chat model as judge, by a rubric in YAML: yes or no, scales, flags (needs --endpoint or --judge-model)"
 revision = "1"
 needs = ("ask",)
+options = ("rubric",)
 gold: tuple[Case, ...] = ()
 """Each rubric carries its own gold; see judging/rubrics."""
 
