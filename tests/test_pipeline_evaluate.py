@@ -205,6 +205,29 @@ def test_rows_that_ask_the_same_are_counted(model, own, tmp_path, capsys):
     assert "1 more ask the same" in (tmp_path / "run" / "results.html").read_text()
 
 
+def test_prompts_longer_than_the_window_are_counted(model, own, tmp_path, capsys):
+    long = " ".join(["word"] * 600)  # the tiny model reads 512 tokens
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps({"q": q, "a": "x"}) + "\n" for q in (long, "Hi")))
+    (tmp_path / "chosen.jsonl").write_text(
+        "".join(json.dumps({"q": q, "o": ["a", "b"], "a": "b"}) + "\n" for q in ("1?", f"{long}?"))
+    )
+    arguments = [str(model), *own, "--engine=transformers", "--dtype=float32", f"--out={tmp_path / 'run'}"]
+    assert main(["evaluate", *arguments]) == 0
+    assert capsys.readouterr().out.count("1 prompt longer than the model's window, cut at the beginning") == 2
+    document = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert {table["benchmark"]: table["prompts_cut"] for table in document["tables"]} == {"said": 1, "picked": 1}
+    assert (tmp_path / "run" / "results.html").read_text().count("1 prompt longer than the model&#39;s window") == 2
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    turns = [{"role": "user", "content": long}]
+    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    wholes = {
+        "said": len(tokenizer(text, add_special_tokens=False)["input_ids"]) - (512 - 4),
+        "picked": len(tokenizer(f"{long}?")["input_ids"]) - 512,  # one token of the option is predicted, not read
+    }
+    for table in read_tables(tmp_path / "run"):
+        assert sorted(row.prompt_cut for row in table.rows) == [0, wholes[table.name]]
+
+
 def test_what_is_known_without_the_weights_is_what_they_say(model, tmp_path):
     whole, known = LOAD(model), outline(model)
     assert (known.name, known.source, known.parameters) == (whole.name, whole.source, whole.parameters)

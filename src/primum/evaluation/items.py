@@ -77,7 +77,7 @@ class Item:
 class Answer(NamedTuple):
     """What came back for an item: a reply, or one log-likelihood (nats, summed) an option with its length in tokens.
 
-    `read` holds what models that the user named give for the benchmark's readers: role -> a probability.
+    `prompt_cut` counts the tokens at the prompt's beginning that the model's window had no room for. `read` holds what models that the user named give for the benchmark's readers: role -> a probability.
     """
 
     text: str = ""
@@ -87,6 +87,7 @@ class Answer(NamedTuple):
     tokens: int = 0
     verdict: Verdict | None = None
     read: Mapping[str, float] = NOTHING_READ
+    prompt_cut: int = 0
 
 
 Reader = Callable[[Item, str], tuple[str, str]]

@@ -20,6 +20,7 @@ from primum.models.runner import Asked, Plan, draw_all, drawn, lay_in, reopen_fa
 from primum.models.sampling import Sampling, Streaming
 from primum.pipeline.sample import fingerprint
 from primum.pipeline.steps import VERSION, Journey, judge, prompts_key
+from primum.report.words import too_long
 
 if TYPE_CHECKING:
     from primum.models.load import Model
@@ -136,8 +137,9 @@ def _scored(benchmark: Benchmark, item: Item, answer: Answer) -> ScoredItem:
     finish = "" if answer.logps else answer.finish
     shown = item.key or item.prompt.text
     return ScoredItem(
-        item.id, item.cluster, numbers, reasons, item.groups, shown, answer.text, said, finish, answer.tokens
-    )
+        item.id, item.cluster, numbers, reasons, item.groups, shown, answer.text, said, finish, answer.tokens,
+        answer.prompt_cut,
+    )  # fmt: skip
 
 
 def _replies(journey: Journey, benchmark: Benchmark, items: Sequence[Item], ask: Ask, subject: Subject) -> list[Reply]:
@@ -181,7 +183,9 @@ def told(prompt: Prompt, text: str | None) -> Prompt:
 
 
 def _answer(reply: Reply, verdict: Verdict | None = None) -> Answer:
-    return Answer(reply.text, finish=reply.finish, tokens=reply.reply_tokens, verdict=verdict)
+    return Answer(
+        reply.text, finish=reply.finish, tokens=reply.reply_tokens, verdict=verdict, prompt_cut=reply.prompt_cut
+    )
 
 
 def _read(
@@ -207,12 +211,16 @@ def _read_by(journey: Journey, name: str, model: str, asked: Sequence[tuple[str,
 
     def work(index: int, part: Sequence[tuple[str, str]]) -> list[JsonDict]:
         made[:] = made or [load(model, chat=False)]
-        return [{"p": math.exp(one.logp)} for one in loglikelihoods(made[0], [Request(*one) for one in part])]
+        found = loglikelihoods(made[0], [Request(*one) for one in part])
+        return [{"p": math.exp(one.logp), "cut": one.context_cut} for one in found]
 
     with journey.step(name.split("-", 1)[1].replace("-", " by "), len(asked), "replies") as advance:
         rows = stage.map(asked, SHARD, work, advance)
         if not stage.manifest:
             stage.finish(items=len(rows))
+    cut = sum(row["cut"] > 0 for row in rows)
+    if cut:
+        journey.tell(name, f"{model} reads {too_long(cut, 'text')}")
     return [row["p"] for row in rows]
 
 
@@ -236,13 +244,19 @@ def _likelihoods(journey: Journey, benchmark: Benchmark, items: Sequence[Item], 
         requests = [Request(item.prompt.text, option) for item in part for option in item.options]
         found = iter(loglikelihoods(subject.likelihood(), requests))
         per_item = [[next(found) for _ in item.options] for item in part]
-        return [{"logps": [one.logp for one in row], "lengths": [one.tokens for one in row]} for row in per_item]
+        return [
+            {"logps": [one.logp for one in row], "lengths": [one.tokens for one in row],
+             "prompt_cut": max((one.context_cut for one in row), default=0)}
+            for row in per_item
+        ]  # fmt: skip
 
     with journey.step(f"{benchmark.name} likelihoods", len(items), "items") as advance:
         rows = stage.map(items, SHARD, work, advance)
         if not stage.manifest:
             stage.finish(items=len(rows))
-    return [Answer(logps=tuple(row["logps"]), lengths=tuple(row["lengths"])) for row in rows]
+    return [
+        Answer(logps=tuple(row["logps"]), lengths=tuple(row["lengths"]), prompt_cut=row["prompt_cut"]) for row in rows
+    ]
 
 
 def unused(benchmark: Benchmark, ask: Ask) -> JsonDict:

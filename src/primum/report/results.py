@@ -23,6 +23,7 @@ def summary(document: Document, page: Path) -> str:
         head = f"{words.clean(table['benchmark'])}, {table['n']:,} items{more}, judge {words.clean(table['judge'])}"
         apart = (table.get("facts") or {}).get("comparable")
         lines += [head, f"  not comparable with published numbers: {words.clean(apart)}"] if apart else [head]
+        lines += [f"  {words.too_long(table['prompts_cut'])}"] if table.get("prompts_cut") else []
         unused = (table.get("facts") or {}).get("unused")
         lines += [f"  likelihoods of the bare text; not used: {', '.join(map(words.flag, unused))}"] if unused else []
         for row in table["estimates"]:
@@ -60,7 +61,8 @@ def _view(facts: Mapping[str, Any], table: Table | None) -> dict[str, Any]:
     rows = [row for row in table.rows if row.reply][:SAMPLES] if table else []
     about = str(facts["facts"].get("about") or "").rstrip()
     return {
-        **facts, "unused": [words.flag(name) for name in facts["facts"].get("unused") or {}],
+        **facts, "too_long": words.too_long(facts["prompts_cut"]) if facts.get("prompts_cut") else "",
+        "unused": [words.flag(name) for name in facts["facts"].get("unused") or {}],
         "about": about if about.endswith((".", "?", "!")) else f"{about}.", "extremes": extremes,
         "slices": [row for row in facts["estimates"] if row["slice"] != "all"],
         "bands": _bands([row for row in facts["estimates"] if row["slice"] == "all"], facts["metrics"]),
