@@ -228,6 +228,17 @@ def test_prompts_longer_than_the_window_are_counted(model, own, tmp_path, capsys
         assert sorted(row.prompt_cut for row in table.rows) == [0, wholes[table.name]]
 
 
+def test_a_benchmark_of_advice_counts_disclaimers(model, tmp_path, capsys):
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"q": f"Which dose of {x}?"}) + "\n" for x in "abc"))
+    text = "name: doses\nrows: rows.jsonl\nkind: replies\nprompt: q\nadvice: true\nreply_tokens: 4\n"
+    (tmp_path / "doses.yaml").write_text(text)
+    arguments = (model, f"--benchmark={tmp_path / 'doses.yaml'}", "--engine=canned", f"--out={tmp_path / 'run'}")
+    (table,) = evaluated(capsys, *arguments)["tables"]
+    (row,) = [one for one in table["estimates"] if (one["metric"], one["slice"]) == ("disclaimer", "all")]
+    assert row["n"] + sum(row["left_out"].values()) == 3
+    assert "Advice with a disclaimer" in (tmp_path / "run" / "results.html").read_text()
+
+
 def test_what_is_known_without_the_weights_is_what_they_say(model, tmp_path):
     whole, known = LOAD(model), outline(model)
     assert (known.name, known.source, known.parameters) == (whole.name, whole.source, whole.parameters)

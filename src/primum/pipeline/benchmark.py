@@ -13,6 +13,7 @@ from primum.core.catalogue import member
 from primum.core.errors import BadInputError
 from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, from_json, with_system
 from primum.core.store import Stage, read_json
+from primum.evaluation.disclaimer import with_disclaimers
 from primum.evaluation.items import Answer, Benchmark, Item, scored
 from primum.evaluation.tables import LIKELIHOOD, ScoredItem, Table
 from primum.judging import Exchange
@@ -104,6 +105,7 @@ def chosen(benchmark: Benchmark, ask: Ask) -> list[Item]:
 def measure(journey: Journey, benchmark: Benchmark, ask: Ask, subject: Subject, judges: Sequence[str]) -> list[Table]:
     """Return the benchmark's table, one for each judge that reads its replies."""
     items, repeated = picked(benchmark, ask)
+    benchmark = with_disclaimers(benchmark, items)
     facts = {"cluster": benchmark.cluster, "licence": benchmark.licence, "about": benchmark.about,
              "own_judge": benchmark.judge, "comparable": benchmark.comparable, "scorer": benchmark.scorer,
              "limit": ask.limit, "source": str(ask.source) if ask.source else None, "repeated": repeated}  # fmt: skip
