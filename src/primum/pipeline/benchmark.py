@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from primum.core.catalogue import member
 from primum.core.errors import BadInputError
-from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, from_json, with_system
+from primum.core.records import JsonDict, Prompt, Reply, digest, from_json, with_system
 from primum.core.store import Stage, read_json
 from primum.evaluation.disclaimer import with_disclaimers
-from primum.evaluation.items import Answer, Benchmark, Item, scored
+from primum.evaluation.items import Answer, Benchmark, Case, Gauge, Gauging, Item, scored
 from primum.evaluation.tables import LIKELIHOOD, ScoredItem, Table
 from primum.judging import Exchange
 from primum.models.runner import Asked, Plan, draw_all, drawn, lay_in, reopen_failed
@@ -114,14 +114,18 @@ def measure(journey: Journey, benchmark: Benchmark, ask: Ask, subject: Subject, 
         answers = _likelihoods(journey, benchmark, items, subject)
         return [_table(benchmark, benchmark.judge, items, answers, facts)]
     replies = _replies(journey, benchmark, items, ask, subject)
+    roles = (*benchmark.readers, *benchmark.gauges)
     facts |= {"model": subject.key, "engine": subject.engine_name, "sampling": ask.sampling.name, "seed": ask.seed,
               "system": ask.system}  # fmt: skip
+    facts |= {"readers": {role: ask.readers[role] for role in roles if role in ask.readers}} if roles else {}
+    facts |= {"not_named": {role: gauge.needs for role, gauge in benchmark.gauges.items() if role not in ask.readers}}
+    answers = _gauged(journey, benchmark, items, [_answer(reply) for reply in replies], ask.readers)
+    wider = benchmark.gauged(ask.readers)
     if not benchmark.judged:
-        answers = _read(journey, benchmark, items, [_answer(reply) for reply in replies], ask.readers)
-        facts |= {"readers": dict(ask.readers)} if benchmark.readers else {}
-        return [_table(benchmark, benchmark.judge, items, answers, facts)]
+        answers = _read(journey, benchmark, items, answers, ask.readers)
+        return [_table(wider, benchmark.judge, items, answers, facts)]
     return [
-        _table(benchmark, name, items, _judged(journey, benchmark, items, replies, name),
+        _table(wider, name, items, _judged(journey, benchmark, items, replies, answers, name),
                {**facts, "judge_revision": member("judges", name).revision})
         for name in dict.fromkeys(judges or (benchmark.judge,))
     ]  # fmt: skip
@@ -184,10 +188,8 @@ def told(prompt: Prompt, text: str | None) -> Prompt:
     return replace(prompt, messages=with_system(prompt.messages, text))
 
 
-def _answer(reply: Reply, verdict: Verdict | None = None) -> Answer:
-    return Answer(
-        reply.text, finish=reply.finish, tokens=reply.reply_tokens, verdict=verdict, prompt_cut=reply.prompt_cut
-    )
+def _answer(reply: Reply) -> Answer:
+    return Answer(reply.text, finish=reply.finish, tokens=reply.reply_tokens, prompt_cut=reply.prompt_cut)
 
 
 def _read(
@@ -226,12 +228,45 @@ def _read_by(journey: Journey, name: str, model: str, asked: Sequence[tuple[str,
     return [row["p"] for row in rows]
 
 
-def _judged(
-    journey: Journey, benchmark: Benchmark, items: Sequence[Item], replies: Sequence[Reply], name: str
+def _gauged(
+    journey: Journey, benchmark: Benchmark, items: Sequence[Item], answers: Sequence[Answer], named: Mapping[str, str]
 ) -> list[Answer]:
+    """Measure all replies by what is named for each of the benchmark's gauges, one after the other."""
+    found: list[dict[str, Any]] = [{} for _ in answers]
+    said = [(item, answer) for item, answer in zip(items, answers, strict=True)]
+    for role, gauge in benchmark.gauges.items():
+        if role in named:
+            rows = _gauged_by(journey, f"2-{benchmark.name}-by-{role}", gauge, named[role], said)
+            found = [{**one, **row} for one, row in zip(found, rows, strict=True)]
+    return [answer._replace(gauged=one) for answer, one in zip(answers, found, strict=True)]
+
+
+def _gauged_by(journey: Journey, name: str, gauge: Gauge, place: str, cases: Sequence[Case]) -> list[JsonDict]:
+    """Return what one gauge measures of each reply; resumes at the shard where it was stopped."""
+    from primum.evaluation.gauges import VERSION
+
+    asked = digest([[item.id, answer.text, answer.finish] for item, answer in cases])
+    stage = journey.stage(name, named=place, weights=fingerprint(place), asked=asked, gauges=VERSION)
+    made: list[Gauging] = []
+
+    def work(index: int, part: Sequence[Case]) -> list[JsonDict]:
+        made[:] = made or [gauge.opened(place)]
+        return [dict(one) for one in made[0](part)]
+
+    with journey.step(name.split("-", 1)[1].replace("-", " "), len(cases), "replies") as advance:
+        rows = stage.map(cases, SHARD, work, advance)
+        if not stage.manifest:
+            stage.finish(items=len(rows))
+    return rows
+
+
+def _judged(
+    journey: Journey, benchmark: Benchmark, items: Sequence[Item], replies: Sequence[Reply],
+    answers: Sequence[Answer], name: str,
+) -> list[Answer]:  # fmt: skip
     exchanges = [Exchange(item.prompt, reply) for item, reply in zip(items, replies, strict=True)]
     verdicts = judge(journey, f"2-{benchmark.name}-verdicts-by-{name}", name, exchanges)
-    return [_answer(reply, verdict) for reply, verdict in zip(replies, verdicts, strict=True)]
+    return [answer._replace(verdict=verdict) for answer, verdict in zip(answers, verdicts, strict=True)]
 
 
 def _likelihoods(journey: Journey, benchmark: Benchmark, items: Sequence[Item], subject: Subject) -> list[Answer]:
