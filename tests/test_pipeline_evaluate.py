@@ -112,10 +112,16 @@ def test_what_likelihoods_do_not_know_is_told_and_compared_as_equal(model, own, 
     assert document["equal"] == [{"benchmark": "picked", "unused": ["reply_tokens", "system"]}]
     picked = [one for one in document["changes"] if one["benchmark"] == "picked"]
     assert picked and {one["difference"] for one in picked} == {0}
+    assert {(one["mde"], one["method"]) for one in picked} == {(None, "equal by construction")}
+    drawn = [one for one in document["changes"] if one["benchmark"] == "said" and one["slice"] == "all"]
+    assert all(one["mde"] and one["method"] != "equal by construction" for one in drawn)
     assert main(["compare", str(plain), str(kind), "--page", str(tmp_path / "page.html")]) == 0
     line = "picked: the runs are equal by construction: likelihoods of the same weights"
     said = " ".join(capsys.readouterr().out.split())
     assert line in said and "(not used: --reply-tokens, --system)" in said
+    # one of the two benchmarks has a smallest change that could be found, the other none
+    assert said.count("would have been found four times in five") == 1
+    assert "picked: Acc (higher is better) equal by construction: " in said
     assert line in (tmp_path / "page.html").read_text()
     main(["gate", str(kind), "--baseline", str(plain), "--markdown", str(tmp_path / "gate.md")])
     assert line in " ".join(capsys.readouterr().out.split())
