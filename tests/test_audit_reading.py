@@ -472,8 +472,8 @@ def hub(monkeypatch):
     """Stand-in for `datasets`, which need not be installed: splits that stream, one that breaks, one not there."""
     asked = []
 
-    def load_dataset(name, split, streaming):
-        asked.append((name, split, streaming))
+    def load_dataset(name, config=None, *, split, streaming):
+        asked.append((name, split, streaming) if config is None else (name, config, split, streaming))
         if name == "no/such":
             raise FileNotFoundError("")
         yield {"id": "h0", "text": "One.", "when": datetime(2024, 5, 1, tzinfo=UTC), "source": "hub"}
@@ -497,6 +497,8 @@ def test_hub_rows_are_streamed(hub):
     assert [(one.where, one.reason) for one in skipped] == [("org__name-test:3", "invalid_utf8")]
     read("hub:org/name")
     assert hub[-1] == ("org/name", "train", True)
+    read("hub:org/name@20231101.en:test")
+    assert hub[-1] == ("org/name", "20231101.en", "test", True)
 
 
 @pytest.mark.parametrize(

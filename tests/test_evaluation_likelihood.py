@@ -72,3 +72,16 @@ def test_a_text_longer_than_the_model_reads_is_taken_in_parts(model):
     (found, short) = loglikelihoods(model, [Request("", text), Request("", "")], advanced.append)
     assert (found.tokens, found.logp) == (len(ids), pytest.approx(by_hand, abs=1e-3))
     assert (short.tokens, sum(advanced)) == (0, 2)
+    assert (found.context_cut, short.context_cut) == (0, 0)  # all of the text was scored
+
+
+def test_what_a_context_loses_is_counted(model):
+    context, continuation = " ".join(["one two three four"] * 6), " five six"
+    ids = model.tokenizer(context + continuation)["input_ids"]
+    own = len(ids) - len(model.tokenizer(context)["input_ids"])
+    long, fits = loglikelihoods(model, [Request(context, continuation), Request("one two", continuation)])
+    # the window reads 16 tokens, and what it predicts last it does not read
+    kept = LIMIT + 1 - own
+    assert long.context_cut == len(ids) - own - kept > 0
+    assert long.logp == pytest.approx(directly(model, ids[-LIMIT - 1 :], own), abs=1e-3)
+    assert fits.context_cut == 0

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,17 @@ def test_two_processes_never_write_one_shard(tmp_path: Path) -> None:
             draw(tmp_path, 30, plan)
         draw(tmp_path, 30, Plan(Sampling(0.5, 9), shard=100, offset=1, modulo=2))  # its part holds no shard
         assert (tmp_path / "open-00000.jsonl").read_bytes() == before
+
+
+def test_prompts_that_were_cut_are_counted_and_kept(tmp_path: Path) -> None:
+    class Narrow(CannedEngine):
+        def stream(self, requests: Iterable[Request], sampling: Sampling) -> Generator[tuple[int, Generated]]:
+            for index, got in super().stream(requests, sampling):
+                yield index, replace(got, prompt_cut=7 * (index == 2))
+
+    tally = draw_all(tmp_path, KEY, prompts(5), Plan(Sampling(0.5, 9)), Narrow, lambda *_: None)
+    assert tally.prompts_cut == 1 == read_json(tmp_path / "manifest.json")["prompts_cut"]
+    assert [from_json(Reply, row).prompt_cut for row in replies(tmp_path)] == [0, 0, 7, 0, 0]
 
 
 def test_a_finished_run_opens_no_engine(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, Gemma2Config, LlamaConfig, MistralConfig
 from transformers.models.auto import AutoModelForCausalLM
 
 from primum.core.records import user
+from primum.models.chat import render
 from primum.models.draw import HEAD, draw, uniforms
 from primum.models.embedded import embedded_folder
 from primum.models.engines.hf import HFEngine, Task, Waiting, decoded
@@ -88,6 +89,15 @@ def test_a_sample_depends_on_its_seed_and_not_on_its_batch(kind: Any) -> None:
     assert [whole[i].text for i in range(5)] == [other[i].text for i in (0, 3, 2, 1, 4)]
     assert part[0].text == whole[1].text
     assert len({whole[i].text for i in (0, 2, 4)}) == 3
+
+
+def test_the_tokens_of_a_prompt_that_do_not_fit_are_counted() -> None:
+    model = tiny(LlamaConfig)  # its window is 256 tokens, of which 6 are for the reply
+    long, short = (user(" ".join(["word"] * 400)),), (user("Hi"),)
+    whole = len(model.tokenizer(render(long, model.tokenizer), add_special_tokens=False)["input_ids"])
+    cut, kept = HFEngine(model)([long, short], Sampling(0.0, 6), 0)
+    assert (cut.prompt_tokens, cut.prompt_cut) == (250, whole - 250) and whole > 400
+    assert kept.prompt_cut == 0
 
 
 def test_a_stream_draws_requests_as_it_has_room() -> None:

@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 
 from primum.core.errors import StepFailedError, UsageError
 from primum.core.records import user
+from primum.models.chat import render
 from primum.models.ends import Ends
 from primum.models.engines.http import open_engine as http_engine
 from primum.models.engines.vllm import VLLMEngine, open_engine, served_name, why_not
@@ -149,7 +150,8 @@ def test_completions_of_any_endpoint_are_given_our_tokens(
     text, turn = engine.likelihoods([Continuation("a b", " c d"), Continuation((user("a"),), "g")])
     assert (text.logp, text.tokens, turn.logp) == (pytest.approx(-0.015), 2, pytest.approx(-0.011))
     (long,) = engine([(user("a " * 60),)], Sampling(0.0, 9), 0)
-    assert long.prompt_tokens == 40 - 9
+    whole = len(engine.tokenizer(render((user("a " * 60),), engine.tokenizer), add_special_tokens=False)["input_ids"])
+    assert (long.prompt_tokens, long.prompt_cut) == (40 - 9, whole - (40 - 9))
     with pytest.raises(UsageError, match="no tokenizer for 'nowhere'"):
         http_engine(Opening("nowhere", url=server.endpoint.url + "/completions"))
 
@@ -160,7 +162,9 @@ def test_what_the_model_names_ends_a_reply_and_a_long_prompt_is_cut(model: Path,
     (model / "generation_config.json").write_text('{"eos_token_id": [1, 11]}')
     engine = opened(Opening(str(model)))
     assert engine.ends == Ends(frozenset({1, 11}), 40)
-    assert engine([(user("a " * 60),)], Sampling(0.0, 9), 0)[0].prompt_tokens == 40 - 9
+    whole = len(engine.tokenizer(render((user("a " * 60),), engine.tokenizer), add_special_tokens=False)["input_ids"])
+    (long,) = engine([(user("a " * 60),)], Sampling(0.0, 9), 0)
+    assert (long.prompt_tokens, long.prompt_cut) == (40 - 9, whole - (40 - 9))
 
 
 def test_a_server_that_cannot_start_says_why(model: Path, notes: Any, monkeypatch: pytest.MonkeyPatch) -> None:

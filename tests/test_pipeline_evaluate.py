@@ -112,10 +112,16 @@ def test_what_likelihoods_do_not_know_is_told_and_compared_as_equal(model, own, 
     assert document["equal"] == [{"benchmark": "picked", "unused": ["reply_tokens", "system"]}]
     picked = [one for one in document["changes"] if one["benchmark"] == "picked"]
     assert picked and {one["difference"] for one in picked} == {0}
+    assert {(one["mde"], one["method"]) for one in picked} == {(None, "equal by construction")}
+    drawn = [one for one in document["changes"] if one["benchmark"] == "said" and one["slice"] == "all"]
+    assert all(one["mde"] and one["method"] != "equal by construction" for one in drawn)
     assert main(["compare", str(plain), str(kind), "--page", str(tmp_path / "page.html")]) == 0
     line = "picked: the runs are equal by construction: likelihoods of the same weights"
     said = " ".join(capsys.readouterr().out.split())
     assert line in said and "(not used: --reply-tokens, --system)" in said
+    # one of the two benchmarks has a smallest change that could be found, the other none
+    assert said.count("would have been found four times in five") == 1
+    assert "picked: Acc (higher is better) equal by construction: " in said
     assert line in (tmp_path / "page.html").read_text()
     main(["gate", str(kind), "--baseline", str(plain), "--markdown", str(tmp_path / "gate.md")])
     assert line in " ".join(capsys.readouterr().out.split())
@@ -203,6 +209,40 @@ def test_rows_that_ask_the_same_are_counted(model, own, tmp_path, capsys):
     assert main(list(arguments)) == 0
     assert "said, 2 items (1 more ask the same and were left out), judge text" in capsys.readouterr().out
     assert "1 more ask the same" in (tmp_path / "run" / "results.html").read_text()
+
+
+def test_prompts_longer_than_the_window_are_counted(model, own, tmp_path, capsys):
+    long = " ".join(["word"] * 600)  # the tiny model reads 512 tokens
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps({"q": q, "a": "x"}) + "\n" for q in (long, "Hi")))
+    (tmp_path / "chosen.jsonl").write_text(
+        "".join(json.dumps({"q": q, "o": ["a", "b"], "a": "b"}) + "\n" for q in ("1?", f"{long}?"))
+    )
+    arguments = [str(model), *own, "--engine=transformers", "--dtype=float32", f"--out={tmp_path / 'run'}"]
+    assert main(["evaluate", *arguments]) == 0
+    assert capsys.readouterr().out.count("1 prompt longer than the model's window, cut at the beginning") == 2
+    document = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert {table["benchmark"]: table["prompts_cut"] for table in document["tables"]} == {"said": 1, "picked": 1}
+    assert (tmp_path / "run" / "results.html").read_text().count("1 prompt longer than the model&#39;s window") == 2
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    turns = [{"role": "user", "content": long}]
+    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    wholes = {
+        "said": len(tokenizer(text, add_special_tokens=False)["input_ids"]) - (512 - 4),
+        "picked": len(tokenizer(f"{long}?")["input_ids"]) - 512,  # one token of the option is predicted, not read
+    }
+    for table in read_tables(tmp_path / "run"):
+        assert sorted(row.prompt_cut for row in table.rows) == [0, wholes[table.name]]
+
+
+def test_a_benchmark_of_advice_counts_disclaimers(model, tmp_path, capsys):
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"q": f"Which dose of {x}?"}) + "\n" for x in "abc"))
+    text = "name: doses\nrows: rows.jsonl\nkind: replies\nprompt: q\nadvice: true\nreply_tokens: 4\n"
+    (tmp_path / "doses.yaml").write_text(text)
+    arguments = (model, f"--benchmark={tmp_path / 'doses.yaml'}", "--engine=canned", f"--out={tmp_path / 'run'}")
+    (table,) = evaluated(capsys, *arguments)["tables"]
+    (row,) = [one for one in table["estimates"] if (one["metric"], one["slice"]) == ("disclaimer", "all")]
+    assert row["n"] + sum(row["left_out"].values()) == 3
+    assert "Advice with a disclaimer" in (tmp_path / "run" / "results.html").read_text()
 
 
 def test_what_is_known_without_the_weights_is_what_they_say(model, tmp_path):

@@ -4,12 +4,16 @@ import importlib.util
 import json
 import subprocess
 import sys
+import types
+from pathlib import Path
 
 import pytest
 
+from primum.core.catalogue import member
 from primum.core.errors import BadInputError, MissingExtraError, UsageError
 from primum.core.records import Message, Prompt, to_json, user
 from primum.prompts.sources import forbid_acceptance, load
+from primum.training.dataset import rows_of
 
 
 @pytest.fixture
@@ -195,6 +199,49 @@ def test_a_hub_set_is_read_or_the_missing_part_is_named(file, tmp_path):
         load(f"hub:{tmp_path}:nosuch:ask", intent="harmful")
     with pytest.raises(BadInputError, match="row 1: no field 'prompt'"):
         load(f"hub:{tmp_path}:train:prompt", intent="harmful")
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """Stand-in for `datasets`, which need not be installed: it keeps what it was told."""
+    told = []
+
+    def load_dataset(path, name=None, *, split):
+        told.append((path, name, split))
+        return [{"ask": "a", "question": "Q?", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "B"}]
+
+    module = types.ModuleType("datasets")
+    module.load_dataset = load_dataset
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    return told
+
+
+def test_a_hub_sets_configuration_is_named(hub, tmp_path):
+    for spec, wanted in (
+        ("hub:org/name", ("org/name", None, "train")),
+        ("hub:org/name:test:ask", ("org/name", None, "test")),
+        ("hub:org/name@some-config", ("org/name", "some-config", "train")),
+        ("hub:org/name@some-config:test:ask", ("org/name", "some-config", "test")),
+        ("hub:glue@mrpc:test:ask", ("glue", "mrpc", "test")),
+    ):
+        load(spec, field="ask")
+        assert hub[-1] == wanted
+    (prompt,) = load("hub:org/name@c:test:ask")
+    assert (prompt.text, prompt.source) == ("a", "hub:org/name@c")
+    folder = tmp_path / "a@b"
+    folder.mkdir()
+    load(f"hub:{folder}:train:ask")
+    assert hub[-1] == (str(folder), None, "train")
+    for spec in ("hub:org/name@:train:ask", "hub:@c:train:ask"):
+        with pytest.raises(UsageError, match="hub:ID@CONFIG:SPLIT"):
+            load(spec)
+
+
+def test_benchmarks_and_training_rows_take_a_configuration(hub):
+    (item,) = member("benchmarks", "arc_easy").items(Path("hub:allenai/ai2_arc@ARC-Easy:test"))
+    assert item.options == (" x", " y") and item.target["right"] == 1
+    assert [row.values["ask"] for row in rows_of("hub:org/name@c:test")] == ["a"]
+    assert hub == [("allenai/ai2_arc", "ARC-Easy", "test"), ("org/name", "c", "test")]
 
 
 @pytest.mark.parametrize("spec", ["hub:", "hub::train:x", "hub:a:b:c:d"])

@@ -1,7 +1,8 @@
 """The red-team page and its verb: self-contained, hostile text stays text, transcripts stay behind a click."""
 
 import json
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from primum import cli
 from primum.models.sampling import Generated
 from primum.pipeline import redteam
+from primum.pipeline.redteam_facts import closing
 from primum.pipeline.steps import Journey
 from primum.pipeline.terminal import Terminal
 from primum.redteam.rehearsal import Rehearsal
@@ -87,6 +89,26 @@ def test_the_page_loads_nothing_and_runs_nothing(runs):
     assert read.unbalanced == []
     assert "\x1b" not in text and "\u202e" not in text
     assert "&lt;script&gt;alert(1)" in text
+
+
+def test_prompts_that_the_model_did_not_read_whole_are_counted_by_attack(tmp_path, capsys):
+    @dataclass
+    class Narrow(Rehearsal):
+        """A model that has read at most forty words."""
+
+        def _answer(self, messages):
+            words = sum(len(message.text.split()) for message in messages)
+            return replace(super()._answer(messages), prompt_cut=max(0, words - 40))
+
+    facts = attacked(tmp_path, Narrow())
+    rows = [json.loads(line) for line in (tmp_path / "transcripts.jsonl").read_text().splitlines()]
+    sent = [(row["attack"], sum(len(m["content"].split()) for m in turn["messages"])) for row in rows
+            for turn in row["turns"]]  # fmt: skip
+    wanted = Counter(name for name, words in sent if words > 40)
+    assert wanted["authority"] and not wanted["plain"] and facts["prompts_cut"] == dict(wanted)
+    line = f"authority: {wanted['authority']} prompts longer than the model's window, cut at the beginning"
+    assert line in closing(facts, tmp_path / "report.html")
+    assert "Prompts cut" in (tmp_path / "report.html").read_text()
 
 
 def test_every_link_within_the_page_has_its_place(runs):

@@ -185,7 +185,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model answered, and under which settings (`variant` is their hash with the sample number)."""
+    """What a model answered, and under which settings (`variant` is their hash with the sample number).
+
+    `prompt_cut` counts the tokens at the prompt's beginning that the model's window had no room for.
+    """
 
     prompt_id: str
     model: str
@@ -195,6 +198,7 @@ class Reply:
     prompt_tokens: int
     reply_tokens: int
     seed: int
+    prompt_cut: int = 0
 
     @property
     def id(self) -> str:

@@ -35,7 +35,7 @@ def find(source: Path | None, default: str, what: str, cure: str | None = None) 
 
 
 def rows_of(source: Path | None, hub: str | None, default: str, what: str) -> Iterator[Row]:
-    """Yield rows of a file, or of a hub data set where the source is written `hub:ID[:SPLIT]`.
+    """Yield rows of a file, or of a hub data set where the source is written `hub:ID[@CONFIG][:SPLIT]`.
 
     A benchmark whose rows are not in the public data folder (`hub` says where they are published) needs the user's
     word: nothing is fetched unasked.

@@ -7,7 +7,7 @@ wider of that and the cluster-robust t interval: with few clusters the second ca
 from __future__ import annotations
 
 import math
-from statistics import fmean, median
+from statistics import fmean, median, median_low
 
 from primum.core.records import JsonDict, to_json
 from primum.core.stats import Interval, wilson
@@ -30,8 +30,10 @@ def estimate(table: Table) -> list[JsonDict]:
 
 def _row(name: str, metric: Metric, part: str, values: Values) -> JsonDict:
     value, low, high = interval(values, metric.unit) if values.numbers else (None, None, None)
+    # of an even number the lower one: Safe to Serve's median of 952 rewards is the 476th (arXiv:2412.00074, its code)
+    middle = {"median": median_low(values.numbers)} if metric.unit == "score" and values.numbers else {}
     return {
-        "metric": name, "slice": part, "value": value, "low": finite(low), "high": finite(high),
+        "metric": name, "slice": part, "value": value, "low": finite(low), "high": finite(high), **middle,
         "n": len(values.numbers), "clusters": len(set(values.clusters)), "left_out": values.left_out,
         **{key: value for key, value in to_json(metric).items() if key in ("direction", "unit", "primary")},
     }  # fmt: skip

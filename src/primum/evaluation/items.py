@@ -14,12 +14,13 @@ A benchmark is a module of `evaluation/benchmarks` (or a YAML file, `own.py`) wi
                                 that is such a group ("group" of "group:women"), else all slices of an item together
                                 (both optional)
     readers                     role -> what a model that the user names is asked about a reply (optional)
+    gauges                      role -> the metrics that rest on a model or file which the user may name (optional)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast
 
@@ -29,6 +30,7 @@ from primum.models.sampling import Sampling
 Score = float | str
 """A number, or in words why there is none."""
 NOTHING_READ: Mapping[str, float] = {}
+NOTHING_GAUGED: Mapping[str, Score] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,9 @@ class Item:
 class Answer(NamedTuple):
     """What came back for an item: a reply, or one log-likelihood (nats, summed) an option with its length in tokens.
 
-    `read` holds what models that the user named give for the benchmark's readers: role -> a probability.
+    `read` holds what models that the user named give for the benchmark's readers: role -> a probability. `prompt_cut`
+    counts the tokens at the prompt's beginning that the model's window had no room for. `gauged` holds what the
+    benchmark's gauges found.
     """
 
     text: str = ""
@@ -87,10 +91,34 @@ class Answer(NamedTuple):
     tokens: int = 0
     verdict: Verdict | None = None
     read: Mapping[str, float] = NOTHING_READ
+    prompt_cut: int = 0
+    gauged: Mapping[str, Score] = NOTHING_GAUGED
 
 
 Reader = Callable[[Item, str], tuple[str, str]]
 """An item and its reply in; a context out, and the words after it whose probability is wanted."""
+
+
+Case = tuple[Item, Answer]
+Gauging = Callable[[Sequence[Case]], list[Mapping[str, Score]]]
+"""Items with their replies in, what was measured of each out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gauge:
+    """Metrics that a benchmark has where the user names the model or file which they rest on.
+
+    Args:
+        needs: in words, what is to be named.
+        metrics: name -> Metric.
+        opened: a name to what measures; raises where it is not what it must be.
+        check: raises where a name cannot be right, before replies are drawn.
+    """
+
+    needs: str
+    metrics: Mapping[str, Metric]
+    opened: Callable[[str], Gauging]
+    check: Callable[[str], object]
 
 
 class Gold(NamedTuple):
@@ -120,11 +148,23 @@ class Benchmark:
     counted_by: str = ""
     scorer: str = ""
     readers: Mapping[str, Reader] = field(default_factory=dict[str, Reader])
+    gauges: Mapping[str, Gauge] = field(default_factory=dict[str, Gauge])
 
     @property
     def by_likelihood(self) -> bool:
         """Whether its items are scored by likelihood and nothing is generated."""
         return self.judge == "likelihood"
+
+    def gauged(self, named: Mapping[str, str]) -> Benchmark:
+        """Return it with the metrics of the gauges whose role is named; its answers must hold what they found."""
+        more = {name: metric for role, gauge in self.gauges.items() if role in named
+                for name, metric in gauge.metrics.items()}  # fmt: skip
+        if not more:
+            return self
+        return replace(
+            self, metrics={**self.metrics, **more},
+            score=lambda item, answer: {**self.score(item, answer), **answer.gauged},
+        )  # fmt: skip
 
     @property
     def judged(self) -> bool:
@@ -152,7 +192,7 @@ def from_module(name: str, module: Any) -> Benchmark:
         name, ours.about, ours.licence, ours.judge, ours.cluster, ours.metrics, ours.items, ours.score, ours.gold,
         getattr(module, "settings", Sampling()), getattr(module, "comparable", None),
         getattr(module, "per_group", None), getattr(module, "counted_by", ""), getattr(module, "scorer", ""),
-        getattr(module, "readers", {}),
+        getattr(module, "readers", {}), getattr(module, "gauges", {}),
     )  # fmt: skip
 
 

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from primum.models.load import Model
     from primum.training.examples import Example
 
-VERSION = 2
-"""Raise when the same requests get other numbers: what a run folder holds of them is then taken again."""
+VERSION = 3
+"""Raise when the same requests get other numbers, or more is said of them: what a run folder holds is then taken again.
+"""
 TREE = 1024
 """Tokens of one tree: attention inside it grows with the square, what it shares grows too."""
 LONGEST_PADDED = 8192
@@ -33,14 +34,18 @@ class Request(NamedTuple):
 
 
 class Likelihood(NamedTuple):
-    """Summed log-probability of a continuation (nats) and its number of tokens."""
+    """Summed log-probability of a continuation (nats) and its number of tokens.
+
+    `context_cut` counts the tokens at the context's beginning that the model's window had no room for.
+    """
 
     logp: float
     tokens: int
+    context_cut: int = 0
 
 
 def loglikelihoods(model: Model, requests: Sequence[Request], advance: Advance = silent) -> list[Likelihood]:
-    """Return one likelihood a request, in order; a context too long for the model loses its beginning.
+    """Return one likelihood a request, in order; a context too long for the model loses its beginning (counted).
 
     A continuation too long for it is taken in parts, each after as many of the tokens before it as fit (one at least),
     as lm-evaluation-harness rolls over long texts. An empty continuation has likelihood 0 of no tokens.
@@ -49,8 +54,9 @@ def loglikelihoods(model: Model, requests: Sequence[Request], advance: Advance =
 
     from primum.training.score import score, way
 
-    rows = encode_all(model, requests)
-    found = [Likelihood(0.0, 0)] * len(rows)
+    tokenised = encode_all(model, requests)
+    rows = [one.parts for one in tokenised]
+    found = [Likelihood(0.0, 0, one.context_cut) for one in tokenised]
     asked = [(i, row) for i, parts in enumerate(rows) for row in parts]
     advance(sum(not parts for parts in rows))
     with torch.no_grad():
@@ -58,16 +64,24 @@ def loglikelihoods(model: Model, requests: Sequence[Request], advance: Advance =
         for group in trees(asked) if shares else padded(asked):
             got = score(model.network, [row for _, row in group])
             for (i, row), logp in zip(group, map(float, got.logps), strict=True):
-                found[i] = Likelihood(found[i].logp + logp, found[i].tokens + len(row.answer))
+                before = found[i]
+                found[i] = before._replace(logp=before.logp + logp, tokens=before.tokens + len(row.answer))
             advance(sum(row is rows[i][-1] for i, row in group))
     return found
 
 
-def encode_all(model: Model, requests: Sequence[Request]) -> list[list[Example]]:
+class Tokenised(NamedTuple):
+    """The rows of a request that are scored, and how many tokens of its context the first of them has no room for."""
+
+    parts: list[Example]
+    context_cut: int
+
+
+def encode_all(model: Model, requests: Sequence[Request]) -> list[Tokenised]:
     """Tokenise requests, each to the rows that are scored; each context once."""
     limit = getattr(model.network.config.get_text_config(), "max_position_embeddings", None)
     contexts: dict[str, list[int]] = {}
-    rows: list[list[Example]] = []
+    rows: list[Tokenised] = []
     for request in requests:
         context, continuation = moved(request)
         if context and context not in contexts:
@@ -77,7 +91,8 @@ def encode_all(model: Model, requests: Sequence[Request]) -> list[list[Example]]
         if not ids:
             ids = [_first(model.tokenizer)]
             own = own[1:] if own[:1] == ids else own
-        rows.append(list(_parts(ids, own, limit or len(own))))
+        parts = list(_parts(ids, own, limit or len(ids) + len(own)))
+        rows.append(Tokenised(parts, len(ids) - len(parts[0].prompt) if parts else 0))
     return rows
 
 

@@ -14,6 +14,7 @@ intent: harmful                    # replies: harmful, borderline or benign (or 
 category: topic                    # a field to report apart by
 cluster: patient                   # a field whose equal values make a cluster; default: each row its own
 judge: rules                       # replies: which judge reads them
+advice: true                       # replies: each row asks for advice of a doctor, a lawyer, ...: count disclaimers
 reply_tokens: 128
 """
 
@@ -33,6 +34,7 @@ from primum.core.records import Intent
 from primum.evaluation import choices, likeness
 from primum.evaluation.behaviours import BENIGN, BOTH, HARMFUL, behaviour_scores
 from primum.evaluation.data import asked, field, rows_of
+from primum.evaluation.disclaimer import TAG as ADVICE
 from primum.evaluation.items import Answer, Benchmark, Item, Metric, Score
 from primum.evaluation.nll import METRICS as NLL_METRICS
 from primum.evaluation.nll import score as nll_score
@@ -64,6 +66,7 @@ class Own(Config):
     category: str | None = Field(None, description="a field to report apart by")
     cluster: str | None = Field(None, description="a field whose equal values are one cluster")
     judge: str = Field("rules", description="who reads the replies")
+    advice: bool = Field(False, description="each row asks for advice that a professional should give")
     reply_tokens: int = Field(128, ge=1, description="longest reply")
 
 
@@ -84,6 +87,9 @@ def read_own(path: Path) -> Benchmark:
             raise BadInputError(f"kind {own.kind} needs '{need}'", where=str(path), cure=f"add '{need}: FIELD'")
     for name in own.likeness if own.kind == "likeness" else ():
         likeness.likeness(name)  # an unknown name is told before anything is drawn
+    if own.advice and own.kind != "replies":
+        cure = "leave 'advice' out, or write kind: replies (a judge must say which replies give advice)"
+        raise BadInputError(f"kind {own.kind} counts no disclaimers", where=str(path), cure=cure)
     if not own.likeness:
         raise BadInputError("names no likeness", where=str(path), cure="leave the line out, or name one")
     return _benchmark(own, path.parent)
@@ -131,7 +137,7 @@ def _item(own: Own, row: Row) -> Item:
     category = str(row.values.get(own.category) or "none") if own.category else "all"
     groups = (f"{own.category}:{category}",) if own.category else ()
     cluster = str(row.values.get(own.cluster) or "") if own.cluster else ""
-    prompt = asked(text, _intent(own, row), category, own.name, own.licence)
+    prompt = asked(text, _intent(own, row), category, own.name, own.licence, (ADVICE,) if own.advice else ())
     if own.kind == "choices":
         made = choices.item(prompt, _options(own, row), _right(own, row), cluster)
         return Item(made.prompt, cluster or made.id, groups, made.options, made.target)

@@ -24,7 +24,10 @@ LIKELIHOOD = "likelihood"
 
 @dataclass(frozen=True, slots=True)
 class ScoredItem:
-    """What one item scored. `scores` has a number a metric, `unscored` the reason where there is none."""
+    """What one item scored. `scores` has a number a metric, `unscored` the reason where there is none.
+
+    `prompt_cut` counts the tokens at the prompt's beginning that the model's window had no room for.
+    """
 
     item: str
     cluster: str
@@ -36,6 +39,7 @@ class ScoredItem:
     label: str = ""
     finish: str = ""
     tokens: int = 0
+    prompt_cut: int = 0
 
     def __post_init__(self) -> None:
         both = set(self.scores) & set(self.unscored)
@@ -107,7 +111,7 @@ def table_facts(table: Table) -> JsonDict:
     metrics = {name: to_json(metric) for name, metric in table.metrics.items()}
     return {
         "benchmark": table.benchmark, "judge": table.judge, "metrics": metrics, "rows": f"items/{table.name}.jsonl",
-        "n": len(table.rows), "facts": table.facts,
+        "n": len(table.rows), "prompts_cut": sum(row.prompt_cut > 0 for row in table.rows), "facts": table.facts,
     }  # fmt: skip
 
 

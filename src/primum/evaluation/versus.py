@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any, NamedTuple, cast
@@ -32,6 +32,8 @@ SAME = 1e-9
 LEAST_LABELS = 10
 TOLD = ("sampling", "engine", "seed", "system", "judge_revision", "scorer", "readers")
 UNTOLD = object()
+EQUAL = "equal by construction"
+"""The method of a comparison of numbers that cannot differ but by rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +379,14 @@ def equal_by_construction(a: Sequence[Table], b: Sequence[Table]) -> list[Equal]
             unused = [cast(JsonDict, facts.get("unused") or {}) for facts in sides]
             found.append(Equal(one.name, sorted({name for side in unused for name in side})))
     return found
+
+
+def settled(changes: Sequence[Change], benchmarks: Collection[str]) -> list[Change]:
+    """Return the changes, those of benchmarks that are equal by construction without a smallest detectable one.
+
+    There is none: however many items were asked, no change could be found.
+    """
+    return [replace(one, mde=None, method=EQUAL) if one.benchmark in benchmarks and one.n else one for one in changes]
 
 
 def changed_items(a: Table, b: Table, metric: str, most: int = 50) -> list[JsonDict]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
@@ -99,11 +99,24 @@ def encode(batch: Sequence[Messages], tokenizer: Any, max_tokens: int | None = N
 
     A conversation over `max_tokens` loses its middle-left: the end, where the question stands, is kept.
     """
+    return [row.ids for row in fitted(batch, tokenizer, max_tokens)]
+
+
+class Fitted(NamedTuple):
+    """Token ids of a conversation, and how many were cut off its beginning."""
+
+    ids: list[int]
+    cut: int = 0
+
+
+def fitted(batch: Sequence[Messages], tokenizer: Any, max_tokens: int | None = None) -> list[Fitted]:
+    """Return the token ids of each conversation as `encode` does, and how many of them did not fit."""
     if not batch:
         return []
     texts = [render(messages, tokenizer) for messages in batch]
-    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    return [row[-max_tokens:] if max_tokens else row for row in ids]
+    rows: list[list[int]] = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    most = max_tokens or max(map(len, rows))
+    return [Fitted(row[-most:] if most else row, max(0, len(row) - most)) for row in rows]
 
 
 def encode_answer(text: str, tokenizer: Any, *, end: bool = True) -> list[int]:

@@ -63,11 +63,12 @@ class Plan:
 
 @dataclass
 class Tally:
-    """What there is so far: replies, their tokens, and how many failed, by reason."""
+    """What there is so far: replies, their tokens, how many are to a prompt that was cut, what failed and why."""
 
     replies: int = 0
     tokens: int = 0
     prompt_tokens: int = 0
+    prompts_cut: int = 0
     failed: Counter[str] = field(default_factory=Counter[str])
 
     def add(self, row: JsonDict) -> None:
@@ -75,6 +76,7 @@ class Tally:
         self.replies += 1
         self.tokens += row["reply_tokens"]
         self.prompt_tokens += row["prompt_tokens"]
+        self.prompts_cut += bool(row.get("prompt_cut"))  # what an older version drew does not say it
         if row["finish"] == "error":
             self.failed[row.get("error") or "unknown"] += 1
 
@@ -141,7 +143,8 @@ def _finish(folder: Path, wanted: _Wanted, plan: Plan, tally: Tally) -> None:
             tally = Tally()
             for row in replies(folder):
                 tally.add(row)
-        facts = {"replies": tally.replies, "tokens": tally.tokens, "failed": dict(tally.failed)}
+        facts = {"replies": tally.replies, "tokens": tally.tokens, "prompts_cut": tally.prompts_cut,
+                 "failed": dict(tally.failed)}  # fmt: skip
         write_json(folder / "manifest.json", {**facts, "prompts": wanted.prompts, "samples": plan.samples})
 
 
@@ -190,10 +193,13 @@ def _row(asked: tuple[str, int], got: Generated, plan: Plan, model: str) -> Json
     """Return the reply's JSON object: `to_json(Reply(...))`, which walks any record, takes thrice as long."""
     prompt_id, sample = asked
     variant = f"{plan.sampling.name}-{sample}"
-    reply = Reply(prompt_id, model, variant, got.text, got.finish, got.prompt_tokens, got.reply_tokens, plan.seed)
+    reply = Reply(
+        prompt_id, model, variant, got.text, got.finish, got.prompt_tokens, got.reply_tokens, plan.seed, got.prompt_cut
+    )
     row = {
         "id": reply.id, "prompt_id": prompt_id, "model": model, "variant": variant, "text": got.text,
         "finish": got.finish, "prompt_tokens": got.prompt_tokens, "reply_tokens": got.reply_tokens, "seed": plan.seed,
+        "prompt_cut": got.prompt_cut,
     }  # fmt: skip
     return {**row, "error": got.error} if got.error else row
 

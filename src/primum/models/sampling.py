@@ -58,7 +58,8 @@ PRESETS: dict[PresetName, Preset] = {
 class Generated:
     """One reply as an engine returns it: only the new text, special tokens left out.
 
-    `finish` is "error" where no reply could be had; then `error` says why and the text is empty.
+    `finish` is "error" where no reply could be had; then `error` says why and the text is empty. `prompt_cut` counts
+    the tokens of the prompt that the model's window had no room for: its beginning, which the model did not read.
     """
 
     text: str
@@ -66,6 +67,7 @@ class Generated:
     prompt_tokens: int
     reply_tokens: int
     error: str = ""
+    prompt_cut: int = 0
 
 
 @dataclass(frozen=True, slots=True)

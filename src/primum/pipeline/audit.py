@@ -60,7 +60,7 @@ class AuditConfig(Config):
     corpus: tuple[str, ...] = Field(
         default=(),
         description="files or folders (JSONL, Parquet, text, WARC; .gz, .zst, .bz2, .xz), http(s), s3 or gs addresses, "
-        "hub:ID[:SPLIT]",
+        "hub:ID[@CONFIG][:SPLIT]",
         json_schema_extra={"positional": True},
     )
     out: str = Field(

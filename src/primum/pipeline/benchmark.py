@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from primum.core.errors import BadInputError
-from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, from_json, with_system
+from primum.core.records import JsonDict, Prompt, Reply, digest, from_json, with_system
 from primum.core.store import Stage, fingerprint, read_json
-from primum.evaluation.items import Answer, Benchmark, Item, scored
+from primum.evaluation.disclaimer import with_disclaimers
+from primum.evaluation.items import Answer, Benchmark, Case, Gauge, Gauging, Item, scored
 from primum.evaluation.tables import LIKELIHOOD, ScoredItem, Table
 from primum.judging import Exchange
 from primum.judging.options import ChosenJudge
 from primum.models.runner import Asked, Plan, draw_all, drawn, lay_in, reopen_failed
 from primum.models.sampling import Sampling, Streaming
 from primum.pipeline.steps import VERSION, Journey, judge, prompts_key
+from primum.report.words import too_long
 
 if TYPE_CHECKING:
     from primum.models.load import Model
@@ -104,6 +106,7 @@ def measure(
 ) -> list[Table]:
     """Return the benchmark's table, one for each judge that reads its replies (`judges`, where it is judged)."""
     items, repeated = picked(benchmark, ask)
+    benchmark = with_disclaimers(benchmark, items)
     facts = {"cluster": benchmark.cluster, "licence": benchmark.licence, "about": benchmark.about,
              "own_judge": benchmark.judge, "comparable": benchmark.comparable, "scorer": benchmark.scorer,
              "limit": ask.limit, "source": str(ask.source) if ask.source else None, "repeated": repeated}  # fmt: skip
@@ -112,14 +115,18 @@ def measure(
         answers = _likelihoods(journey, benchmark, items, subject)
         return [_table(benchmark, benchmark.judge, items, answers, facts)]
     replies = _replies(journey, benchmark, items, ask, subject)
+    roles = (*benchmark.readers, *benchmark.gauges)
     facts |= {"model": subject.key, "engine": subject.engine_name, "sampling": ask.sampling.name, "seed": ask.seed,
               "system": ask.system}  # fmt: skip
+    facts |= {"readers": {role: ask.readers[role] for role in roles if role in ask.readers}} if roles else {}
+    facts |= {"not_named": {role: gauge.needs for role, gauge in benchmark.gauges.items() if role not in ask.readers}}
+    answers = _gauged(journey, benchmark, items, [_answer(reply) for reply in replies], ask.readers)
+    wider = benchmark.gauged(ask.readers)
     if not benchmark.judged:
-        answers = _read(journey, benchmark, items, [_answer(reply) for reply in replies], ask.readers)
-        facts |= {"readers": dict(ask.readers)} if benchmark.readers else {}
-        return [_table(benchmark, benchmark.judge, items, answers, facts)]
+        answers = _read(journey, benchmark, items, answers, ask.readers)
+        return [_table(wider, benchmark.judge, items, answers, facts)]
     return [
-        _table(benchmark, one.id, items, _judged(journey, benchmark, items, replies, one), {**facts, **one.facts})
+        _table(wider, one.id, items, _judged(journey, benchmark, items, replies, answers, one), {**facts, **one.facts})
         for one in judges
     ]
 
@@ -136,8 +143,9 @@ def _scored(benchmark: Benchmark, item: Item, answer: Answer) -> ScoredItem:
     finish = "" if answer.logps else answer.finish
     shown = item.key or item.prompt.text
     return ScoredItem(
-        item.id, item.cluster, numbers, reasons, item.groups, shown, answer.text, said, finish, answer.tokens
-    )
+        item.id, item.cluster, numbers, reasons, item.groups, shown, answer.text, said, finish, answer.tokens,
+        answer.prompt_cut,
+    )  # fmt: skip
 
 
 def _replies(journey: Journey, benchmark: Benchmark, items: Sequence[Item], ask: Ask, subject: Subject) -> list[Reply]:
@@ -180,8 +188,8 @@ def told(prompt: Prompt, text: str | None) -> Prompt:
     return replace(prompt, messages=with_system(prompt.messages, text))
 
 
-def _answer(reply: Reply, verdict: Verdict | None = None) -> Answer:
-    return Answer(reply.text, finish=reply.finish, tokens=reply.reply_tokens, verdict=verdict)
+def _answer(reply: Reply) -> Answer:
+    return Answer(reply.text, finish=reply.finish, tokens=reply.reply_tokens, prompt_cut=reply.prompt_cut)
 
 
 def _read(
@@ -207,21 +215,58 @@ def _read_by(journey: Journey, name: str, model: str, asked: Sequence[tuple[str,
 
     def work(index: int, part: Sequence[tuple[str, str]]) -> list[JsonDict]:
         made[:] = made or [load(model, chat=False)]
-        return [{"p": math.exp(one.logp)} for one in loglikelihoods(made[0], [Request(*one) for one in part])]
+        found = loglikelihoods(made[0], [Request(*one) for one in part])
+        return [{"p": math.exp(one.logp), "cut": one.context_cut} for one in found]
 
     with journey.step(name.split("-", 1)[1].replace("-", " by "), len(asked), "replies") as advance:
         rows = stage.map(asked, SHARD, work, advance)
         if not stage.manifest:
             stage.finish(items=len(rows))
+    cut = sum(row["cut"] > 0 for row in rows)
+    if cut:
+        journey.tell(name, f"{model} reads {too_long(cut, 'text')}")
     return [row["p"] for row in rows]
 
 
-def _judged(
-    journey: Journey, benchmark: Benchmark, items: Sequence[Item], replies: Sequence[Reply], by: ChosenJudge
+def _gauged(
+    journey: Journey, benchmark: Benchmark, items: Sequence[Item], answers: Sequence[Answer], named: Mapping[str, str]
 ) -> list[Answer]:
+    """Measure all replies by what is named for each of the benchmark's gauges, one after the other."""
+    found: list[dict[str, Any]] = [{} for _ in answers]
+    said = [(item, answer) for item, answer in zip(items, answers, strict=True)]
+    for role, gauge in benchmark.gauges.items():
+        if role in named:
+            rows = _gauged_by(journey, f"2-{benchmark.name}-by-{role}", gauge, named[role], said)
+            found = [{**one, **row} for one, row in zip(found, rows, strict=True)]
+    return [answer._replace(gauged=one) for answer, one in zip(answers, found, strict=True)]
+
+
+def _gauged_by(journey: Journey, name: str, gauge: Gauge, place: str, cases: Sequence[Case]) -> list[JsonDict]:
+    """Return what one gauge measures of each reply; resumes at the shard where it was stopped."""
+    from primum.evaluation.gauges import VERSION
+
+    asked = digest([[item.id, answer.text, answer.finish] for item, answer in cases])
+    stage = journey.stage(name, named=place, weights=fingerprint(place), asked=asked, gauges=VERSION)
+    made: list[Gauging] = []
+
+    def work(index: int, part: Sequence[Case]) -> list[JsonDict]:
+        made[:] = made or [gauge.opened(place)]
+        return [dict(one) for one in made[0](part)]
+
+    with journey.step(name.split("-", 1)[1].replace("-", " "), len(cases), "replies") as advance:
+        rows = stage.map(cases, SHARD, work, advance)
+        if not stage.manifest:
+            stage.finish(items=len(rows))
+    return rows
+
+
+def _judged(
+    journey: Journey, benchmark: Benchmark, items: Sequence[Item], replies: Sequence[Reply],
+    answers: Sequence[Answer], by: ChosenJudge,
+) -> list[Answer]:  # fmt: skip
     exchanges = [Exchange(item.prompt, reply) for item, reply in zip(items, replies, strict=True)]
     verdicts = judge(journey, f"2-{benchmark.name}-verdicts-by-{by.id}", by, exchanges)
-    return [_answer(reply, verdict) for reply, verdict in zip(replies, verdicts, strict=True)]
+    return [answer._replace(verdict=verdict) for answer, verdict in zip(answers, verdicts, strict=True)]
 
 
 def _likelihoods(journey: Journey, benchmark: Benchmark, items: Sequence[Item], subject: Subject) -> list[Answer]:
@@ -236,13 +281,19 @@ def _likelihoods(journey: Journey, benchmark: Benchmark, items: Sequence[Item], 
         requests = [Request(item.prompt.text, option) for item in part for option in item.options]
         found = iter(loglikelihoods(subject.likelihood(), requests))
         per_item = [[next(found) for _ in item.options] for item in part]
-        return [{"logps": [one.logp for one in row], "lengths": [one.tokens for one in row]} for row in per_item]
+        return [
+            {"logps": [one.logp for one in row], "lengths": [one.tokens for one in row],
+             "prompt_cut": max((one.context_cut for one in row), default=0)}
+            for row in per_item
+        ]  # fmt: skip
 
     with journey.step(f"{benchmark.name} likelihoods", len(items), "items") as advance:
         rows = stage.map(items, SHARD, work, advance)
         if not stage.manifest:
             stage.finish(items=len(rows))
-    return [Answer(logps=tuple(row["logps"]), lengths=tuple(row["lengths"])) for row in rows]
+    return [
+        Answer(logps=tuple(row["logps"]), lengths=tuple(row["lengths"]), prompt_cut=row["prompt_cut"]) for row in rows
+    ]
 
 
 def unused(benchmark: Benchmark, ask: Ask) -> JsonDict:

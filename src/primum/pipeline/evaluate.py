@@ -67,8 +67,9 @@ class EvaluateConfig(Presets, Options):
     reply_tokens: int | None = Field(default=None, ge=1, description="longest reply (default: the benchmark's)")
     judge_model: tuple[str, ...] = Field(
         default=(),
-        description="model that a judge runs here: 'embedded', a hub id or a path; or ROLE=MODEL, a classifier that a "
-        "benchmark asks for (truthfulqa_generation: truth, info)",
+        description="model that a judge runs here: 'embedded', a hub id or a path; or ROLE=NAME, a model or file that "
+        "metrics of a benchmark rest on (truthfulqa_generation: truth, info; helpfulness: reward, bertscore, learned; "
+        "bold: vectors, norms, regard, toxicity)",
     )
     engine: str = Field(
         default="auto", description="what draws replies: auto, transformers, openvino or vllm; auto is the fastest here"
@@ -261,10 +262,13 @@ def _check(config: EvaluateConfig, wanted: Sequence[Benchmark], sources: dict[st
     for benchmark in wanted:
         chosen(benchmark, _ask(config.model_copy(update={"limit": config.limit or 1}), benchmark, sources))
     _before(Path(config.out))
-    roles = {role for benchmark in wanted for role in benchmark.readers}
-    for role in named(config.judge_model):
+    gauges = {role: gauge for benchmark in wanted for role, gauge in benchmark.gauges.items()}
+    roles = {role for benchmark in wanted for role in benchmark.readers} | {*gauges}
+    for role, name in named(config.judge_model).items():
         if role not in roles:
             raise UsageError(f"no benchmark here asks for a '{role}' model", cure=did_you_mean(role, roles))
+        if role in gauges:
+            gauges[role].check(name)
 
 
 def _write(

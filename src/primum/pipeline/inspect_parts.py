@@ -38,6 +38,7 @@ from primum.core.errors import UsageError
 from primum.core.parts import takes
 from primum.core.records import Intent, Message, Messages, Prompt, Reply, Role, user
 from primum.evaluation.behaviours import BENIGN, BOTH, HARMFUL, behaviour_scores
+from primum.evaluation.disclaimer import with_disclaimers
 from primum.evaluation.items import Answer, Benchmark, Item, Metric, Score, scored
 from primum.evaluation.suite import benchmark as benchmark_of
 from primum.judging import Exchange
@@ -120,6 +121,7 @@ def benchmark(
     chosen, repeated = picked(
         found, Ask(sampling, limit=limit, per_group=per_group, source=Path(data) if data else None)
     )
+    found = with_disclaimers(found, chosen)
     items = {item.id: item for item in chosen}
     samples = [_sample(key, item) for key, item in items.items()]
     settings = GenerateConfig(temperature=sampling.temperature, max_tokens=sampling.max_new_tokens)

@@ -80,8 +80,15 @@ def _by_machine(config: RedteamConfig, found: Found) -> JsonDict:
         "tokens": sum(t.reply_tokens for ours in found.attempts.values() for a in ours for t in a.turns),
         "replies": sum(len(a.turns) for ours in found.attempts.values() for a in ours),
         "failed": sum(a.failed is not None for ours in found.attempts.values() for a in ours),
+        "prompts_cut": _prompts_cut(found),
         "transcripts": _shown(config, transcripts(found, Path(config.out))),
     }
+
+
+def _prompts_cut(found: Found) -> dict[str, int]:
+    """Return, by attack, how many prompts were longer than the window of the model that they were put to."""
+    cut = {name: sum(t.prompt_cut > 0 for a in ours for t in a.turns) for name, ours in found.attempts.items()}
+    return {name: n for name, n in cut.items() if n}
 
 
 def _against(config: RedteamConfig, results: Mapping[str, Sequence[Any]]) -> JsonDict | None:
@@ -147,6 +154,7 @@ def closing(facts: Facts, page: Path) -> str:
         best = [row for row in rows if row["attack"] != "plain"][:STRONGEST]
         lines += ["", "strongest attacks", *(_line(row["attack"], row["success"], row["uplift"]) for row in best)]
         lines += _unscored(found["vectors"])
+        lines += [f"  {name}: {words.too_long(n)}" for name, n in (facts.get("prompts_cut") or {}).items()]
         some = found["any"]
         lines += ["", f"some attack got through on {some['k']} of {some['n']} goals ({some['unknown']} unknown)"]
     gone = ((facts.get("against") or {}).get("judges") or {}).values()

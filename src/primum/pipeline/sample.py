@@ -37,6 +37,7 @@ from primum.pipeline.terminal import Terminal
 from primum.prompts.embedded import embedded
 from primum.prompts.files import Row, read_rows
 from primum.prompts.rows import Defaults, to_prompts
+from primum.report.words import too_long
 
 if TYPE_CHECKING:
     from primum.models.cluster import Workers
@@ -260,8 +261,8 @@ def _draw(
     return {
         "variant": variant.name, "model": variant.model, **opener.chosen._asdict(),
         "replies": tally.replies, "tokens": tally.tokens, "prompt_tokens": tally.prompt_tokens,
-        "failed": dict(tally.failed), "drawn": meter.drawn, "seconds": round(meter.seconds, 3),
-        "tokens_per_second": meter.rate(),
+        "prompts_cut": tally.prompts_cut, "failed": dict(tally.failed), "drawn": meter.drawn,
+        "seconds": round(meter.seconds, 3), "tokens_per_second": meter.rate(),
     }  # fmt: skip
 
 
@@ -359,6 +360,6 @@ class Meter:
         failed = sum(tally.failed.values())
         rate = f", {self.rate():,.0f} tokens/s" if self.rate() else ""
         reasons = "; ".join(f"{n} x {reason}" for reason, n in tally.failed.most_common(3))
-        return f"{tally.replies:,} replies, {tally.tokens:,} tokens{rate}" + (
-            f"; {failed} failed: {reasons}" if failed else ""
-        )
+        text = f"{tally.replies:,} replies, {tally.tokens:,} tokens{rate}"
+        text += f"; {too_long(tally.prompts_cut)}" if tally.prompts_cut else ""
+        return text + (f"; {failed} failed: {reasons}" if failed else "")

@@ -19,6 +19,7 @@ from primum.judging.options import ChosenJudge
 from primum.judging.runner import broke
 from primum.models.sampling import Engine, Sampling
 from primum.pipeline.terminal import Terminal
+from primum.report.words import too_long
 
 VERSION = 1
 """Raise when a step writes something else for the same settings: finished runs are then made again."""
@@ -106,17 +107,23 @@ def sample(
         replies = made[0]([p.messages for p, _ in part], draw.sampling, draw.seed + 7919 * index)
         return [
             to_json(Reply(p.id, model_key, f"{draw.sampling.name}-{k}", r.text, r.finish, r.prompt_tokens,
-                          r.reply_tokens, draw.seed))
+                          r.reply_tokens, draw.seed, r.prompt_cut))
             for (p, k), r in zip(part, replies, strict=True)
         ]  # fmt: skip
 
-    with journey.step(name.split("-", 1)[1].replace("-", " "), len(items), "replies") as advance:
+    label = name.split("-", 1)[1].replace("-", " ")
+    with journey.step(label, len(items), "replies") as advance:
         if stage.manifest:
             advance(len(items))
-            return [from_json(Reply, row) for row in stage.rows()]
-        rows = stage.map(items, SHARD, work, advance)
-        stage.finish(replies=len(rows), tokens=sum(row["reply_tokens"] for row in rows))
-    return [from_json(Reply, row) for row in rows]
+            rows = stage.rows()
+        else:
+            rows = stage.map(items, SHARD, work, advance)
+            stage.finish(replies=len(rows), tokens=sum(row["reply_tokens"] for row in rows))
+    found = [from_json(Reply, row) for row in rows]
+    cut = len({reply.prompt_id for reply in found if reply.prompt_cut})
+    if cut:
+        journey.tell(label, too_long(cut))
+    return found
 
 
 def _foreign(prompt: Prompt) -> list[str]:

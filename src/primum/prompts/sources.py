@@ -3,7 +3,8 @@
     embedded                 the set written for primum, and the examples of the policy in force
     languages                some of that set in other languages, twins and general requests
     PATH                     a JSONL, CSV or Parquet file, or a folder of them
-    hub:ID:SPLIT:FIELD       a Hugging Face dataset (SPLIT "train" and FIELD found where left out)
+    hub:ID:SPLIT:FIELD       a Hugging Face dataset (SPLIT "train" and FIELD found where left out); ID@CONFIG where it
+                             has several configurations
     shared:NAME              a public set in ../shared/data, as it was published
     vlguard:FOLDER           VLGuard's training part, instructions about pictures
 
@@ -18,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from primum.core.errors import BadInputError, MissingExtraError, UsageError
+from primum.core.hub import hub_name
 from primum.core.records import Intent, Prompt
 from primum.core.taxonomy import policy
 from primum.prompts.embedded import embedded
@@ -85,27 +87,31 @@ def _empty_cure(spec: str) -> str:
 def _from_hub(spec: str, defaults: Defaults) -> list[Prompt]:
     parts = spec.split(":")
     if not 2 <= len(parts) <= 4 or not parts[1]:
-        raise UsageError(f"cannot read the source '{spec}'", cure="write hub:ID:SPLIT:FIELD")
+        raise UsageError(
+            f"cannot read the source '{spec}'", cure="write hub:ID:SPLIT:FIELD, or hub:ID@CONFIG:SPLIT:FIELD"
+        )
     split, field = [*parts[2:], "", ""][:2]
     defaults = replace(defaults, source=f"hub:{parts[1]}", field=field or defaults.field)
     return to_prompts(hub_rows(parts[1], split or "train"), defaults)
 
 
 def hub_rows(name: str, split: str) -> Iterator[Row]:
-    """Yield the rows of a Hugging Face data set: this fetches it.
+    """Yield the rows of a Hugging Face data set: this fetches it. `name` is ID or ID@CONFIG.
 
     Raises:
+        UsageError: a name that is neither.
         MissingExtraError: the datasets library is not installed.
         BadInputError: no such data set or split, or no network.
     """
+    wanted = hub_name(name)
     try:
         import datasets
     except ImportError as error:
         raise MissingExtraError("the datasets library", "hub") from error
     try:
-        rows = datasets.load_dataset(name, split=split)
+        rows = datasets.load_dataset(*wanted.told, split=split)
     except (OSError, ValueError) as error:
-        cure = "check the id, the split and the network, or give a local file"
+        cure = "check the id, its configuration (hub:ID@CONFIG:SPLIT), the split and the network, or give a local file"
         raise BadInputError(f"cannot load the dataset ({error})", where=f"hub:{name}:{split}", cure=cure) from error
     for number, values in enumerate(rows, 1):
         yield Row(f"hub:{name}:{split}:row {number}", dict(values))

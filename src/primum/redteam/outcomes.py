@@ -69,7 +69,10 @@ def exchanges(goal: Prompt, attempt: Attempt, model: str, settings: str, seed: i
     found: list[Exchange] = []
     for number, turn in enumerate(attempt.judged):
         variant = f"{turn.decoding or settings}/{attempt.attack}/{number}"
-        reply = Reply(goal.id, model, variant, turn.reply, turn.finish, turn.prompt_tokens, turn.reply_tokens, seed)
+        reply = Reply(
+            goal.id, model, variant, turn.reply, turn.finish, turn.prompt_tokens, turn.reply_tokens, seed,
+            turn.prompt_cut,
+        )  # fmt: skip
         found.append(Exchange(goal, reply))
     return found
 

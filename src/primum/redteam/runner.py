@@ -27,7 +27,10 @@ Rater = Callable[[Sequence[tuple[Prompt, str]]], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One thing that was said to a model, and what came back."""
+    """One thing that was said to a model, and what came back.
+
+    `prompt_cut` counts the tokens at its beginning that the model's window had no room for.
+    """
 
     role: Literal["target", "attacker"]
     messages: Messages
@@ -38,6 +41,7 @@ class Turn:
     label: str = ""
     lead: bool = False
     decoding: str = ""
+    prompt_cut: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,4 +226,5 @@ def _turn(
         say.label,
         say.lead,
         drawn,
+        reply.prompt_cut,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from primum.evaluation.versus import EQUAL
 from primum.report import words
 from primum.report.plain import document_page
 
@@ -65,7 +66,12 @@ def _legend(confidence: float) -> str:
 
 
 def verdict(row: Mapping[str, Any], confidence: float) -> str:
-    """Return whether B is better or worse by one metric, that it is not certain, or "" where no way is better."""
+    """Return whether B is better or worse by one metric, that it is not certain, or "" where no way is better.
+
+    Of what is equal by construction it says that.
+    """
+    if row.get("method") == EQUAL:
+        return EQUAL
     if row["direction"] not in words.BETTER or row["p_holm"] is None:
         return ""
     if row["p_holm"] >= round(1 - confidence, 9) or not row["difference"]:

@@ -23,8 +23,10 @@ def summary(document: Document, page: Path) -> str:
         head = f"{words.clean(table['benchmark'])}, {table['n']:,} items{more}, judge {words.clean(table['judge'])}"
         apart = (table.get("facts") or {}).get("comparable")
         lines += [head, f"  not comparable with published numbers: {words.clean(apart)}"] if apart else [head]
+        lines += [f"  {words.too_long(table['prompts_cut'])}"] if table.get("prompts_cut") else []
         unused = (table.get("facts") or {}).get("unused")
         lines += [f"  likelihoods of the bare text; not used: {', '.join(map(words.flag, unused))}"] if unused else []
+        lines += [f"  {line}" for line in _not_named(table)]
         for row in table["estimates"]:
             if row["slice"] == "all":
                 lines.append("  " + _line(row))
@@ -32,11 +34,19 @@ def summary(document: Document, page: Path) -> str:
     return "\n".join([words.wrapped([*lines, *legend]), "", "results:", str(page)])
 
 
+def _not_named(table: Mapping[str, Any]) -> list[str]:
+    """Say what was not measured because the model or file that it rests on was not named."""
+    missing = (table.get("facts") or {}).get("not_named") or {}
+    return [f"not measured, nothing was named: {words.clean(role)} ({words.clean(needs)}; --judge-model {role}=NAME)"
+            for role, needs in missing.items()]  # fmt: skip
+
+
 def _line(row: Mapping[str, Any]) -> str:
     value = words.number(row["value"], row["unit"])
     limits = words.interval(row["low"], row["high"], row["unit"])
     left = sum(row["left_out"].values())
     text = f"{words.metric(row['metric']).label:<26} {value:>8}" + (f"  [{limits}]" if limits else "")
+    text += f"  median {words.number(row['median'], row['unit'])}" if "median" in row else ""
     return text + f"  n {row['n']:,}" + (f", {left:,} unscored" if left else "")
 
 
@@ -60,7 +70,8 @@ def _view(facts: Mapping[str, Any], table: Table | None) -> dict[str, Any]:
     rows = [row for row in table.rows if row.reply][:SAMPLES] if table else []
     about = str(facts["facts"].get("about") or "").rstrip()
     return {
-        **facts, "unused": [words.flag(name) for name in facts["facts"].get("unused") or {}],
+        **facts, "too_long": words.too_long(facts["prompts_cut"]) if facts.get("prompts_cut") else "",
+        "not_named": _not_named(facts), "unused": [words.flag(name) for name in facts["facts"].get("unused") or {}],
         "about": about if about.endswith((".", "?", "!")) else f"{about}.", "extremes": extremes,
         "slices": [row for row in facts["estimates"] if row["slice"] != "all"],
         "bands": _bands([row for row in facts["estimates"] if row["slice"] == "all"], facts["metrics"]),

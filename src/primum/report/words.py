@@ -72,6 +72,11 @@ def clip(value: Any, limit: int) -> str:
     return text if left <= 0 else f"{text[:limit]} … [{left:,} more characters left out]"
 
 
+def too_long(n: int, what: str = "prompt") -> str:
+    """Say that so many prompts did not fit the model's window, so that their beginnings were not read."""
+    return f"{n:,} {what}{'' if n == 1 else 's'} longer than the model's window, cut at the beginning"
+
+
 def words(name: str) -> str:
     """Return an identifier as words: 'chosen_logp' is 'Chosen logp', 'mc1' is 'MC1'."""
     text = _SHORT.sub(lambda found: found.group().upper(), clean(name).replace("_", " ").strip())

@@ -102,7 +102,7 @@ def answers(
     made = engine([(*before, *messages) for messages in asked], sampling, settings.seed)
     replies = [
         Reply(prompt.id, engine.model_name, sampling.name, one.text, one.finish, one.prompt_tokens, one.reply_tokens,
-              settings.seed) for prompt, one in zip(prompts, made, strict=True)
+              settings.seed, one.prompt_cut) for prompt, one in zip(prompts, made, strict=True)
     ]  # fmt: skip
     exchanges = [Exchange(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
     verdicts = judge_all(settings.judge, exchanges)

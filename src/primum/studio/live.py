@@ -61,5 +61,6 @@ def _reply(talkers: Talkers, prompt: Prompt, variant: Variant) -> Reply:
     said = talkers.ask(variant.model, prompt.messages, variant.temperature, secrets.randbelow(2**31))
     made = said.generated
     return Reply(
-        prompt.id, said.model, said.variant, made.text, made.finish, made.prompt_tokens, made.reply_tokens, said.seed
-    )
+        prompt.id, said.model, said.variant, made.text, made.finish, made.prompt_tokens, made.reply_tokens, said.seed,
+        made.prompt_cut,
+    )  # fmt: skip

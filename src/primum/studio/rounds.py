@@ -85,7 +85,7 @@ def _replies(engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, seed
     made = engine([prompt.messages for prompt in prompts], sampling, seeds)
     return [
         Reply(prompt.id, engine.model_name, sampling.name, one.text, one.finish, one.prompt_tokens, one.reply_tokens,
-              own) for prompt, one, own in zip(prompts, made, seeds, strict=True)
+              own, one.prompt_cut) for prompt, one, own in zip(prompts, made, seeds, strict=True)
     ]  # fmt: skip
 
 

@@ -96,7 +96,7 @@ class Count:
 
 
 def rows_of(source: str, limit: int | None = None) -> Iterator[Row]:
-    """Yield the rows of a file, a folder, a data set of the hub (hub:ID or hub:ID:SPLIT), or of vlguard:FOLDER.
+    """Yield the rows of a file, a folder, a data set of the hub (hub:ID[@CONFIG][:SPLIT]), or of vlguard:FOLDER.
 
     Raises:
         UsageError: the source is a set on which models are accepted; nothing may be trained on it.

@@ -24,6 +24,7 @@ from primum.evaluation.versus import (
     compare_tables,
     differences,
     equal_by_construction,
+    settled,
 )
 
 POSITIONAL = {"positional": True}
@@ -68,13 +69,15 @@ def run_verb(config: CompareConfig, json_output: bool) -> tuple[int, dict[str, A
     changes = compare_tables(a, b, settings)
     if not any(change.n for change in changes):
         raise UsageError(_nothing(changes), where=f"{config.a}, {config.b}", cure=_common(a, b))
+    same = Path(config.a).resolve() == Path(config.b).resolve()
+    equal = equal_by_construction(a, b)
+    changes = settled(changes, {table.name for table in a} if same else {one.benchmark for one in equal})
     document = {
-        "primum": __version__, "a": config.a, "b": config.b,
-        "same": Path(config.a).resolve() == Path(config.b).resolve(), "models": {"a": model_of(a), "b": model_of(b)},
-        "confidence": config.confidence,
+        "primum": __version__, "a": config.a, "b": config.b, "same": same,
+        "models": {"a": model_of(a), "b": model_of(b)}, "confidence": config.confidence,
         "only_a": _alone(a, b), "only_b": _alone(b, a), "differs": differences(a, b),
         "stopped": sorted({one.name for one in (*a, *b) if (one.facts.get("stopped") or {}).get("used")}),
-        "equal": [one._asdict() for one in equal_by_construction(a, b)],
+        "equal": [one._asdict() for one in equal],
         "changes": [asdict(change) for change in changes], "changed": _changed(a, b, changes, config.changed),
         "win_rates": _win_rates(config, a, b) if config.pairwise else [],
     }  # fmt: skip

@@ -67,6 +67,7 @@ def _one_benchmark(name: str, json_output: bool) -> tuple[int, dict[str, Any]]:
         "about": one.about, "judge": one.judge, "scorer": one.scorer, "cluster": one.cluster, "licence": one.licence,
         "comparable": one.comparable, "sampling": None if one.by_likelihood else one.settings.name,
         "per_group": one.per_group, "readers": sorted(one.readers),
+        "gauges": {role: gauge.needs for role, gauge in one.gauges.items()},
         "metrics": {key: to_json(metric) for key, metric in one.metrics.items()},
     }  # fmt: skip
     if not json_output:
@@ -83,7 +84,10 @@ def _detail(name: str, facts: dict[str, Any]) -> str:
         "scorer": facts["scorer"], "drawn": facts["sampling"],
         "cluster": facts["cluster"], "licence": facts["licence"],
         "asks": f"at most {facts['per_group']:,} of each group" if facts["per_group"] else "",
-        "models": ", ".join(f"--judge-model {role}=MODEL" for role in facts["readers"]),
+        "models": "; ".join(
+            [*(f"--judge-model {role}=MODEL" for role in facts["readers"]),
+             *(f"--judge-model {role}=NAME: {needs}" for role, needs in facts["gauges"].items())]
+        ),
         "apart": f"not comparable with published numbers: {facts['comparable']}" if facts["comparable"] else "",
     }  # fmt: skip
     shown = {key: f"{metric['about']} ({_way(metric)})" for key, metric in facts["metrics"].items()}

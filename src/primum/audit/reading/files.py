@@ -1,7 +1,7 @@
 """What the user named to inputs in a fixed order, and an input to a stream of bytes.
 
 Local files and folders, http(s) addresses, files, folders and patterns at any address that fsspec opens (s3 with s3fs,
-gs with gcsfs, ...), and hub data sets (`hub:ID[:SPLIT]`, streamed).
+gs with gcsfs, ...), and hub data sets (`hub:ID[@CONFIG][:SPLIT]`, streamed).
 The kind is known by the first bytes where the name does not tell: a name is data, not a promise.
 """
 

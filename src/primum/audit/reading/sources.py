@@ -11,6 +11,7 @@ from primum.audit.reading.document import Skipped, failed
 from primum.audit.reading.files import Input, Kind, opened, stream_of
 from primum.audit.reading.warc import BEGIN, warc_blocks
 from primum.core.errors import MissingExtraError
+from primum.core.hub import hub_name
 
 TextUnit = str
 
@@ -154,12 +155,13 @@ def batch_rows(batch: Any) -> Iterator[dict[str, Any] | Skipped]:
 
 def _hub_rows(place: str) -> Iterator[dict[str, Any]]:
     _, name, *split = place.split(":")
+    wanted = hub_name(name)
     try:
         import datasets
     except ImportError as error:
         raise MissingExtraError("datasets, which streams from the hub,", "hub") from error
     try:
-        yield from datasets.load_dataset(name, split=split[0] if split else "train", streaming=True)  # type: ignore
+        yield from datasets.load_dataset(*wanted.told, split=split[0] if split else "train", streaming=True)  # type: ignore
     except (ValueError, RuntimeError, *remote_errors()) as error:
         said = str(error).strip().partition("\n")[0] or type(error).__name__
         raise DamagedError(f"cannot stream from the hub ({said})") from error

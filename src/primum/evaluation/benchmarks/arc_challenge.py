@@ -13,5 +13,7 @@ score = choices.score
 gold = questions.gold()
 READ = questions.by_text("question")
 items = questions.questions(
-    questions.Source("arc_challenge", "arc/arc_challenge_test.jsonl", "hub:allenai/ai2_arc:test", READ, licence)
+    questions.Source(
+        "arc_challenge", "arc/arc_challenge_test.jsonl", "hub:allenai/ai2_arc@ARC-Challenge:test", READ, licence
+    )
 )

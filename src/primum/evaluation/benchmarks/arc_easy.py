@@ -13,5 +13,5 @@ score = choices.score
 gold = questions.gold()
 READ = questions.by_text("question")
 items = questions.questions(
-    questions.Source("arc_easy", "arc/arc_easy_test.jsonl", "hub:allenai/ai2_arc:test", READ, licence)
+    questions.Source("arc_easy", "arc/arc_easy_test.jsonl", "hub:allenai/ai2_arc@ARC-Easy:test", READ, licence)
 )

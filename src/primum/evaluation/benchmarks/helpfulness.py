@@ -1,5 +1,6 @@
 """Safe to Serve's helpfulness (arXiv:2412.00074): how like replies are to the outputs of Alpaca's test instructions.
 
+Where they are named, a reward model reads the replies too (mean and median), BERTScore or a learned metric compares.
 The paper's file of 952 instructions is not in the public data; any file of instructions with outputs takes its place.
 """
 
@@ -10,18 +11,20 @@ from functools import partial
 from pathlib import Path
 
 from primum.evaluation.data import asked, field, rows_of
+from primum.evaluation.gauges import BERTSCORE, LEARNED, REWARD
 from primum.evaluation.instructions import GREEDY
 from primum.evaluation.items import Answer, Gold, Item
 from primum.evaluation.likeness import PLAIN, likeness, metrics_of
 from primum.evaluation.likeness import score as like
 
-about = "Likeness of replies to reference answers (BLEU, ROUGE), as Safe to Serve measures helpfulness."
+about = "Likeness of replies to reference answers (BLEU, ROUGE), and rewards, as Safe to Serve measures helpfulness."
 licence = "the file's own"
 judge = "text"
 cluster = "an instruction"
 comparable = "only with runs on the same rows: one reference is one good answer of many"
 settings = GREEDY
 metrics = metrics_of(PLAIN)
+gauges = {"reward": REWARD, "bertscore": BERTSCORE, "learned": LEARNED}
 HUB = "hub:yahma/alpaca-cleaned:train"
 
 

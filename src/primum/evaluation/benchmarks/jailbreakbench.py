@@ -39,8 +39,8 @@ def intent_of(row: Row) -> Intent:
 
 
 _SOURCE = Source(
-    "jailbreakbench", "jailbreakbench", "hub:JailbreakBench/JBB-Behaviors:harmful", ("Goal", "goal", "prompt"),
-    ("Category",), licence, acceptance=True,
+    "jailbreakbench", "jailbreakbench", "hub:JailbreakBench/JBB-Behaviors@behaviors:harmful",
+    ("Goal", "goal", "prompt"), ("Category",), licence, acceptance=True,
 )  # fmt: skip
 items = requests(_SOURCE, intent_of)
 score = scoring(metrics)

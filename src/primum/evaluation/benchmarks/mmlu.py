@@ -18,7 +18,7 @@ items = questions.questions(
     questions.Source(
         "mmlu",
         "mmlu/test.jsonl",
-        "hub:cais/mmlu:test",
+        "hub:cais/mmlu@all:test",
         questions.by_letter("question", options="choices", head=""),
         licence,
         "subject",

@@ -13,5 +13,5 @@ score = choices.score
 gold = questions.gold()
 READ = questions.by_text("question_stem", "question", head="{}")
 items = questions.questions(
-    questions.Source("openbookqa", "openbookqa/test.jsonl", "hub:allenai/openbookqa:test", READ, licence)
+    questions.Source("openbookqa", "openbookqa/test.jsonl", "hub:allenai/openbookqa@main:test", READ, licence)
 )

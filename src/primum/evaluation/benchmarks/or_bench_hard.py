@@ -16,7 +16,7 @@ items = requests(
     Source(
         "or_bench_hard",
         "or-bench/or-bench-hard-1k.csv",
-        "hub:bench-llm/or-bench:train",
+        "hub:bench-llm/or-bench@or-bench-hard-1k:train",
         ("prompt",),
         ("category",),
         licence,

@@ -16,7 +16,7 @@ items = requests(
     Source(
         "or_bench_toxic",
         "or-bench/or-bench-toxic.csv",
-        "hub:bench-llm/or-bench:train",
+        "hub:bench-llm/or-bench@or-bench-toxic:train",
         ("prompt",),
         ("category",),
         licence,

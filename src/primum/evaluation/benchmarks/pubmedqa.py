@@ -33,5 +33,11 @@ def read(row: Row) -> questions.Question:
 
 
 items = questions.questions(
-    questions.Source("pubmedqa", "medical/pubmedqa_pqal.jsonl", "hub:bigbio/pubmed_qa:test", read, licence)
+    questions.Source(
+        "pubmedqa",
+        "medical/pubmedqa_pqal.jsonl",
+        "hub:bigbio/pubmed_qa@pubmed_qa_labeled_fold0_source:test",
+        read,
+        licence,
+    )
 )

@@ -20,7 +20,7 @@ licence = "MIT"
 judge = "likelihood"
 cluster = "a statement"
 metrics = choices.METRICS
-HUB = "hub:skg/toxigen-data:test"
+HUB = "hub:skg/toxigen-data@annotated:test"
 score = choices.score
 
 

@@ -18,7 +18,7 @@ from transformers import DynamicCache
 
 from primum.core.progress import Advance, silent
 from primum.core.records import Messages, files_of
-from primum.models.chat import encode
+from primum.models.chat import fitted
 from primum.models.draw import draw, uniforms
 from primum.models.ends import ends_of
 from primum.models.likelihood import Continuation, Cut, Likelihood, cut_all
@@ -103,19 +103,20 @@ class HFEngine:
         waiting = Waiting(self._tasks(requests, sampling), ahead)
         for row in decoded(self.model, waiting, sampling, self.batch_size):
             self.advance(1)
-            yield row.task.index, self._reply(row.task.prompt, row.new)
+            yield row.task.index, self._reply(row.task, row.new)
 
     def _tasks(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Task]:
         limit, source = ends_of(self.model.network, self.model.tokenizer).room(sampling.max_new_tokens), iter(requests)
         while part := list(islice(source, 64)):  # the tokenizer is several times faster on many texts
-            rows = encode([request.messages for request in part], self.model.tokenizer, limit)
+            rows = fitted([request.messages for request in part], self.model.tokenizer, limit)
             for request, row in zip(part, rows, strict=True):
-                yield Task(request.index, tuple(row), uniforms(request.seed, sampling.max_new_tokens))
+                yield Task(request.index, tuple(row.ids), uniforms(request.seed, sampling.max_new_tokens), row.cut)
 
-    def _reply(self, prompt: Sequence[int], new: list[int]) -> Generated:
+    def _reply(self, task: Task, new: list[int]) -> Generated:
         ended = bool(new) and new[-1] in stop_ids(self.model)
         text = self.model.tokenizer.decode(new, skip_special_tokens=True).strip()
-        return Generated(text, "stop" if ended else "length", len(prompt), len(new))
+        finish = "stop" if ended else "length"
+        return Generated(text, finish, len(task.prompt), len(new), prompt_cut=task.cut)
 
 
 PADDED = 4096
@@ -142,11 +143,15 @@ def answer_logps(model: Model, batch: Sequence[Cut]) -> list[float]:
 
 
 class Task(NamedTuple):
-    """One reply to draw: its place in the batch, its prompt, and a uniform number for each of its tokens."""
+    """One reply to draw: its place in the batch, its prompt, a uniform number for each of its tokens, and what was cut.
+
+    `cut` counts the tokens of the prompt that did not fit before it.
+    """
 
     index: int
     prompt: tuple[int, ...]
     points: np.ndarray
+    cut: int = 0
 
 
 @dataclass

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from primum.core.errors import UsageError
 from primum.core.parts import SUFFIXES, bytes_of, media_type, takes
 from primum.core.records import JsonDict, Message, Messages, Part
-from primum.models.chat import encode
+from primum.models.chat import fitted
 from primum.models.endpoint import Ask, Endpoint, PassingError, RefusedError, endpoint, served_name
 from primum.models.ends import Ends, ends_of_files
 from primum.models.likelihood import Continuation, Likelihood, cut_all, echoed_text, echoed_tokens, moved
@@ -96,7 +96,7 @@ class CompletionsEngine(HTTPEngine):
 
     def stream(self, requests: Iterable[Request], sampling: Sampling) -> Generator[tuple[int, Generated]]:
         """Yield (request index, reply) as replies come."""
-        asks = (Ask(request.index, self._prompt(request, sampling), completed) for request in requests)
+        asks = (self._ask(request, sampling) for request in requests)
         yield from self.endpoint.answers(asks, "/completions", failed)
 
     def likelihoods(self, asked: Sequence[Continuation]) -> list[Likelihood]:
@@ -108,11 +108,12 @@ class CompletionsEngine(HTTPEngine):
         found = dict(self.endpoint.answers(asks, "/completions", Likelihood.failed))
         return [found[i] for i in range(len(asked))]
 
-    def _prompt(self, request: Request, sampling: Sampling) -> JsonDict:
+    def _ask(self, request: Request, sampling: Sampling) -> Ask[Generated]:
         takes(request.messages, "an endpoint by plain completions", (), "take /completions off the address")
-        prompt = encode([request.messages], self.tokenizer, self.ends.room(sampling.max_new_tokens))[0]
-        stops = [self.tokenizer.decode([token]) for token in sorted(self.ends.stops)]
-        return {"prompt": prompt, "stop": stops[:4], **_settings(self.model, request, sampling)}  # OpenAI takes four
+        prompt = fitted([request.messages], self.tokenizer, self.ends.room(sampling.max_new_tokens))[0]
+        stops = [self.tokenizer.decode([token]) for token in sorted(self.ends.stops)][:4]  # OpenAI takes four
+        body = {"prompt": prompt.ids, "stop": stops, **_settings(self.model, request, sampling)}
+        return Ask(request.index, body, lambda answer: replace(completed(answer), prompt_cut=prompt.cut))
 
 
 def failed(reason: str) -> Generated:

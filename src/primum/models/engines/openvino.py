@@ -26,7 +26,7 @@ from primum.core.parts import takes
 from primum.core.progress import Advance, silent
 from primum.core.records import Messages
 from primum.core.store import file_sha256
-from primum.models.chat import SEE, encode
+from primum.models.chat import SEE, fitted
 from primum.models.ends import Ends, ends_of, ends_of_files
 from primum.models.likelihood import Continuation, Likelihood, cut_all
 from primum.models.sampling import Generated, Opening, Request, Sampling, collect
@@ -226,10 +226,10 @@ class OpenVINOEngine:
     def _cut(self, requests: Sequence[Request], sampling: Sampling) -> list[_Asked]:
         for request in requests:
             takes(request.messages, "the engine openvino", (), SEE)
-        rows = encode(
+        rows = fitted(
             [request.messages for request in requests], self.tokenizer, self.ends.room(sampling.max_new_tokens)
         )
-        return [_Asked(request, tuple(row)) for request, row in zip(requests, rows, strict=True)]
+        return [_Asked(request, tuple(row.ids), row.cut) for request, row in zip(requests, rows, strict=True)]
 
     def _add(self, asked: _Asked, sampling: Sampling) -> _Running:
         import openvino
@@ -258,14 +258,16 @@ class OpenVINOEngine:
             why = "OpenVINO gave no token: the prompt does not fit its cache"
             return Generated("", "error", len(one.asked.row), 0, why)
         text = self.tokenizer.decode(new, skip_special_tokens=True).strip()
-        return Generated(text, "stop" if new[-1] in self.ends.stops else "length", len(one.asked.row), len(new))
+        finish = "stop" if new[-1] in self.ends.stops else "length"
+        return Generated(text, finish, len(one.asked.row), len(new), prompt_cut=one.asked.cut)
 
 
 class _Asked(NamedTuple):
-    """A request and the tokens of its prompt."""
+    """A request, the tokens of its prompt, and how many were cut off its beginning."""
 
     request: Request
     row: tuple[int, ...]
+    cut: int = 0
 
 
 @dataclass

@@ -22,7 +22,7 @@ from typing import Any
 from primum.core.errors import UsageError
 from primum.core.parts import takes
 from primum.core.records import JsonDict, Messages, digest
-from primum.models.chat import SEE, encode
+from primum.models.chat import SEE, fitted
 from primum.models.embedded import cache_folder, embedded_folder
 from primum.models.endpoint import Ask, Endpoint, PassingError, endpoint, served_name
 from primum.models.ends import Ends, ends_of_files
@@ -180,7 +180,7 @@ class VLLMEngine:
 
     def stream(self, requests: Iterable[Request], sampling: Sampling) -> Generator[tuple[int, Generated]]:
         """Yield (request index, reply) as replies come."""
-        asks = (Ask(request.index, self._body(request, sampling), self._reply) for request in requests)
+        asks = (self._ask(request, sampling) for request in requests)
         yield from self.endpoint.answers(asks, "/completions", lambda why: Generated("", "error", 0, 0, why))
 
     def likelihoods(self, asked: Sequence[Continuation]) -> list[Likelihood]:
@@ -197,9 +197,12 @@ class VLLMEngine:
         if self.server:
             self.server.stop()
 
-    def _body(self, request: Request, sampling: Sampling) -> JsonDict:
+    def _ask(self, request: Request, sampling: Sampling) -> Ask[Generated]:
         takes(request.messages, "the engine vllm, which is given token ids,", (), SEE)
-        prompt = encode([request.messages], self.tokenizer, self.ends.room(sampling.max_new_tokens))[0]
+        prompt = fitted([request.messages], self.tokenizer, self.ends.room(sampling.max_new_tokens))[0]
+        return Ask(request.index, self._body(prompt.ids, request, sampling), partial(self._reply, prompt.cut))
+
+    def _body(self, prompt: Sequence[int], request: Request, sampling: Sampling) -> JsonDict:
         return {
             "model": self.model, "prompt": prompt,
             "max_tokens": sampling.max_new_tokens, "temperature": sampling.temperature, "top_p": sampling.top_p,
@@ -213,7 +216,7 @@ class VLLMEngine:
             "add_special_tokens": False,
         }  # fmt: skip
 
-    def _reply(self, answer: JsonDict) -> Generated:
+    def _reply(self, cut: int, answer: JsonDict) -> Generated:
         try:
             choice, usage = answer["choices"][0], answer["usage"]
             counts = int(usage["prompt_tokens"]), int(usage["completion_tokens"])
@@ -221,4 +224,4 @@ class VLLMEngine:
         except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise PassingError("an answer that is no completion") from error
         text = self.tokenizer.decode(ids, skip_special_tokens=True) if ids else str(text)
-        return Generated(text.strip(), "length" if finish == "length" else "stop", *counts)
+        return Generated(text.strip(), "length" if finish == "length" else "stop", *counts, prompt_cut=cut)
