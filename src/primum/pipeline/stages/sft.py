@@ -32,7 +32,7 @@ class Settings(Teaching):
     fraction: float = Field(1.0, ge=0, le=1, description="of the safe completions that are used, benign rows unchanged")
     share: float | None = Field(None, ge=0, le=1, description="of safe completions in the mix (none: as they come)")
     tokens: int = Field(48, ge=1, description="longest own answer drawn for benign prompts")
-    files: tuple[str, ...] = Field((), description="demonstrations of your own, by path, as primum train sft reads them")
+    files: tuple[str, ...] = Field((), description="demonstrations of your own, by path, as train sft reads them")
     composed: bool = Field(True, description="whether primum composes safe completions beside yours")
     checklist: Check = Field("drop", description="what becomes of yours that fail it: left out, or learned and told")
 
