@@ -153,6 +153,14 @@ class Desk:
             self._reward = None
         return self.reward_model(heads, seed)
 
+    def write_adapter(self, policy: Policy, folder: Path) -> None:
+        """Write a policy's adapter as PEFT reads it, for an engine that reads folders; nothing in memory changes."""
+        from primum.training.adapter import save_adapter, writing
+
+        self.take(policy)
+        with writing(folder):
+            save_adapter(self._network, folder, self.model.source)
+
     def save(self, policy: Policy, adapter: Path, checkpoint: Path) -> None:
         """Write a policy as an adapter folder and as a merged checkpoint that plain transformers loads.
 

@@ -21,6 +21,7 @@ from primum.models.sampling import Sampling
 from primum.pipeline import earning
 from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
+from primum.pipeline.drawing import known_engine
 from primum.pipeline.lesson import PROMPT_TOKENS, benign, harmful, lesson, pick
 from primum.pipeline.recipe import StageSpec
 from primum.pipeline.scoring import HEADS
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 about = "on-policy training (PPO, RLOO, REINFORCE++) towards the gated reward, with flags for a hacked one"
 START = "start"
 """The adapter that holds the start policy, frozen: the reference."""
+IN_MEMORY = ("auto", "transformers", "hf")
 FIRST_MULTIPLIER = 1.0
 MULTIPLIER = "multiplier"
 """Key of the log: the Lagrangian rule's lambda after an iteration."""
@@ -56,6 +58,7 @@ class Settings(Config):
     samples: int = Field(2, ge=1, description="replies to each prompt")
     mini_batch: int = Field(8, ge=1, description="replies of one gradient step")
     tokens: int = Field(40, ge=1, description="longest reply")
+    engine: str = Field("transformers", description="transformers alone: the weights change with every iteration")
     temperature: float = Field(1.0, gt=0, description="at which replies are drawn; 1 is the policy itself")
     learning_rate: float = Field(1e-4, gt=0, description="constant")
     critic_rate: float = Field(2e-3, gt=0, description="learning rate of the critic's head, constant")
@@ -78,6 +81,11 @@ class Settings(Config):
     check_every: int = Field(5, ge=1, description="iterations between looks at held-out prompts")
     check_prompts: int = Field(12, ge=1, description="held-out prompts of each kind")
     patience: int = Field(2, ge=1, description="looks without gain after which training stops")
+
+    @field_validator("engine")
+    @classmethod
+    def _engine(cls, engine: str) -> str:
+        return known_engine(engine)
 
     @field_validator("reward")
     @classmethod
@@ -110,6 +118,9 @@ def run(context: Context, spec: StageSpec) -> None:
         *pick(harmful(context.sets.train), settings.prompts),
         *pick(benign(context.sets.train), settings.prompts),
     ]
+    if settings.engine not in IN_MEMORY:
+        text = f"replies are drawn with transformers, not {settings.engine}: the weights change with every iteration"
+        context.journey.tell(spec.name, text)
     watching = second(context, spec, lambda threshold: _rule(settings, threshold))
     names = ("advantage", "iterations", "batch", "samples", "mini_batch", "learning_rate", "critic_rate",
              "value_weight", "clip", "gamma", "decay", "max_kl", "beta", "check_every", "patience")  # fmt: skip

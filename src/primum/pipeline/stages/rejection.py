@@ -15,6 +15,7 @@ from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
 from primum.pipeline.demos import SHELF, Teaching, groups_of, rows_of, sft_config
 from primum.pipeline.desk import Policy
+from primum.pipeline.drawing import ByEngine
 from primum.pipeline.gate import Pool, drawing, gate_facts, pool
 from primum.pipeline.lesson import answers, benign, harmful, lesson, pick
 from primum.pipeline.recipe import StageSpec
@@ -28,7 +29,7 @@ about = "best of K by the gated reward, learned from the start policy with the b
 ROUNDS = "rounds"
 
 
-class Settings(Teaching):
+class Settings(Teaching, ByEngine):
     """Drawing, choosing, learning."""
 
     source: str = Field(description="the policy that is drawn from, by stage name")
@@ -68,7 +69,7 @@ def run(context: Context, spec: StageSpec) -> None:
     source = context.policy(spec, settings.source)
     heat, tried = _temperature(context, spec, source)
     prompts = [*pick(harmful(context.sets.train), settings.prompts), *pick(_plain(context), settings.prompts)]
-    found = pool(context, spec.name, source, prompts, _draw(settings, heat, context.seed + 31))
+    found = pool(context, spec.name, source, prompts, _draw(settings, heat, context.seed + 31), settings)
     samples, curve = _chosen(context, spec, found)
     watching, alarms = _watched(context, spec, found, curve)
     context.shelf.setdefault(ROUNDS, []).append(samples)
@@ -150,7 +151,7 @@ def _temperature(context: Context, spec: StageSpec, source: Policy) -> tuple[flo
     curves = {}
     for number, heat in enumerate(settings.temperatures):
         name = f"{spec.name}-heat-{number}"
-        found = pool(context, name, source, prompts, _draw(settings, heat, context.seed + 71))
+        found = pool(context, name, source, prompts, _draw(settings, heat, context.seed + 71), settings)
         curves[heat] = curve(found.combined(_combine(context, settings)))
     return temperature(curves), {str(heat): rows[-1]["best"] for heat, rows in curves.items() if rows}
 
