@@ -406,3 +406,7 @@ def test_a_second_reward_model_of_a_journey_begins_anew(tmp_path: Path) -> None:
     found = {name: p for name, p in again.named_parameters() if p.requires_grad}
     assert started and set(found) == set(started)
     assert all(torch.equal(found[name], p) for name, p in started.items())
+    other = desk.fresh_reward(("safety",), 1)
+    other.put_on()
+    found = {name: p for name, p in other.named_parameters() if p.requires_grad}
+    assert not torch.equal(found["heads.linear.weight"], started["heads.linear.weight"]), "another seed, another model"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import combinations, pairwise
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -418,6 +418,34 @@ def test_signs_of_a_hacked_reward() -> None:
     assert hacking.flags(log(reward=0.58)) == []  # too little to tell
     full = [{**row, "guard": 0.97} for row in log(reward=0.9)]
     assert hacking.flags(full) == []  # a guard that has nowhere to rise
+    both = [{**row, "guard": row["reward"], "second": 0.6 if row["step"] < 3 else 0.35} for row in log(reward=0.9)]
+    (found,) = hacking.flags(both)
+    assert found == {"step": 5, "name": "over_optimised",
+                     "text": "the reward rose by 0.40 while the second reward model's fell by 0.25"}  # fmt: skip
+    assert hacking.over_optimised(both) == found["text"] and hacking.over_optimised(both[:4]) == ""
+    assert hacking.over_optimised(log(reward=0.9)) == "", "nobody watches"
+
+
+def test_what_another_model_gives_the_best_of_k() -> None:
+    # of the order .3, .6, 0 (by the first's scores): one alone .3; the best of two is the third in 2 of 3 pairs, else
+    # the second: .6 / 3; the best of three is the third
+    assert rejection.followed([[0.5, 0.1, 0.9]], [[0.6, 0.3, 0.0]]) == pytest.approx([0.3, 0.2, 0.0])
+    # of equals the first is the best; what has no score counts for nothing
+    assert rejection.followed([[0.5, 0.5, math.nan]], [[1.0, 0.0, 9.0]]) == pytest.approx([0.5, 1.0])
+    scores = [[0.2, 0.7, 0.4], [0.9, 0.1, 0.3]]
+    assert rejection.followed(scores, scores) == pytest.approx([row["best"] for row in rejection.curve(scores)])
+    assert rejection.followed([], []) == []
+
+
+def test_ppo_stops_where_the_second_model_says_that_the_first_is_hacked(tmp_path: Path) -> None:
+    fine = {"kl": 0.1, "reward": 0.5, "second": 0.6}
+    log = [{"step": i, **fine} for i in range(3)] + [
+        {"step": 3 + i, **fine, "reward": 0.9, "second": 0.3} for i in range(3)
+    ]
+    for stop in (True, False):
+        trainer = ppo.Trainer(ppo.Config(stop_over_optimised=stop), cast(Any, None), [], tmp_path, log=log)
+        assert ("second reward model's fell by 0.30" in trainer._stopped()) is stop
+        assert ("stopped" in [row["name"] for row in trainer.alarms]) and trainer.alarms[0]["name"] == "over_optimised"
 
 
 # ------------------------------------------------------------------------------------------------ distillation, turns

@@ -117,7 +117,7 @@ def flag_values(cls: type[Config], flags: argparse.Namespace) -> dict[str, Any]:
         outer, _, inner = key.partition(".")
         if outer in cls.model_fields:
             if inner:
-                values.setdefault(outer, {})[inner] = value
+                cast(dict[str, Any], values.setdefault(outer, {}))[inner] = value
             else:
                 values[outer] = value
     return values

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from primum.core.errors import UsageError
 from primum.core.records import Messages, Reply
@@ -52,7 +52,7 @@ def is_model(name: str) -> None:
 
     try:
         with quiet():
-            AutoConfig.from_pretrained(name, trust_remote_code=False)
+            cast(Any, AutoConfig).from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         first = (str(error).strip().splitlines() or ["unreadable"])[0]
         cure = "name a folder with the model, or a hub id you can reach"

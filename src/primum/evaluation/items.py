@@ -161,10 +161,11 @@ class Benchmark:
                 for name, metric in gauge.metrics.items()}  # fmt: skip
         if not more:
             return self
-        return replace(
-            self, metrics={**self.metrics, **more},
-            score=lambda item, answer: {**self.score(item, answer), **answer.gauged},
-        )  # fmt: skip
+
+        def score(item: Item, answer: Answer) -> Mapping[str, Score]:
+            return {**self.score(item, answer), **answer.gauged}
+
+        return replace(self, metrics={**self.metrics, **more}, score=score)
 
     @property
     def judged(self) -> bool:

@@ -38,29 +38,47 @@ WITHOUT_EFFECT = ("timeout", "retries", "key_env")
 class Options(Config):
     """All that judges may need beside the replies but the model in memory; each takes what is its own."""
 
-    rubric: str = Field("meditron", description="rubric of the judge 'rubric': a shipped one, or a YAML file")
-    member: tuple[str, ...] = Field((), description="member of the judge 'panel', cheapest first; NAME=2 counts twice")
-    endpoint: str | None = Field(None, description="OpenAI-compatible address that a judge asks, like http://host/v1")
-    endpoint_model: str = Field("default", description="the model's name at the endpoint")
-    key_env: str = Field("OPENAI_API_KEY", description="environment variable that holds the endpoint's key")
-    max_tokens: int = Field(
-        64, ge=1, description="longest answer of the model that is asked; more where it thinks first"
+    rubric: str = Field(default="meditron", description="rubric of the judge 'rubric': a shipped one, or a YAML file")
+    member: tuple[str, ...] = Field(
+        default=(), description="member of the judge 'panel', cheapest first; NAME=2 counts twice"
     )
-    policy: str | None = Field(None, description="policy in words for the judge 'gpt_oss_safeguard': a text file")
-    classifier: str | None = Field(None, description="text classifier for the judge 'classifier': a hub id or a folder")
-    classifier_label: str | None = Field(None, description="its label that counts; found by its name where not given")
-    classifier_means: str = Field("harm", description="what that label means: harm or refusal")
-    reward: str | None = Field(None, description="safety reward model for the judge 'reward': a hub id or a folder")
-    reward_threshold: float = Field(0.15, ge=0, le=1, description="probability of being safe under which it says harm")
-    votes: str | None = Field(None, description="labels of people for the judge 'human': rows of reply_id, behaviour")
-    timeout: float = Field(60.0, gt=0, description="seconds to wait for one answer of the endpoint")
-    retries: int = Field(3, ge=0, le=20, description="further attempts where the endpoint fails")
+    endpoint: str | None = Field(
+        default=None, description="OpenAI-compatible address that a judge asks, like http://host/v1"
+    )
+    endpoint_model: str = Field(default="default", description="the model's name at the endpoint")
+    key_env: str = Field(default="OPENAI_API_KEY", description="environment variable that holds the endpoint's key")
+    max_tokens: int = Field(
+        default=64, ge=1, description="longest answer of the model that is asked; more where it thinks first"
+    )
+    policy: str | None = Field(
+        default=None, description="policy in words for the judge 'gpt_oss_safeguard': a text file"
+    )
+    classifier: str | None = Field(
+        default=None, description="text classifier for the judge 'classifier': a hub id or a folder"
+    )
+    classifier_label: str | None = Field(
+        default=None, description="its label that counts; found by its name where not given"
+    )
+    classifier_means: str = Field(default="harm", description="what that label means: harm or refusal")
+    reward: str | None = Field(
+        default=None, description="safety reward model for the judge 'reward': a hub id or a folder"
+    )
+    reward_threshold: float = Field(
+        default=0.15, ge=0, le=1, description="probability of being safe under which it says harm"
+    )
+    votes: str | None = Field(
+        default=None, description="labels of people for the judge 'human': rows of reply_id, behaviour"
+    )
+    timeout: float = Field(default=60.0, gt=0, description="seconds to wait for one answer of the endpoint")
+    retries: int = Field(default=3, ge=0, le=20, description="further attempts where the endpoint fails")
 
 
 class JudgeOptions(Options):
     """What judges may need beside the replies; each takes what is its own."""
 
-    judge_model: str | None = Field(None, description="model that a judge runs here: 'embedded', a hub id or a path")
+    judge_model: str | None = Field(
+        default=None, description="model that a judge runs here: 'embedded', a hub id or a path"
+    )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -104,7 +104,7 @@ def labels_of(name: str) -> list[str]:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = cast(Any, AutoConfig).from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _unreadable(name, error) from error
     return [str(config.id2label[i]) for i in range(config.num_labels)]

@@ -15,6 +15,7 @@ from primum.pairing.checklist import checked
 from primum.pairing.demonstration import Demonstration
 from primum.pairing.strategies import safe_completion
 from primum.pipeline.context import Context
+from primum.pipeline.given import GIVEN, cut_note, part
 from primum.pipeline.lesson import PROMPT_TOKENS, benign, harmful, pick
 from primum.pipeline.steps import Draw
 
@@ -40,28 +41,42 @@ class Teaching(Config):
     whole: int = Field(default=4, ge=1, description="of so many safe completions one is learned whole")
     whole_tokens: int = Field(default=64, ge=8, description="longest safe completion that is learned whole")
     kept_tokens: int = Field(default=12, ge=1, description="tokens kept of a benign answer")
+    given_tokens: int = Field(default=256, ge=1, description="tokens learned of a demonstration of your own")
 
 
-def demonstrate(context: Context, most: int | None, share: float | None, tokens: int) -> list[Demonstration]:
+def demonstrate(
+    context: Context, most: int | None, share: float | None, tokens: int, given: Sequence[Demonstration] = (),
+    composed: bool = True,
+) -> list[Demonstration]:  # fmt: skip
     """Return demonstrations that pass the checklist: safe completions, and own answers to benign prompts.
 
     Args:
         context: of the journey.
-        most: harmful prompts at most.
+        most: harmful prompts at most; the user's come first.
         share: of safe completions in the mix; None leaves the mix as the prompts give it.
         tokens: longest own answer.
+        given: the user's, which passed; the model is not asked what they answer.
+        composed: whether safe completions are composed beside them.
     """
-    asked = benign(context.sets.train)
+    first = part(given, most)
+    theirs = {d.prompt_id for d in first}
+    room = None if most is None else most - sum(d.kind == "harmful" for d in first)
+    others = [p for p in harmful(context.sets.train) if p.id not in theirs] if composed else []
+    asked = [p for p in benign(context.sets.train) if p.id not in theirs]
     draw = Draw(Sampling(context.recipe.sampling.temperature, tokens), 1, context.seed + 1)
     replies = context.draw("draw-own-answers", context.desk.base, asked, draw)
     verdicts = context.judge("judge-own-answers", context.judges[0], replies)
     built = safe_completion.pairs(
-        [*pick(harmful(context.sets.train), most), *asked], _grouped(replies), _by_reply(verdicts), seed=context.seed
+        [*pick(others, room), *asked], _grouped(replies), _by_reply(verdicts), seed=context.seed
     )
     passed, failed = checked(built.demonstrations)
+    every = [*first, *passed]
+    mixed = every if share is None else mix(every, share)
     notes = [f"{count} demonstrations: {reason}" for reason, count in sorted(failed.items())]
+    notes += cut_note(given, first, f"yours, over the {most} that the stage takes")
+    notes += cut_note(every, mixed, f"cut, so that safe ones are {share or 0:g} of the mix")
     context.left_out += [note for note in notes if note not in context.left_out]
-    return passed if share is None else mix(passed, share)
+    return mixed
 
 
 def mix(demonstrations: Sequence[Demonstration], share: float) -> list[Demonstration]:
@@ -79,18 +94,28 @@ def mix(demonstrations: Sequence[Demonstration], share: float) -> list[Demonstra
 
 
 def rows_of(context: Context, network: Any, demonstrations: Sequence[Demonstration], teaching: Teaching) -> list[Kept]:
-    """Return rows to train on: safe completions are learned, benign answers kept as the network gives them now."""
+    """Return rows to train on: safe completions are learned, benign answers kept as the network gives them now.
+
+    What the user wrote is learned, to benign prompts too.
+    """
     from primum.training.examples import Answered, Limits, answered
     from primum.training.keeping import Kept, keep
 
     rows = [Answered(d.prompt, d.answer, Limits(PROMPT_TOKENS, _tokens(d, teaching)), d.ends) for d in demonstrations]
     examples = answered(rows, context.desk.model.tokenizer)
     both = list(zip(examples, demonstrations, strict=True))
-    kept = iter(keep(network, [e for e, d in both if d.kind != "harmful"]))
-    return [Kept(e) if d.kind == "harmful" else next(kept) for e, d in both]
+    own = [e for e, d in both if not _learned(d)]
+    kept = iter(keep(network, own) if own else ())
+    return [Kept(e) if _learned(d) else next(kept) for e, d in both]
+
+
+def _learned(demonstration: Demonstration) -> bool:
+    return demonstration.kind == "harmful" or demonstration.answer_from == GIVEN
 
 
 def _tokens(demonstration: Demonstration, teaching: Teaching) -> int:
+    if demonstration.answer_from == GIVEN:
+        return teaching.given_tokens
     if demonstration.kind != "harmful":
         return teaching.kept_tokens
     whole = int(demonstration.prompt_id, 16) % teaching.whole == 0

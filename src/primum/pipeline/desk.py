@@ -131,16 +131,19 @@ class Desk:
 
         return make
 
-    def reward_model(self, heads: tuple[str, ...]) -> RewardModel:
-        """Return the reward model over the same base weights: an adapter of its own and a head for each name."""
+    def reward_model(self, heads: tuple[str, ...], seed: int | None = None) -> RewardModel:
+        """Return the reward model over the same base weights: an adapter of its own and a head for each name.
+
+        The seed (the journey's where none is given) is that of its first weights, where it is made.
+        """
         if self._reward is None:
             from primum.training.heads import add_reward
 
-            self._reward = add_reward(self.network, heads, self.seed, self.lora.start)
+            self._reward = add_reward(self.network, heads, self.seed if seed is None else seed, self.lora.start)
             self.network.set_adapter("default")
         return self._reward
 
-    def fresh_reward(self, heads: tuple[str, ...]) -> RewardModel:
+    def fresh_reward(self, heads: tuple[str, ...], seed: int | None = None) -> RewardModel:
         """Return a reward model that has learned nothing: a journey's second one does not begin with the first's."""
         from primum.training.heads import ADAPTER
 
@@ -148,7 +151,15 @@ class Desk:
             self._reward.give_back()
             self.network.delete_adapter(ADAPTER)
             self._reward = None
-        return self.reward_model(heads)
+        return self.reward_model(heads, seed)
+
+    def write_adapter(self, policy: Policy, folder: Path) -> None:
+        """Write a policy's adapter as PEFT reads it, for an engine that reads folders; nothing in memory changes."""
+        from primum.training.adapter import save_adapter, writing
+
+        self.take(policy)
+        with writing(folder):
+            save_adapter(self._network, folder, self.model.source)
 
     def save(self, policy: Policy, adapter: Path, checkpoint: Path) -> None:
         """Write a policy as an adapter folder and as a merged checkpoint that plain transformers loads.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from primum.core.records import JsonDict, Prompt, Reply
 from primum.models.sampling import Sampling
 from primum.pipeline.context import Context
 from primum.pipeline.desk import Policy
+from primum.pipeline.drawing import ByEngine, drawn
 from primum.pipeline.scoring import score_replies
 from primum.pipeline.steps import Draw
 
@@ -37,17 +39,22 @@ class Pool:
         return combine(torch.tensor(self.safety), torch.tensor(self.helpfulness), tagged).tolist()
 
 
-def pool(context: Context, name: str, policy: Policy, prompts: Sequence[Prompt], draw: Draw) -> Pool:
+def pool(
+    context: Context, name: str, policy: Policy, prompts: Sequence[Prompt], draw: Draw, by: ByEngine | None = None
+) -> Pool:
     """Draw K replies to every prompt and score them; each step resumes where it was stopped.
 
-    A prompt's K replies are drawn together, so that an engine which shares prompts computes it once.
+    A prompt's K replies are drawn together, so that an engine which shares prompts computes it once. A reply that an
+    engine could not give has no score (NaN).
     """
     by_prompt: dict[str, list[Reply]] = {p.id: [] for p in prompts}
-    for reply in context.draw(f"draw-{name}", policy, list({p.id: p for p in prompts}.values()), draw):
+    for reply in drawn(context, f"draw-{name}", policy, list({p.id: p for p in prompts}.values()), draw, by):
         by_prompt[reply.prompt_id].append(reply)
     rows = [by_prompt[p.id] for p in prompts]
     flat = [reply for row in rows for reply in row]
     scores = score_replies(context, f"score-{name}", flat)
+    for values in scores.values():
+        values[:] = [math.nan if r.finish == "error" else one for r, one in zip(flat, values, strict=True)]
     k = draw.samples
     cut = {head: [values[i : i + k] for i in range(0, len(values), k)] for head, values in scores.items()}
     return Pool(list(prompts), rows, cut["safety"], cut["helpfulness"])
@@ -59,13 +66,16 @@ def drawing(temperature: float, tokens: int, samples: int, seed: int) -> Draw:
 
 
 def gate_facts(found: Pool, threshold: float) -> JsonDict:
-    """Return how often the gate decided, and where the two rewards pull apart."""
+    """Return how often the gate decided, and where the two rewards pull apart; replies without a score do not count."""
     from primum.training.rewards import quadrants
 
-    flat = [s for row in found.safety for s in row]
+    flat = [s for row in found.safety for s in row if not math.isnan(s)]
     by_kind: JsonDict = {}
     for kind, bad in (("harmful prompts", True), ("benign prompts", False)):
         rows = [i for i, p in enumerate(found.prompts) if (p.intent == "harmful") == bad]
-        sides = [[one for i in rows for one in scores[i]] for scores in (found.safety, found.helpfulness)]
+        sides = [
+            [one for i in rows for one in scores[i] if not math.isnan(one)]
+            for scores in (found.safety, found.helpfulness)
+        ]
         by_kind[kind] = quadrants(sides[0], sides[1])
     return {"replies": len(flat), "under_threshold": sum(s < threshold for s in flat), "quadrants": by_kind}

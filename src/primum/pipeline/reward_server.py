@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
 from primum.core.errors import UsageError
-from primum.core.records import JsonDict, user
+from primum.core.records import JsonDict, Messages, user
 from primum.core.serving import JsonHandler
 from primum.core.store import read_json
 from primum.models.chat import special_tokens
@@ -98,10 +98,13 @@ class CombinedReward:
         self, prompts: Sequence[str], replies: Sequence[Said], tagged: Sequence[bool]
     ) -> list[dict[str, float]]:
         """Return per reply the combined reward and both scores, each in (0, 1)."""
+        return self.of([(user(prompt),) for prompt in prompts], replies, tagged)
+
+    def of(self, asked: Sequence[Messages], replies: Sequence[Said], tagged: Sequence[bool]) -> list[dict[str, float]]:
+        """Return the same of replies to conversations."""
         with self._lock:
             model = self.desk.reward_model(HEADS)
             model.take(self.weights)
-            asked = [(user(prompt),) for prompt in prompts]
             texts, ends = [reply.text for reply in replies], [reply.ends for reply in replies]
             scores = model.scores(asked, texts, ends, self.desk.model.tokenizer)
         return combined([dict(zip(HEADS, row, strict=True)) for row in scores], tagged, self.threshold)
@@ -124,7 +127,10 @@ class TrainedReward:
         self, prompts: Sequence[str], replies: Sequence[Said], tagged: Sequence[bool]
     ) -> list[dict[str, float]]:
         """Return per reply the combined reward and each head's score, each in (0, 1)."""
-        asked = [(user(prompt),) for prompt in prompts]
+        return self.of([(user(prompt),) for prompt in prompts], replies, tagged)
+
+    def of(self, asked: Sequence[Messages], replies: Sequence[Said], tagged: Sequence[bool]) -> list[dict[str, float]]:
+        """Return the same of replies to conversations."""
         with self._lock:
             raw = self.model.scores(asked, [reply.text for reply in replies], [reply.ends for reply in replies])
         scores = [{head: 1 / (1 + math.exp(-value)) for head, value in row.items()} for row in raw]

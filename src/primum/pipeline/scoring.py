@@ -17,9 +17,14 @@ def rewards_of(context: Context, found: Measured) -> dict[str, list[float]]:
     return score_replies(context, f"measure-{found.policy.name}-rewards", found.replies)
 
 
-def score_replies(context: Context, name: str, replies: Sequence[Reply]) -> dict[str, list[float]]:
-    """Score replies to this journey's prompts; resumes at the shard where it was stopped."""
-    trained: Policy = context.shelf["reward"]
+def score_replies(
+    context: Context, name: str, replies: Sequence[Reply], trained: Policy | None = None
+) -> dict[str, list[float]]:
+    """Score replies to this journey's prompts, by its own reward model or another of its stages.
+
+    Resumes at the shard where it was stopped.
+    """
+    trained = trained or context.shelf["reward"]
     prompts = context.sets.by_id
     asked = digest([[r.id, r.finish] for r in replies])  # an answer that a limit cut is read without its end
     stage = context.journey.stage(name, reward=trained.key, replies=asked)

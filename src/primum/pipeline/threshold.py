@@ -95,7 +95,8 @@ def place(run: Path) -> Place:
             return Place(None, folder)
     report = run / "report.json"
     found = read_json(report)["found"] if report.is_file() else {}
-    name = next((key for key, one in found.items() if one.get("kind") == "reward"), None)
+    own = (key for key, one in found.items() if one.get("kind") == "reward" and not one.get("watches"))
+    name = next(own, None)
     folder = run / "steps" / f"stage-{name}"
     if name is None or not (folder / "weights.safetensors").is_file():
         cure = "primum run llama2 --out RUN, to its end, or primum train reward FILE --out RUN"

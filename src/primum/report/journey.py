@@ -38,7 +38,10 @@ LINES: dict[str, tuple[dict[str, str], ...]] = {
     "distill": ({"loss": "loss"},), "gatt": ({"loss": "loss"},),
     "dpo": ({"loss": "loss"}, {"accuracy": "accuracy"}, {"chosen_logp": "chosen", "rejected_logp": "rejected"}),
     "reward": ({"loss": "loss"}, {"accuracy": "accuracy"}),
-    "ppo": ({"reward": "reward", "guard": "guard"}, {"kl": "KL"}, {"tokens": "tokens", "refusals": "refusals"}),
+    "ppo": (
+        {"reward": "reward", "guard": "guard"}, {"second": "second reward model"}, {"kl": "KL"},
+        {"tokens": "tokens", "refusals": "refusals"},
+    ),
 }  # fmt: skip
 """Kind of stage -> the charts of its log: key to name."""
 
@@ -310,6 +313,8 @@ def _charts(facts: Facts) -> list[plots.Chart]:
         if curve:
             lines = {"best": "best", "median": "median"}
             drawn.append(plots.chart(f"{name}: reward of the best of K", curve, lines, over="K"))
+            other = {"second": "second reward model"}
+            drawn.append(plots.chart(f"{name}: what the second model gives the best of K", curve, other, over="K"))
         drawn += _swept(name, found.get("rules") or [])
         drawn += _reliable(name, found.get("reliability") or {})
     return [chart for chart in drawn if chart]

@@ -140,7 +140,7 @@ def save_adapter(network: Any, folder: Path, base: str) -> None:
     """Save the adapter (safetensors) with the name of the base it belongs to."""
     network.peft_config["default"].base_model_name_or_path = base
     with quiet():  # without this argument peft asks the hub whether the base has its own vocabulary
-        network.save_pretrained(str(folder), save_embedding_layers=False)
+        network.save_pretrained(str(folder), selected_adapters=["default"], save_embedding_layers=False)
     share_weights(folder)
 
 

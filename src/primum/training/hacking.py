@@ -17,13 +17,17 @@ GAP = 0.1
 FOLLOWS, FULL = 0.1, 0.95
 """A guard that rises by a smaller share of the reward's rise stands still; one this high has nowhere to rise."""
 
+FELL = "over_optimised"
+GUARDS = {"guard": "the guard's", "second": "the second reward model's"}
+"""Who watches, by the log's key: a judge, and a reward model that training never sees."""
+
 
 def flags(log: Sequence[JsonDict], window: int = WINDOW) -> list[JsonDict]:
     """Return the alarms of a training log: name, step, and what is wrong in one sentence.
 
     Looked at are mean length, share of refusals, repetition, entropy, and the gap between the reward that is trained
-    on and the guard's, a judge that training never sees (the over-optimisation of arXiv:2210.10760): it grows where the
-    guard's falls, and where it stands still.
+    on and the guards', a judge and a second reward model that training never sees (the over-optimisation of
+    arXiv:2210.10760): it grows where the guard's falls, and where it stands still.
     """
     if len(log) < 2 * window:
         return []
@@ -37,7 +41,8 @@ def flags(log: Sequence[JsonDict], window: int = WINDOW) -> list[JsonDict]:
         before, after = _mean(first, key), _mean(last, key)
         if before is not None and after is not None and after - before > limit:
             found.append((key, f"{key} rose from {100 * before:.0f}% to {100 * after:.0f}% of replies"))
-    found += _guard(first, last)
+    for key in GUARDS:
+        found += _guard(first, last, key)
     return [{"step": step, "name": name, "text": text} for name, text in found]
 
 
@@ -49,17 +54,36 @@ def _ratio(name: str, ratio: float, before: float, after: float) -> list[tuple[s
     return []
 
 
-def _guard(first: Sequence[JsonDict], last: Sequence[JsonDict]) -> list[tuple[str, str]]:
-    numbers = [_mean(part, key) for key in ("reward", "guard") for part in (first, last)]
-    if any(number is None for number in numbers):
+def over_optimised(log: Sequence[JsonDict], key: str = "second", window: int = WINDOW) -> str:
+    """Return in one sentence that the reward rose while a guard's fell; an empty text where it did not, so far."""
+    if len(log) < 2 * window:
+        return ""
+    found = dict(_guard(log[:window], log[-window:], key))
+    return found.get(FELL, "")
+
+
+def _guard(first: Sequence[JsonDict], last: Sequence[JsonDict], key: str) -> list[tuple[str, str]]:
+    before, after, seen, now = (_mean(part, name) for name in ("reward", key) for part in (first, last))
+    if before is None or after is None or seen is None or now is None:
         return []
-    reward, guard = numbers[1] - numbers[0], numbers[3] - numbers[2]  # type: ignore[operator]
-    if reward <= 0 or reward - guard <= GAP:
+    return apart((before, after), (seen, now), GUARDS[key])
+
+
+def apart(reward: tuple[float, float], guard: tuple[float, float], whose: str) -> list[tuple[str, str]]:
+    """Return the alarm (name, sentence) where a reward rose, before to after, and a guard's did not follow it.
+
+    Args:
+        reward: what is optimised, mean before and after.
+        guard: the same of who watches.
+        whose: reward the guard's is, for the sentence.
+    """
+    rise, follow = reward[1] - reward[0], guard[1] - guard[0]
+    if rise <= 0 or rise - follow <= GAP:
         return []
-    if guard < 0:
-        return [("over_optimised", f"the reward rose by {reward:.2f} while the guard's fell by {-guard:.2f}")]
-    if guard < FOLLOWS * reward and numbers[3] < FULL:  # type: ignore[operator]
-        return [("unmoved_guard", f"the reward rose by {reward:.2f} while the guard's stood still ({guard:+.2f})")]
+    if follow < 0:
+        return [(FELL, f"the reward rose by {rise:.2f} while {whose} fell by {-follow:.2f}")]
+    if follow < FOLLOWS * rise and guard[1] < FULL:
+        return [("unmoved_guard", f"the reward rose by {rise:.2f} while {whose} stood still ({follow:+.2f})")]
     return []
 
 

@@ -19,7 +19,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from pydantic import Field
@@ -219,7 +219,7 @@ def _kernel(scaled: Tensor, rounded: bool, block: int = 1024) -> Tensor:
     `rounded` products round what they read to bf16 and add up in fp32, which a processor that multiplies bf16 does in
     half of the time: rows of a network in bf16 lose little, and what they lose averages out over thousands of columns.
     """
-    matmul, found = torch.backends.mkldnn.matmul, scaled.new_zeros(len(scaled), len(scaled))
+    matmul, found = cast(Any, torch.backends.mkldnn).matmul, scaled.new_zeros(len(scaled), len(scaled))
     before = matmul.fp32_precision
     matmul.fp32_precision = "bf16" if rounded else before
     try:

@@ -155,7 +155,8 @@ def _soft(
 def _beside(context: Context, spec: StageSpec) -> tuple[list[Demonstration], dict[str, int]]:
     """Return the benign answers that are kept beside, and how many were left out for which reason."""
     settings: Settings = spec.settings
-    asked = [d for d in context.shelf.get(SHELF, []) if d.kind != "harmful"][: settings.keep]
+    known = context.sets.by_id  # the user's own demonstrations may answer prompts that the journey does not have
+    asked = [d for d in context.shelf.get(SHELF, []) if d.kind != "harmful" and d.prompt_id in known][: settings.keep]
     if settings.keep and not asked:
         context.left_out.append(f"{spec.name}: no stage made demonstrations, so that no benign answer is kept beside")
     replies = [

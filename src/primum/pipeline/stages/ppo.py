@@ -21,9 +21,11 @@ from primum.models.sampling import Sampling
 from primum.pipeline import earning
 from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
+from primum.pipeline.drawing import known_engine
 from primum.pipeline.lesson import PROMPT_TOKENS, benign, harmful, lesson, pick
 from primum.pipeline.recipe import StageSpec
 from primum.pipeline.scoring import HEADS
+from primum.pipeline.second import Found, Second, second
 from primum.training.settings import Rule
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 about = "on-policy training (PPO, RLOO, REINFORCE++) towards the gated reward, with flags for a hacked one"
 START = "start"
 """The adapter that holds the start policy, frozen: the reference."""
+IN_MEMORY = ("auto", "transformers", "hf")
 FIRST_MULTIPLIER = 1.0
 MULTIPLIER = "multiplier"
 """Key of the log: the Lagrangian rule's lambda after an iteration."""
@@ -55,6 +58,7 @@ class Settings(Config):
     samples: int = Field(2, ge=1, description="replies to each prompt")
     mini_batch: int = Field(8, ge=1, description="replies of one gradient step")
     tokens: int = Field(40, ge=1, description="longest reply")
+    engine: str = Field("transformers", description="transformers alone: the weights change with every iteration")
     temperature: float = Field(1.0, gt=0, description="at which replies are drawn; 1 is the policy itself")
     learning_rate: float = Field(1e-4, gt=0, description="constant")
     critic_rate: float = Field(2e-3, gt=0, description="learning rate of the critic's head, constant")
@@ -69,9 +73,19 @@ class Settings(Config):
     rule: Rule = Field("piecewise", description="how the two rewards become one")
     weight: float = Field(0.5, ge=0, le=1, description="of safety where the rule is weighted")
     guard: str = Field("rules", description="a judge that training never sees", validate_default=True)
+    second: str | None = Field(None, description="a second reward model that training never sees: a stage, or a folder")
+    over_optimised: Found = Field(
+        "warn", description="where the reward rises and the second model's falls: warn, or stop; with stop held-out "
+        "prompts are scored by the second model, and what it finds best is left"
+    )  # fmt: skip
     check_every: int = Field(5, ge=1, description="iterations between looks at held-out prompts")
     check_prompts: int = Field(12, ge=1, description="held-out prompts of each kind")
     patience: int = Field(2, ge=1, description="looks without gain after which training stops")
+
+    @field_validator("engine")
+    @classmethod
+    def _engine(cls, engine: str) -> str:
+        return known_engine(engine)
 
     @field_validator("reward")
     @classmethod
@@ -94,7 +108,7 @@ def cost(settings: Settings, sizes: Sizes) -> Cost:
     looks = 2 + settings.iterations // settings.check_every  # the start and the end, too
     looked = looks * 2 * settings.check_prompts
     rows = replies * (PROMPT + settings.tokens)
-    return measured(sizes).plus(Cost((replies + looked) * settings.tokens, 4 * rows, rows))
+    return measured(sizes).plus(Cost((replies + looked) * settings.tokens, (5 if settings.second else 4) * rows, rows))
 
 
 def run(context: Context, spec: StageSpec) -> None:
@@ -104,23 +118,31 @@ def run(context: Context, spec: StageSpec) -> None:
         *pick(harmful(context.sets.train), settings.prompts),
         *pick(benign(context.sets.train), settings.prompts),
     ]
+    if settings.engine not in IN_MEMORY:
+        text = f"replies are drawn with transformers, not {settings.engine}: the weights change with every iteration"
+        context.journey.tell(spec.name, text)
+    watching = second(context, spec, lambda threshold: _rule(settings, threshold))
     names = ("advantage", "iterations", "batch", "samples", "mini_batch", "learning_rate", "critic_rate",
              "value_weight", "clip", "gamma", "decay", "max_kl", "beta", "check_every", "patience")  # fmt: skip
 
     def teach(network: Any, stage: Stage, advance: Advance) -> JsonDict:
         from primum.training.methods import ppo
 
-        config = ppo.Config(**{name: getattr(settings, name) for name in names})
-        desk = _Rollouts(context, settings, prompts, stage.folder)
+        given = {name: getattr(settings, name) for name in names}
+        stops = watching is not None and settings.over_optimised == "stop"
+        config = ppo.Config(**given, stop_over_optimised=stops)
+        desk = _Rollouts(context, settings, prompts, stage.folder, watching)
         log, alarms = ppo.train(config, desk.players(network), desk.ids(prompts), stage.folder, context.seed, advance)
         phases = {key: sum(row["seconds"][key] for row in log) for key in log[-1]["seconds"]}
         rows = [{key: value for key, value in row.items() if key != "seconds"} for row in log]
         return {"log": rows, "alarms": alarms, "seconds": {key: round(value, 1) for key, value in phases.items()}}
 
-    data = digest([_towards(context, spec), [p.id for p in prompts]])
+    watched = [watching.key] if watching else []
+    data = digest([_towards(context, spec), [p.id for p in prompts], *watched])
     policy = lesson(context, spec, settings.iterations, "iterations", teach, data=data)
     log = context.facts[spec.name]["log"]
-    said = ", ".join(f"{key} {log[0][key] or 0:.2f} -> {log[-1][key] or 0:.2f}" for key in ("reward", "guard", "kl"))
+    told = ("reward", "guard", *(["second"] if watching else []), "kl")
+    said = ", ".join(f"{key} {log[0][key] or 0:.2f} -> {log[-1][key] or 0:.2f}" for key in told)
     context.journey.tell(spec.name, said)
     context.measure(policy)
 
@@ -137,6 +159,12 @@ def _threshold(context: Context, settings: Settings) -> float:
     return context.shelf["threshold"] if settings.threshold is None else settings.threshold
 
 
+def _rule(settings: Settings, threshold: float, multiplier: float = FIRST_MULTIPLIER) -> Combine:
+    from primum.training.rewards import Combine
+
+    return Combine(settings.rule, threshold, settings.tagging, settings.weight, multiplier)
+
+
 def last_multiplier(folder: Path) -> float:
     """Return the Lagrangian rule's lambda after the last finished iteration in a folder; the first one before any."""
     from primum.training.state import finished
@@ -147,8 +175,11 @@ def last_multiplier(folder: Path) -> float:
 class _Rollouts:
     """Draws, decodes and rewards replies for the trainer; the reward model is put on and off around it."""
 
-    def __init__(self, context: Context, settings: Settings, prompts: Sequence[Prompt], folder: Path) -> None:
-        self.context, self.settings, self.prompts = context, settings, prompts
+    def __init__(
+        self, context: Context, settings: Settings, prompts: Sequence[Prompt], folder: Path,
+        watching: Second | None = None,
+    ) -> None:  # fmt: skip
+        self.context, self.settings, self.prompts, self.watching = context, settings, prompts, watching
         self.other = None if settings.reward == earning.MODEL else earning.named(settings.reward)
         count = settings.check_prompts
         self.dev = [*pick(harmful(context.sets.dev), count), *pick(benign(context.sets.dev), count)]
@@ -211,12 +242,13 @@ class _Rollouts:
     def _combine(self, multiplier: float) -> Combine:
         from primum.training.rewards import Combine
 
-        settings = self.settings
-        threshold = Combine.threshold if self.other else _threshold(self.context, settings)
-        return Combine(settings.rule, threshold, settings.tagging, settings.weight, multiplier)
+        threshold = Combine.threshold if self.other else _threshold(self.context, self.settings)
+        return _rule(self.settings, threshold, multiplier)
 
     def held_out(self) -> float:
         answers = self.draw(self.ids(self.dev), self.context.seed + 4242)
+        if self.watching is not None and self.settings.over_optimised == "stop":
+            return fmean(self.watching.rewards(self._exchanges(self.dev, answers)))
         combine = self._combine(FIRST_MULTIPLIER)  # of every look the same, or looks could not be compared
         return float(self._score(self.dev, answers, combine)[0].mean())
 
@@ -270,4 +302,5 @@ class _Rollouts:
         return {
             "guard": fmean(known) if known else None, "refusals": fmean(refused),
             "repetition": fmean(repeated_share(words(e.reply.text)) for e in exchanges),
+            **({"second": fmean(self.watching.rewards(exchanges))} if self.watching else {}),
         }  # fmt: skip

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from primum.core.errors import StepFailedError
 from primum.core.progress import Advance
 from primum.core.records import JsonDict, digest, to_json
 from primum.core.store import Stage
@@ -13,9 +15,11 @@ from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
 from primum.pipeline.demos import SHELF, Teaching, groups_of, rows_of, sft_config
 from primum.pipeline.desk import Policy
+from primum.pipeline.drawing import ByEngine
 from primum.pipeline.gate import Pool, drawing, gate_facts, pool
 from primum.pipeline.lesson import answers, benign, harmful, lesson, pick
 from primum.pipeline.recipe import StageSpec
+from primum.pipeline.second import Found, Second, rewards_of, second
 from primum.training.settings import Rule
 
 if TYPE_CHECKING:
@@ -25,7 +29,7 @@ about = "best of K by the gated reward, learned from the start policy with the b
 ROUNDS = "rounds"
 
 
-class Settings(Teaching):
+class Settings(Teaching, ByEngine):
     """Drawing, choosing, learning."""
 
     source: str = Field(description="the policy that is drawn from, by stage name")
@@ -38,6 +42,8 @@ class Settings(Teaching):
     threshold: float | None = Field(None, ge=0, le=1, description="of the gate; none takes the tuned one")
     tagging: bool = Field(True, description="whether a harmful prompt always takes the safety reward")
     rule: Rule = Field("piecewise", description="how the two rewards become one")
+    second: str | None = Field(None, description="a second reward model that chooses nothing: a stage, or a folder")
+    over_optimised: Found = Field("warn", description="where the best of K gains and the second model's falls")
     weight: float = Field(0.5, ge=0, le=1, description="of safety where the rule is weighted")
     with_demonstrations: bool = Field(True, description="whether the demonstrations are learned again beside")
     learned_tokens: int = Field(48, ge=1, description="tokens learned of a kept reply")
@@ -52,7 +58,8 @@ def cost(settings: Settings, sizes: Sizes) -> Cost:
     rows = count * (PROMPT + settings.tokens)
     if settings.with_demonstrations:
         rows += (2 * sizes.harmful + sizes.general) * (PROMPT // 2 + 16)
-    return measured(sizes).plus(Cost(drawn, drawn, round(rows * settings.epochs)))
+    read = drawn * (2 if settings.second else 1)
+    return measured(sizes).plus(Cost(drawn, read, round(rows * settings.epochs)))
 
 
 def run(context: Context, spec: StageSpec) -> None:
@@ -62,14 +69,15 @@ def run(context: Context, spec: StageSpec) -> None:
     source = context.policy(spec, settings.source)
     heat, tried = _temperature(context, spec, source)
     prompts = [*pick(harmful(context.sets.train), settings.prompts), *pick(_plain(context), settings.prompts)]
-    found = pool(context, spec.name, source, prompts, _draw(settings, heat, context.seed + 31))
+    found = pool(context, spec.name, source, prompts, _draw(settings, heat, context.seed + 31), settings)
     samples, curve = _chosen(context, spec, found)
+    watching, alarms = _watched(context, spec, found, curve)
     context.shelf.setdefault(ROUNDS, []).append(samples)
     facts = {
         "temperature": heat, "tried": tried, "curve": curve, "kept": len(samples),
         "gate": gate_facts(found, _threshold(context, settings)),
     }  # fmt: skip
-    _learn(context, spec, facts)
+    _learn(context, spec, facts, alarms, [watching.key] if watching else [])
 
 
 def _plain(context: Context) -> list[Any]:
@@ -87,9 +95,48 @@ def _threshold(context: Context, settings: Settings) -> float:
 
 
 def _combine(context: Context, settings: Settings) -> Any:
+    return _rule(settings, _threshold(context, settings))
+
+
+def _rule(settings: Settings, threshold: float) -> Any:
     from primum.training.rewards import Combine
 
-    return Combine(settings.rule, _threshold(context, settings), settings.tagging, settings.weight)
+    return Combine(settings.rule, threshold, settings.tagging, settings.weight)
+
+
+def _watched(
+    context: Context, spec: StageSpec, found: Pool, curve: list[JsonDict]
+) -> tuple[Second | None, list[JsonDict]]:
+    """Let the second reward model, where one is named, look at what the first chooses; return it and its alarms.
+
+    Its rewards of the best of k by the first are put into the curve.
+
+    Raises:
+        StepFailedError: from one reply to the best of K the first one's reward rises and the second one's falls, and
+            the stage is to stop there; nothing was learned.
+    """
+    from primum.training import hacking
+    from primum.training.methods.rejection import followed
+
+    settings: Settings = spec.settings
+    watching = second(context, spec, lambda threshold: _rule(settings, threshold))
+    if watching is None or not curve:
+        return watching, []
+    flat = iter(rewards_of(context, f"score-{spec.name}-second", watching, [r for row in found.replies for r in row]))
+    theirs = [[next(flat) for _ in row] for row in found.replies]
+    means = followed(found.combined(_combine(context, settings)), theirs)
+    for row, mean in zip(curve, means, strict=True):
+        row["second"] = mean
+    ends = ((curve[0]["best"], curve[-1]["best"]), (means[0], means[-1]))
+    alarms = hacking.apart(*ends, hacking.GUARDS["second"])
+    for name, text in alarms:
+        most = max(range(len(means)), key=lambda k: means[k]) + 1
+        problem = f"from one reply to the best of {len(means)} {text}; {watching.name} gives most at the best of {most}"
+        if name == hacking.FELL and settings.over_optimised == "stop":
+            cure = f"--set stages.{spec.name}.samples={most}, or over_optimised=warn to go on"
+            raise StepFailedError(problem, where=spec.where, cure=cure)
+        context.journey.tell(spec.name, problem)
+    return watching, [{"step": len(means), "name": name, "text": f"best of K: {text}"} for name, text in alarms]
 
 
 def _temperature(context: Context, spec: StageSpec, source: Policy) -> tuple[float, JsonDict]:
@@ -104,7 +151,7 @@ def _temperature(context: Context, spec: StageSpec, source: Policy) -> tuple[flo
     curves = {}
     for number, heat in enumerate(settings.temperatures):
         name = f"{spec.name}-heat-{number}"
-        found = pool(context, name, source, prompts, _draw(settings, heat, context.seed + 71))
+        found = pool(context, name, source, prompts, _draw(settings, heat, context.seed + 71), settings)
         curves[heat] = curve(found.combined(_combine(context, settings)))
     return temperature(curves), {str(heat): rows[-1]["best"] for heat, rows in curves.items() if rows}
 
@@ -119,7 +166,9 @@ def _chosen(context: Context, spec: StageSpec, found: Pool) -> tuple[list[Sample
     return samples, curve(scores)
 
 
-def _learn(context: Context, spec: StageSpec, facts: JsonDict) -> None:
+def _learn(
+    context: Context, spec: StageSpec, facts: JsonDict, found: Sequence[JsonDict], watched: Sequence[str]
+) -> None:
     from primum.training.methods.rejection import replayed
 
     settings: Settings = spec.settings
@@ -138,9 +187,10 @@ def _learn(context: Context, spec: StageSpec, facts: JsonDict) -> None:
         config = sft_config(context, settings)
         log, alarms = sft.train(config, network, rows, stage.folder, context.seed, advance, groups)
         by_round = {name: sum(s.round == name for s in samples) for name in sorted({s.round for s in samples})}
-        return {"log": log, "alarms": alarms.rows, "replayed": by_round, "demonstrations": len(demos), **facts}
+        own = {"log": log, "alarms": [*alarms.rows, *found], "replayed": by_round, "demonstrations": len(demos)}
+        return {**own, **facts}
 
-    data = digest([[s.prompt_id, s.text, s.ends] for s in samples] + [to_json(d) for d in demos])
+    data = digest([[s.prompt_id, s.text, s.ends] for s in samples] + [to_json(d) for d in demos] + [*watched])
     total = round((len(samples) + len(demos)) * settings.epochs)
     policy = lesson(context, spec, total, "rows", teach, data=data)
     ends = facts["curve"]

@@ -15,7 +15,7 @@ from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, to_jso
 from primum.models.sampling import Sampling
 from primum.pairing.preferences import Head, Voted, helpful, is_safe, read_preferences, safer, words_of
 from primum.pairing.replies import flagged, judged, tidy_answer
-from primum.pipeline import threshold
+from primum.pipeline import second, threshold
 from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes
 from primum.pipeline.demos import SHELF
@@ -55,6 +55,10 @@ class Settings(Config):
     learning_rate: float = Field(1e-3, gt=0, description="peak learning rate")
     epochs: float = Field(1.0, gt=0, description="passes; more than one overfits")
     batch_size: int = Field(8, gt=0, description="pairs per optimizer step")
+    seed: int = Field(0, description="added to the run's: another one makes another model of the same kind")
+    watches: bool = Field(
+        False, description="a second model, which other stages name as theirs (second): nothing is trained on it"
+    )
     precision: float = Field(
         threshold.PUBLISHED, gt=0, le=1, description="of calling a reply unsafe, to which the gate is tuned"
     )
@@ -76,9 +80,10 @@ def run(context: Context, spec: StageSpec) -> None:
         if not any(v.head == head for v in votes["train"]):
             cure = "give more prompts, or a judge that gives p(harmful)"
             raise StepFailedError(f"there are no preferences for {head}", where=spec.where, cure=cure)
-    learned = settings.model_dump(mode="json", exclude={"precision"})  # the gate is tuned when all is learned
+    later = {"precision", "watches"}  # the gate is tuned when all is learned
+    learned = settings.model_dump(mode="json", exclude=later)
     stage = context.journey.stage(
-        f"stage-{spec.name}", settings=learned, seed=context.seed,
+        f"stage-{spec.name}", settings=learned, seed=_seed(context, settings),
         base=context.desk.base.key, data=digest([[to_json(v) for v in part] for part in votes.values()]),
     )  # fmt: skip
     weights = stage.path("weights.safetensors")
@@ -88,9 +93,13 @@ def run(context: Context, spec: StageSpec) -> None:
             advance(total)
         else:
             stage.finish(**_learn(context, spec, votes, weights, advance))
-    context.shelf["reward"] = Policy(spec.name, stage.key, weights)
+    made = Policy(spec.name, stage.key, weights)
     context.facts[spec.name] = {"kind": "reward", **(stage.manifest or {})}
-    _tune(context, spec)
+    context.facts[spec.name] |= {"watches": True} if settings.watches else {}
+    tuned = _tune(context, spec, made)
+    context.shelf.setdefault(second.SHELF, {})[spec.name] = second.Trained(made, tuned)
+    if not settings.watches:
+        context.shelf |= {"reward": made, "threshold": tuned}
     cross = context.facts[spec.name]["accuracy"]["cross"]
     said = ", ".join(f"{head} {100 * cross[head][head]['value']:.0f}%" for head in HEADS if head in cross[head])
     held_out = f"held-out pairs in order: {said}" if said else "no held-out pairs to look at"
@@ -100,18 +109,23 @@ def run(context: Context, spec: StageSpec) -> None:
         context.journey.tell(spec.name, line)
 
 
+def _seed(context: Context, settings: Settings) -> int:
+    return context.seed + settings.seed
+
+
 def _learn(context: Context, spec: StageSpec, votes: dict[str, list[Voted]], weights: Path, advance: Any) -> JsonDict:
     from primum.training.adapter import save_weights
     from primum.training.methods import reward
 
     settings: Settings = spec.settings
-    model = context.desk.fresh_reward(HEADS)
+    seed = _seed(context, settings)
+    model = context.desk.fresh_reward(HEADS, seed)
     pairs, held_out = (rows_of(context, votes[part]) for part in ("train", "dev"))
     names = ("loss", "margin", "safety_weight", "centre_weight", "learning_rate", "epochs", "batch_size")
     config = reward.Config(**{name: getattr(settings, name) for name in names})
     lent = (settings.lent_to_safety, settings.lent_to_helpful)
-    mixes = reward.mixes(pairs, HEADS, lent, context.seed, any_pair=settings.lent_pairs == "any")
-    log, alarms = reward.train(config, model, mixes, weights.parent, context.seed, advance)
+    mixes = reward.mixes(pairs, HEADS, lent, seed, any_pair=settings.lent_pairs == "any")
+    log, alarms = reward.train(config, model, mixes, weights.parent, seed, advance)
     model.put_on()
     save_weights(model, weights)
     found = reward.accuracies(model, held_out)
@@ -157,6 +171,7 @@ def rows_of(context: Context, votes: Sequence[Voted]) -> list[Judged]:
 def _votes(context: Context, spec: StageSpec, part: str) -> list[Voted]:
     """Return the preferences of a split: own replies by the judge, demonstrations over flagged ones, spoilt answers."""
     settings: Settings = spec.settings
+    seed = _seed(context, settings)
     prompts = pick(harmful(context.sets.train if part == "train" else context.sets.dev), settings.prompts)
     drawn: dict[str, list[Reply]] = defaultdict(list)
     verdicts: dict[str, Verdict] = {}
@@ -164,15 +179,15 @@ def _votes(context: Context, spec: StageSpec, part: str) -> list[Voted]:
         policy = context.policy(spec, name)
         # two variants with two temperatures, as preferences were collected (arXiv:2307.09288, section 3.2.1)
         heat = settings.temperature * (1.0 if number % 2 == 0 else 0.8)
-        draw = Draw(Sampling(heat, settings.tokens), settings.samples, context.seed + 11 + number)
+        draw = Draw(Sampling(heat, settings.tokens), settings.samples, seed + 11 + number)
         replies = context.draw(f"draw-{spec.name}-{part}-{name}", policy, prompts, draw)
         found = context.judge(f"judge-{spec.name}-{part}-{name}", settings.judge, replies)
         verdicts |= {v.reply_id: v for v in found}
         for reply in replies:
             drawn[reply.prompt_id].append(reply)
     by_id = {p.id: p for p in prompts}
-    votes = [*safer(by_id, drawn, verdicts), *_demonstrated(prompts, drawn, verdicts, context.seed)]
-    votes += helpful(_answers(context, spec, part)[: settings.prompts], context.seed)
+    votes = [*safer(by_id, drawn, verdicts), *_demonstrated(prompts, drawn, verdicts, seed)]
+    votes += helpful(_answers(context, spec, part)[: settings.prompts], seed)
     return [*votes, *_people(context, settings)] if part == "train" else votes
 
 
@@ -222,21 +237,22 @@ def _answers(context: Context, spec: StageSpec, part: str) -> list[tuple[Prompt,
     return [(context.sets.by_id[r.prompt_id], tidy_answer(r)) for r in good]
 
 
-def _tune(context: Context, spec: StageSpec) -> None:
-    """Find the gate's threshold for this reward model, on dev replies that the judge labels."""
+def _tune(context: Context, spec: StageSpec, made: Policy) -> float:
+    """Find the gate's threshold for this reward model, on dev replies that the judge labels; return it."""
     from primum.training.methods.reward import calibration
 
     settings: Settings = spec.settings
     prompts = pick(harmful(context.sets.dev), settings.prompts)
-    draw = Draw(Sampling(settings.temperature, settings.tokens), settings.samples, context.seed + 11)
+    draw = Draw(Sampling(settings.temperature, settings.tokens), settings.samples, _seed(context, settings) + 11)
     name = settings.variants[0]
     replies = context.draw(f"draw-{spec.name}-dev-{name}", context.policy(spec, name), prompts, draw)
     verdicts = context.judge(f"judge-{spec.name}-dev-{name}", settings.judge, replies)
     kept = [(r, not is_safe(v)) for r, v in zip(replies, verdicts, strict=True) if v.behaviour is not None]
-    scores = score_replies(context, f"score-{spec.name}-dev", [r for r, _ in kept])["safety"]
+    scores = score_replies(context, f"score-{spec.name}-dev", [r for r, _ in kept], made)["safety"]
     labelled = threshold.Labelled(scores, [bad for _, bad in kept])
-    threshold.write(context.shelf["reward"].weights.parent, labelled)
+    if made.weights is not None:
+        threshold.write(made.weights.parent, labelled)
     found = threshold.facts(labelled, settings.precision)
-    context.shelf["threshold"] = (found["threshold"] or found["published_threshold"])["threshold"]
     reliability = {**context.facts[spec.name]["reliability"], "safe": calibration(scores, [not bad for _, bad in kept])}
     context.facts[spec.name] |= {**found, "reliability": reliability}
+    return (found["threshold"] or found["published_threshold"])["threshold"]

@@ -63,6 +63,9 @@ class Config(Base):
     max_kl: float = Field(default=20.0, gt=0, description="nats a reply from the start policy at which training stops")
     check_every: int = Field(default=5, ge=1, description="iterations between two looks at held-out prompts")
     patience: int = Field(default=2, ge=1, description="looks without a better one after which training stops")
+    stop_over_optimised: bool = Field(
+        default=False, description="stop where the reward rises while the second reward model's (log: second) falls"
+    )
     max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are clipped to this norm")
 
 
@@ -178,6 +181,8 @@ class Trainer:
         """Return why training must stop, or an empty text."""
         if self.log and self.log[-1]["kl"] > self.config.max_kl:
             return f"{self.log[-1]['kl']:.1f} nats a reply from the start policy"
+        if self.config.stop_over_optimised and (why := hacking.over_optimised(self.log)):
+            return why
         looks, late = _looks(self.log), self.config.patience
         if len(looks) > late and max(looks[-late:]) <= max(looks[:-late]):
             return f"held-out prompts gained nothing in {late} looks"

@@ -74,6 +74,21 @@ def curve(scores: Sequence[Sequence[float]]) -> list[JsonDict]:
     return [{"step": k, "best": mean, "median": middle} for k, mean in enumerate(means, 1)]
 
 
+def followed(scores: Sequence[Sequence[float]], others: Sequence[Sequence[float]]) -> list[float]:
+    """Return what somebody else gives, in expectation, the best of k replies by the scores, k = 1 to K.
+
+    The mean over prompts, with the weights of `curve`. It can fall with k: then the choice has learned the scores
+    (arXiv:2210.10760, best of n). Replies without a score are left out; of equal ones the first is the best.
+    """
+    rows: list[list[float]] = []
+    for row, other in zip(scores, others, strict=True):
+        usable = [i for i, one in enumerate(row) if not math.isnan(one)]
+        if usable:
+            rows.append([other[i] for i in sorted(usable, key=lambda i: (row[i], -i))])
+    most = min(map(len, rows), default=0)
+    return [fmean(_expected(row, k) for row in rows) for k in range(1, most + 1)]
+
+
 def _expected(row: Sequence[float], k: int) -> float:
     total = math.comb(len(row), k)
     return sum(math.comb(i, k - 1) / total * value for i, value in enumerate(row) if i >= k - 1)
