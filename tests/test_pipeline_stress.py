@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from dataclasses import dataclass
@@ -57,9 +58,12 @@ def test_every_tamper_has_its_rows_or_a_reason(whole: Path) -> None:
     facts = load_facts(whole)
     matrix = facts["judges"]["rules"]["matrix"]
     tried = {row["tamper"] for row in matrix}
-    left_out = {row["tamper"]: row["why"] for row in facts["skipped"]}
-    assert tried | set(left_out) == set(names("tampers"))
-    assert "--base" in left_out["strip"] and set(left_out) == {"strip"}
+    left_out = {(row["tamper"], row["level"]): row["why"] for row in facts["skipped"]}
+    assert tried | {tamper for tamper, _ in left_out} == set(names("tampers"))
+    strips, aos = {("strip", f"rank {rank}") for rank in (1, 16)}, {("quantize", f"torchao int{n}") for n in (8, 4)}
+    assert set(left_out) == strips | (set() if importlib.util.find_spec("torchao") else aos)
+    assert all(("--base" if one in strips else "primum[torchao]") in why for one, why in left_out.items())
+    assert {row["level"] for row in matrix if row["tamper"] == "quantize"} >= {"gguf Q8_0", "gguf Q4_0"}
     assert all(row["harmful_compliance"]["pairs"] == 2 for row in matrix)
     curves = facts["judges"]["rules"]["curves"]
     assert [p["step"] for p in curves[0]["points"]] == [0, 2] and all(one["cost"]["share"] > 0 for one in curves)
@@ -76,7 +80,7 @@ def test_step_0_and_no_prefill_are_the_untouched_model(whole: Path) -> None:
 
 
 def test_no_attacked_weights_and_no_replies_of_attacked_models_are_kept(whole: Path) -> None:
-    assert not list(whole.rglob("*.safetensors")) and not list(whole.rglob("*.partial"))
+    assert not [one for kind in ("safetensors", "partial", "gguf") for one in whole.rglob(f"*.{kind}")]
     for path in (whole / "steps").glob("cell-*/shard-*.jsonl"):
         for row in json.loads(path.read_text())["rows"]:
             assert set(row) == {"prompt", "text", "tokens", "said"} and len(row["text"]) == 16

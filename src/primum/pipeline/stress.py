@@ -1,4 +1,4 @@
-"""`primum stress`: every tamper on one model, paired with the untouched one; attacked weights never reach a disk."""
+"""`primum stress`: every tamper on one model, paired with the untouched one; attacked weights are not kept."""
 
 from __future__ import annotations
 
