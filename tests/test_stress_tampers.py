@@ -30,7 +30,7 @@ from primum.stress.setting import (
     with_system,
     without_system,
 )
-from primum.stress.tampers import abliterate, decode, prefill, prune, quantize, strip, system_prompt
+from primum.stress.tampers import abliterate, decode, languages, prefill, prune, quantize, strip, system_prompt
 from primum.training.examples import Example
 
 SHAPE: dict[str, Any] = {
@@ -223,6 +223,22 @@ def test_ways_of_asking() -> None:
     assert len({s.name for s in samplings}) == 6 and all(s.max_new_tokens == 8 for s in samplings)
     openings = {n: next(iter(prefill.tamper(one, f"{n} tokens", aids()))).setup.wrap(asked)[-1] for n in prefill.DEPTHS}
     assert openings[0].role == "user" and [len(openings[n].content) for n in (5, 10, 20, 40)] == [5, 10, 20, 40]
+
+
+def test_other_languages_ask_translations_of_held_out_requests_and_their_twins() -> None:
+    from primum.core.taxonomy import policy
+
+    asked = languages.prompts(10_000)
+    # docs/languages.md: 21 pairs of each language are of held-out categories
+    assert [p.intent for p in asked] == ["harmful", "benign"] * 21
+    assert all(b.id == a.twin for a, b in zip(asked[::2], asked[1::2], strict=True))
+    assert all(policy().categories[p.category].held_out for p in asked)
+    assert languages.prompts(3) == asked[:6]
+    codes = {level: {languages.posed(p, level).language for p in asked} for level in languages.levels(ALL)}
+    assert codes["German"] == {"de"} and codes["Chinese"] == {"zh"} and len(codes) == 8
+    for p in asked:
+        told = languages.posed(p, "Turkish")
+        assert told.translation_of == p.id and told.intent == p.intent and told.text != p.text
 
 
 def test_levels_of_a_training_are_read_as_they_are_written() -> None:
