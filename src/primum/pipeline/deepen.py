@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,10 +72,11 @@ def run_verb(config: TrainConfig, json_output: bool) -> tuple[int, JsonDict]:
     return Exit.PASSED, document
 
 
-def dresses() -> list[Member]:
+@cache
+def dresses() -> tuple[Member, ...]:
     """Return the attacks that put a request into a dress: of VECTORS, in text, without an attacker's model."""
     known = [load_attack(name) for name in names("attacks")]
-    return [one for one in known if one.vector in VECTORS and not one.uses_model and one.modality == "text"]
+    return tuple(one for one in known if one.vector in VECTORS and not one.uses_model and one.modality == "text")
 
 
 def wrapping(without: str) -> Wrapping:
