@@ -155,7 +155,7 @@ def test_a_group_of_torchao_divides_every_row(widths: tuple[int, ...], group: in
 
 @pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="torchao is not installed")
 @pytest.mark.parametrize(("precision", "levels"), [("int8", 127), ("int4", 7.5)])
-def test_torchao_holds_each_matrix_within_half_a_step_and_the_model_still_speaks(precision: str, levels: float) -> None:
+def test_torchao_holds_each_matrix_within_a_step_and_the_model_still_speaks(precision: str, levels: float) -> None:
     network = llama()
     layers = linear_layers(network)
     before = {one.name: one.module.weight.detach().clone() for one in layers}

@@ -76,10 +76,10 @@ def through_torchao(model: Model, precision: str) -> dict[str, float]:
     layers = linear_layers(model.network)
     group = group_of(layers) if precision == "int4" else None
     ours = {id(layer.module) for layer in layers}
-    plain = {layer.name: type(layer.module.weight.data) for layer in layers}
+    plain = {layer.name: type(layer.module.weight) for layer in layers}
     quantize_(model.network, _settings(group), filter_fn=lambda module, _: id(module) in ours)
     for layer in layers:  # torchao passes over what it cannot hold: that must not be measured under its name
-        if type(layer.module.weight.data) is plain[layer.name]:
+        if type(layer.module.weight) is plain[layer.name]:
             raise SkippedError(f"torchao left '{layer.name}' as it was")
     return {"matrices": len(layers), **({"group": group} if group else {})}
 
