@@ -104,4 +104,4 @@ def _settings(group: int | None) -> Any:
 
     if group is None:
         return Int8WeightOnlyConfig(set_inductor_config=False)
-    return IntxWeightOnlyConfig(weight_dtype=torch.int4, granularity=PerGroup(group))
+    return IntxWeightOnlyConfig(weight_dtype=getattr(torch, "int4"), granularity=PerGroup(group))  # noqa: B009 - torch's stubs lack it
