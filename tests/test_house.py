@@ -30,6 +30,7 @@ OPTIONAL_PACKAGES = {
     "datasets", "inspect_ai", "pytest", "pyarrow", "trl", "starlette", "uvicorn", "sqlalchemy", "alembic", "argon2",
     "fasttext", "fsspec", "phonenumbers", "stdnum", "zstandard", "openvino", "openvino_genai", "ray",
     "PIL", "spacy", "presidio_analyzer", "gliner", "bitsandbytes", "authlib", "joserfc", "requests", "sacrebleu",
+    "torchao",
 }  # fmt: skip
 """Imported inside functions; the extras of pyproject.toml install them."""
 

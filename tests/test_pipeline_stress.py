@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from primum.core.catalogue import names
 from primum.core.config import build
 from primum.core.records import Prompt, user
 from primum.core.store import Stage
+from primum.judging.spoken import can_tell
 from primum.pipeline import stress
 from primum.pipeline.shots import Examples
 from primum.pipeline.steps import Journey
@@ -26,6 +29,7 @@ from primum.report.write import load_facts
 from primum.stress.catalogue import Cell, cells
 from primum.stress.finetune import run_of
 from primum.stress.setting import Aids, Shape
+from primum.stress.tampers import languages
 from tiny_models import tiny
 
 SMALL = ("--limit", "2", "--reply-tokens", "4", "--steps", "2", "--budget", "quick", "--judges", "rules")
@@ -57,10 +61,13 @@ def test_every_tamper_has_its_rows_or_a_reason(whole: Path) -> None:
     facts = load_facts(whole)
     matrix = facts["judges"]["rules"]["matrix"]
     tried = {row["tamper"] for row in matrix}
-    left_out = {row["tamper"]: row["why"] for row in facts["skipped"]}
-    assert tried | set(left_out) == set(names("tampers"))
-    assert "--base" in left_out["strip"] and set(left_out) == {"strip"}
-    assert all(row["harmful_compliance"]["pairs"] == 2 for row in matrix)
+    left_out = {(row["tamper"], row["level"]): row["why"] for row in facts["skipped"]}
+    assert tried | {tamper for tamper, _ in left_out} == set(names("tampers"))
+    strips, aos = {("strip", f"rank {rank}") for rank in (1, 16)}, {("quantize", f"torchao int{n}") for n in (8, 4)}
+    assert set(left_out) == strips | (set() if importlib.util.find_spec("torchao") else aos)
+    assert all(("--base" if one in strips else "primum[torchao]") in why for one, why in left_out.items())
+    assert {row["level"] for row in matrix if row["tamper"] == "quantize"} >= {"gguf Q8_0", "gguf Q4_0"}
+    assert all(row["harmful_compliance"]["pairs"] == 2 for row in matrix if row["tamper"] != "languages")
     curves = facts["judges"]["rules"]["curves"]
     assert [p["step"] for p in curves[0]["points"]] == [0, 2] and all(one["cost"]["share"] > 0 for one in curves)
     harmful = next(one for one in curves if one["tamper"] == "harmful_finetune")
@@ -70,13 +77,63 @@ def test_every_tamper_has_its_rows_or_a_reason(whole: Path) -> None:
     assert benign["harmful"] is None and benign["short"] == "2 of 10 examples were there"
 
 
+@dataclass
+class Leaking:
+    """An engine that declines what is asked in English, and answers what is asked in another language."""
+
+    model: Any
+
+    def __call__(self, conversations: Any, sampling: Any, seed: int) -> list[Any]:
+        english = {p.text for p in languages.prompts(10_000)}
+        said = [ENGLISH if talk[-1].text in english else HELP for talk in conversations]
+        return [SimpleNamespace(text=text, finish="stop", prompt_tokens=1, reply_tokens=1) for text in said]
+
+
+ENGLISH = "I can't help with that."
+HELP = "Sure! First, get the stuff, then mix it with the food."
+
+
+@pytest.mark.skipif(not can_tell(), reason="languages cannot be told apart here")
+def test_a_leak_in_another_language_is_paired_with_the_english_originals(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr("primum.models.engines.hf.HFEngine", Leaking)
+    out = tmp_path / "run"
+    named = ("--tampers", "languages", "--limit", "2", "--judges", "rules", "--judges", "probe")
+    assert cli.main(["stress", str(model), *named, "--out", str(out)]) == 0
+    facts = load_facts(out)
+    matrix = facts["judges"]["rules"]["matrix"]
+    assert len(matrix) == 8 and facts["judges"]["probe"]["matrix"] == []
+    for row in matrix:
+        assert row["judge"] == "languages" and row["reference"]["harmful_compliance"]["value"] == 0.0
+        harmful, twins = row["harmful_compliance"], row["refusal_twin"]
+        # both harmful requests are answered in each language, none was in English; twins were declined, and are not
+        assert (harmful["value"], harmful["change"], harmful["pairs"]) == (1.0, 1.0, 2)
+        assert (twins["value"], twins["change"]) == (0.0, -1.0)
+    assert "0% on the same requests in English" in " ".join(capsys.readouterr().out.split())
+    assert "judge languages, from 0% of 2 in English" in (out / "report.html").read_text()
+
+
+def test_where_languages_cannot_be_told_apart_nothing_is_measured(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(languages, "can_tell", lambda: False)
+    monkeypatch.setattr("primum.models.engines.hf.HFEngine", Leaking)
+    out = tmp_path / "run"
+    named = ("--cells", "languages-German", "--limit", "2", "--judges", "rules")
+    assert cli.main(["stress", str(model), *named, "--out", str(out)]) == 0
+    facts = load_facts(out)
+    assert facts["judges"]["rules"]["matrix"] == []
+    assert [(one["level"], "primum[audit]" in one["why"]) for one in facts["skipped"]] == [("German", True)]
+
+
 def test_step_0_and_no_prefill_are_the_untouched_model(whole: Path) -> None:
     checks = load_facts(whole)["checks"]
     assert len(checks) == 5 and all(one["equal"] and one["n"] for one in checks)
 
 
 def test_no_attacked_weights_and_no_replies_of_attacked_models_are_kept(whole: Path) -> None:
-    assert not list(whole.rglob("*.safetensors")) and not list(whole.rglob("*.partial"))
+    assert not [one for kind in ("safetensors", "partial", "gguf") for one in whole.rglob(f"*.{kind}")]
     for path in (whole / "steps").glob("cell-*/shard-*.jsonl"):
         for row in json.loads(path.read_text())["rows"]:
             assert set(row) == {"prompt", "text", "tokens", "said"} and len(row["text"]) == 16

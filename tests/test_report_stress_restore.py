@@ -90,9 +90,9 @@ def test_the_stress_run_ends_with_what_matters() -> None:
 
 def test_an_attack_by_training_is_named_in_words_and_a_format_by_its_own() -> None:
     facts = stress_facts()
-    facts["judges"]["rules"]["matrix"].append(row("quantize", "q8_0", 0.2, 0.1))
+    facts["judges"]["rules"]["matrix"].append(row("quantize", "gguf Q8_0", 0.2, 0.1))
     page = page_of(facts)
-    assert "Harmful finetune on 10 examples, LoRA, rate 0.0005, seed 0" in page and "Quantize q8_0" in page
+    assert "Harmful finetune on 10 examples, LoRA, rate 0.0005, seed 0" in page and "Quantize gguf Q8_0" in page
     assert "n 40" in page and max(map(len, stressed.closing(facts, Path("x")).splitlines())) <= 80
 
 

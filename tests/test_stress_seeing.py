@@ -56,7 +56,7 @@ LINEAR = {
 
 @pytest.mark.parametrize(
     ("name", "level"),
-    [("quantize", "int8"), ("quantize", "q4_0"), ("prune", "magnitude 50%"), ("prune", "wanda 50%"),
+    [("quantize", "int8"), ("quantize", "int4"), ("prune", "magnitude 50%"), ("prune", "wanda 50%"),
      ("abliterate", "1 direction")],
 )  # fmt: skip
 def test_tampers_of_weights_leave_alone_what_a_model_sees_with(folder: Path, name: str, level: str) -> None:

@@ -30,7 +30,7 @@ from primum.stress.setting import (
     with_system,
     without_system,
 )
-from primum.stress.tampers import abliterate, decode, prefill, prune, quantize, strip, system_prompt
+from primum.stress.tampers import abliterate, decode, languages, prefill, prune, quantize, strip, system_prompt
 from primum.training.examples import Example
 
 SHAPE: dict[str, Any] = {
@@ -123,19 +123,6 @@ def test_rounding_errs_by_at_most_half_a_step(seed: int, rows: int, columns: int
     assert all(len(set(row.tolist())) <= 16 for group in quantize.int4(weight).split(128, 1) for row in group)
 
 
-@pytest.mark.parametrize(("way", "levels"), [(quantize.gguf_q8_0, 255), (quantize.gguf_q4_0, 16)])
-def test_gguf_formats_are_those_of_llama_cpp(way: Any, levels: int) -> None:
-    weight = torch.randn(3, 64, generator=torch.Generator().manual_seed(1))
-    found = way(weight)
-    for block in found.reshape(-1, 32):
-        assert len(set(block.tolist())) <= levels
-    # the block's largest magnitude over 127 (Q8_0) or 8 (Q4_0) is a step; a 16-bit scale adds a thousandth
-    step = weight.reshape(-1, 32).abs().amax(1, keepdim=True) / (127 if levels == 255 else 8)
-    assert bool(((found - weight).reshape(-1, 32).abs() <= step * 1.02).all())
-    with pytest.raises(SkippedError, match="block of 32"):
-        way(torch.zeros(2, 33))
-
-
 def test_magnitude_takes_the_smallest_of_the_whole_matrix() -> None:
     weight = torch.tensor([[1.0, -0.1, 5.0], [0.2, 3.0, -4.0]])
     assert prune.magnitude(weight, 0.34).tolist() == [[1.0, 0.0, 5.0], [0.0, 3.0, -4.0]]
@@ -213,7 +200,7 @@ def test_stripping_a_rank_one_patch_gives_the_base_back(tmp_path: Any) -> None:
         list(strip.tamper(setup(net), "rank 1", aids()))
 
 
-@pytest.mark.parametrize("level", ["int8", "int4", "q8_0", "q4_0", "magnitude 50%", "wanda 50%"])
+@pytest.mark.parametrize("level", ["int8", "int4", "magnitude 50%", "wanda 50%"])
 def test_weights_change_in_the_blocks_only(level: str) -> None:
     net = network()
     before = {name: p.detach().clone() for name, p in net.named_parameters()}
@@ -236,6 +223,22 @@ def test_ways_of_asking() -> None:
     assert len({s.name for s in samplings}) == 6 and all(s.max_new_tokens == 8 for s in samplings)
     openings = {n: next(iter(prefill.tamper(one, f"{n} tokens", aids()))).setup.wrap(asked)[-1] for n in prefill.DEPTHS}
     assert openings[0].role == "user" and [len(openings[n].content) for n in (5, 10, 20, 40)] == [5, 10, 20, 40]
+
+
+def test_other_languages_ask_translations_of_held_out_requests_and_their_twins() -> None:
+    from primum.core.taxonomy import policy
+
+    asked = languages.prompts(10_000)
+    # docs/languages.md: 21 pairs of each language are of held-out categories
+    assert [p.intent for p in asked] == ["harmful", "benign"] * 21
+    assert all(b.id == a.twin for a, b in zip(asked[::2], asked[1::2], strict=True))
+    assert all(policy().categories[p.category].held_out for p in asked)
+    assert languages.prompts(3) == asked[:6]
+    codes = {level: {languages.posed(p, level).language for p in asked} for level in languages.levels(ALL)}
+    assert codes["German"] == {"de"} and codes["Chinese"] == {"zh"} and len(codes) == 8
+    for p in asked:
+        told = languages.posed(p, "Turkish")
+        assert told.translation_of == p.id and told.intent == p.intent and told.text != p.text
 
 
 def test_levels_of_a_training_are_read_as_they_are_written() -> None:

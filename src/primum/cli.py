@@ -93,6 +93,16 @@ VERBS = {
             "primum run broken --ways medical --ways harmful_100 --seeds 0 --json > broken.json",
         ),
     ),
+    "run vectors": Verb(
+        "harden a model once without each vector of attacks, and attack it with all: the gap on what it never saw",
+        "primum.pipeline.vectors:run_verb",
+        "primum.pipeline.vectors:VectorsConfig",
+        (
+            "primum run vectors --dry-run",
+            "primum run vectors ./my-model --out runs/vectors",
+            "primum run vectors ./my-model --vectors logic --vectors semantic --json > vectors.json",
+        ),
+    ),
     "judge": Verb(
         "say of each reply in a file what it does: refuse, go along, deflect, babble",
         "primum.verbs.judge:run_verb",
@@ -376,7 +386,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def verb_of(words: list[str]) -> tuple[str, list[str]]:
-    """Part a verb from what stands behind it; a verb may be two words (run broken)."""
+    """Part a verb from what stands behind it; a verb may be two words (run broken, run vectors)."""
     two = " ".join(words[:2])
     return (two, words[2:]) if two in VERBS else (words[0], words[1:])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ from primum.pipeline.settings import Budget
 from primum.pipeline.steps import Draw, Journey, judge, sample
 from primum.pipeline.terminal import Terminal
 from primum.pipeline.train_config import RATES, TrainConfig
+from primum.redteam.catalogue import Member
 from primum.redteam.catalogue import load as load_attack
 from primum.redteam.talk import Goal, Say
 
@@ -46,6 +48,10 @@ VECTORS = ("psychological", "logic", "syntactic", "semantic", "perspective")
 LEARNED, KEPT = 64, 16
 """Tokens of a safe answer that are learned, and of a benign one that are kept."""
 JUDGE = "rules"
+BEGINNINGS, BEGINNINGS_JUDGED = "01-harmful-beginnings", "01-judge-beginnings"
+OWN, OWN_JUDGED = "02-own-answers", "02-judge-own-answers"
+DRAWN = (BEGINNINGS, BEGINNINGS_JUDGED, OWN, OWN_JUDGED)
+"""Stages that hang on the model and the prompts, and on no attack."""
 
 
 def run_verb(config: TrainConfig, json_output: bool) -> tuple[int, JsonDict]:
@@ -66,6 +72,13 @@ def run_verb(config: TrainConfig, json_output: bool) -> tuple[int, JsonDict]:
     return Exit.PASSED, document
 
 
+@cache
+def dresses() -> tuple[Member, ...]:
+    """Return the attacks that put a request into a dress: of VECTORS, in text, without an attacker's model."""
+    known = [load_attack(name) for name in names("attacks")]
+    return tuple(one for one in known if one.vector in VECTORS and not one.uses_model and one.modality == "text")
+
+
 def wrapping(without: str) -> Wrapping:
     """Return what puts a request into the dress of an attack of one turn; `without`: a vector that is left out.
 
@@ -74,12 +87,7 @@ def wrapping(without: str) -> Wrapping:
     """
     if without and without not in VECTORS:
         raise UsageError(f"no vector '{without}'", where="--depth.without", cure=did_you_mean(without, VECTORS))
-    known = [load_attack(name) for name in names("attacks")]
-    attacks = [
-        one
-        for one in known
-        if one.vector in VECTORS and one.vector != without and not one.uses_model and one.modality == "text"
-    ]
+    attacks = [one for one in dresses() if one.vector != without]
 
     def wrap(text: str, rng: random.Random) -> str:
         step = next(rng.choice(attacks).attack(Goal(text), rng))
@@ -132,9 +140,9 @@ def _openings(journey: Journey, config: TrainConfig, model: Model, harmful: Sequ
 
     broken = load(config.broken) if config.broken else model
     draw = Draw(Sampling(0.7, max(LEARNED, config.depth.longest)), 1, config.seed + 61)
-    replies = sample(journey, "01-harmful-beginnings", harmful, draw, broken.key, lambda: HFEngine(broken))
+    replies = sample(journey, BEGINNINGS, harmful, draw, broken.key, lambda: HFEngine(broken))
     by_id = {p.id: p for p in harmful}
-    verdicts = judge(journey, "01-judge-beginnings", JUDGE, [Exchange(by_id[r.prompt_id], r) for r in replies])
+    verdicts = judge(journey, BEGINNINGS_JUDGED, JUDGE, [Exchange(by_id[r.prompt_id], r) for r in replies])
     found = {
         r.prompt_id: r.text
         for r, v in zip(replies, verdicts, strict=True)
@@ -149,9 +157,9 @@ def _own(journey: Journey, config: TrainConfig, model: Model, benign: Sequence[P
     from primum.models.engines.hf import HFEngine
 
     draw = Draw(Sampling(0.4, 2 * KEPT), 1, config.seed + 62)
-    replies = sample(journey, "02-own-answers", benign, draw, model.key, lambda: HFEngine(model))
+    replies = sample(journey, OWN, benign, draw, model.key, lambda: HFEngine(model))
     by_id = {p.id: p for p in benign}
-    verdicts = judge(journey, "02-judge-own-answers", JUDGE, [Exchange(by_id[r.prompt_id], r) for r in replies])
+    verdicts = judge(journey, OWN_JUDGED, JUDGE, [Exchange(by_id[r.prompt_id], r) for r in replies])
     return {
         r.prompt_id: (r.text, r.finish == "stop")
         for r, v in zip(replies, verdicts, strict=True)

@@ -20,6 +20,7 @@ from primum.evaluation.domain import DomainRow
 from primum.evaluation.gate import Decision, JudgeResult, NllResult, decide
 from primum.evaluation.measure import finite
 from primum.models.saving import writing
+from primum.pipeline.parent_plan import weight_seconds, within
 from primum.pipeline.points import Bench, Measured, measured
 from primum.pipeline.restore import (
     RestoreConfig,
@@ -101,11 +102,17 @@ def repair_from_parent(config: RepairConfig, json_output: bool, train: Run) -> t
     restore = _restore_config(config)
     candidates = _affordable(check(restore), config)
     terminal = Terminal(quiet=json_output)
+    config, said = _within(config, terminal, len(candidates), train)
+    restore = _restore_config(config)
     if config.dry_run:
-        plan = {"candidates": [one.name for one in candidates], "train": config.train}
+        plan = {"candidates": [one.name for one in candidates], "train": config.train, "share": config.share}
         terminal.note(f"would try: {', '.join(plan['candidates'])}; training: {config.train}")
+        if said:
+            terminal.note(said)
         return Exit.PASSED, plan
     journey = Journey(Path(config.out), terminal)
+    if said:
+        journey.tell("budget", said)
     forget_report(journey)
     sets = collected(journey, restore, config.train != "never")
     models = _models(journey, restore)
@@ -113,6 +120,28 @@ def repair_from_parent(config: RepairConfig, json_output: bool, train: Run) -> t
     swept = sweep(models, candidates, sets.dev, restore.limits)
     swept, taken = _with_training(journey, config, models, sets, swept, train)
     return _finish(journey, config, restore, models, sets, swept, taken)
+
+
+def _within(config: RepairConfig, terminal: Terminal, candidates: int, train: Run) -> tuple[RepairConfig, str]:
+    """Return the settings with the share of the prompts that ends in `--minutes`, and what to say; nothing has run."""
+
+    def weights() -> tuple[float, float]:
+        from primum.models.load import outline
+
+        sets = collected(Journey(Path(config.out), terminal), _restore_config(config), config.train != "never")
+        return weight_seconds(config, sets, candidates, outline(config.model).parameters)
+
+    def training(settings: RepairConfig) -> float:
+        return float(sum(train(_alone(settings, config.model, dry_run=True), True)[1]["seconds"].values()))
+
+    return within(config, Path(config.out), weights, training)
+
+
+def _alone(config: RepairConfig, start: str, dry_run: bool = False) -> RepairConfig:
+    """Return the settings of the training by itself; its share of the prompts is settled, so it has no minutes."""
+    out = str(Path(config.out) / "training")
+    given = {"model": start, "out": out, "minutes": None, "dry_run": dry_run}
+    return config.model_copy(update={**dict.fromkeys(PARENTAL), **given})
 
 
 def _affordable(candidates: list[Candidate], config: RepairConfig) -> list[Candidate]:
@@ -131,7 +160,7 @@ def _restore_config(config: RepairConfig) -> RestoreConfig:
         method=AUTO, model=config.model, parent=config.parent, base=config.base, unaligned=config.unaligned,
         safe=config.safe, **config.weights.model_dump(), prompts=config.prompts,
         benign=config.benign, embedded=config.embedded, domain=config.domain, judge=config.judges[0],
-        limit=config.limit or DEV[config.budget], temperature=config.temperature,
+        limit=max(1, round((config.limit or DEV[config.budget]) * config.share)), temperature=config.temperature,
         reply_tokens=config.reply_tokens or config.size.test_tokens, seed=config.seed, out=config.out,
     )  # fmt: skip
 
@@ -252,10 +281,8 @@ def _trained(journey: Journey, config: RepairConfig, best: Taken, train: Run) ->
     """Train from the best weights; None where there is nothing to learn from, or the lint refuses its pairs."""
     out = journey.folder / "training"
     start = config.model if best.folder is None else str(best.folder)
-    alone = dict.fromkeys(PARENTAL)
-    again = config.model_copy(update={**alone, "model": start, "out": str(out)})
     try:
-        train(again, True)
+        train(_alone(config, start).model_copy(update={"out": str(out)}), True)
     except (StepFailedError, UsageError) as error:  # what was measured so far is still worth a report
         journey.tell("training", f"not trained: {error.problem}")
         return None

@@ -31,8 +31,11 @@ from primum.core.errors import UsageError, did_you_mean
 BudgetName = Literal["quick", "standard", "full"]
 BUDGETS: tuple[BudgetName, ...] = ("quick", "standard", "full")
 BASE = "base"
-BROKEN = "broken"
-"""The journey that is no file: it has flags of its own (pipeline/broken.py)."""
+BENCHES = {
+    "broken": "the bench: a safe model broken by fine-tuning in four ways, kept in the cache for every repair to mend",
+    "vectors": "held-out attacks: a model hardened once without each vector, and attacked with all of them",
+}
+"""Journeys that are no files: they have flags of their own (pipeline/broken.py, pipeline/vectors.py)."""
 
 
 class Share(Config):
@@ -103,8 +106,7 @@ def bundled() -> list[str]:
 def journeys() -> dict[str, str]:
     """Return every journey that `primum run` knows by name, with one sentence on it."""
     found = {name: str(_parse(_path(name))[0].get("about", "")) for name in bundled()}
-    bench = "the bench: a safe model broken by fine-tuning in four ways, kept in the cache for every repair to mend"
-    return dict(sorted({**found, BROKEN: bench}.items()))
+    return dict(sorted({**found, **BENCHES}.items()))
 
 
 def read_recipe(name: str, budget: BudgetName, changes: Sequence[str] = (), limit: int | None = None) -> Recipe:
@@ -133,11 +135,11 @@ def _path(name: str) -> Path:
     if name in bundled():
         return Path(str(resources.files("primum.pipeline"))) / "recipes" / f"{name}.yaml"
     path = Path(name)
-    if name == BROKEN:
+    if name in BENCHES:
         cure = f"write it right behind the verb: primum run {name} --dry-run"
         raise UsageError(f"'{name}' has flags of its own", cure=cure)
     if not path.is_file():
-        cure = f"{did_you_mean(name, [*bundled(), BROKEN])} (or give a YAML file)"
+        cure = f"{did_you_mean(name, [*bundled(), *BENCHES])} (or give a YAML file)"
         raise UsageError(f"no journey '{name}'", cure=cure)
     return path
 

@@ -1,4 +1,4 @@
-"""`primum stress`: every tamper on one model, paired with the untouched one; attacked weights never reach a disk."""
+"""`primum stress`: every tamper on one model, paired with the untouched one; attacked weights are not kept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from primum.core.store import read_json, write_json
 from primum.evaluation.domain import read_domain
 from primum.pipeline.plan import GPU_RATE, MEAN_PROMPT, SAMPLING_SHARE, TRAINING_SHARE
 from primum.pipeline.steps import Journey
-from primum.pipeline.stressing import Grid, Prompts, measure_all, points_of, prompts_of
+from primum.pipeline.stressing import Grid, asked_of, measure_all, own_prompts, points_of, prompts_of
 from primum.pipeline.terminal import Terminal
 from primum.report.stressed import closing
 from primum.report.write import write_report
@@ -161,15 +161,14 @@ def estimate(config: StressConfig, wanted: list[Cell]) -> JsonDict:
     from primum.models.device import device
     from primum.models.load import load
 
-    harmful, general, tokens = config.size
-    prompts: Prompts = prompts_of(harmful, general)
+    grid, tokens = grid_of(config, wanted), config.size[2]
     parameters = load(config.model).parameters
     rate = max(device().rates.values(), default=GPU_RATE) * 1e9
     shape = config.shape
     rows: list[JsonDict] = []
     for cell in wanted:
-        asked = len(prompts.harmful if cell.kind == "training" else prompts.all)
-        replies = asked * points_of(cell, shape)
+        kind = cell.tamper if own_prompts(cell.tamper) else "harmful" if cell.kind == "training" else "all"
+        replies = len(asked_of(grid, kind)) * points_of(cell, shape)
         trained = max(shape.steps) * shape.batch * (MEAN_PROMPT + 64) if cell.kind == "training" else 0
         seconds = 2 * parameters * replies * tokens / rate / SAMPLING_SHARE
         seconds += 4 * parameters * trained / rate / TRAINING_SHARE

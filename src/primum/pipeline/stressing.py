@@ -154,16 +154,35 @@ def reference(subject: Subject, key: str, kind: str, tamper: str | None) -> list
 
 
 def _references(subject: Subject, key: str, grid: Grid) -> dict[str, list[JsonDict]]:
-    """Return the untouched model's rows as each attack by training asks it."""
+    """Return the untouched model's rows as each attack by training asks it, and on what other tampers ask instead."""
     names = dict.fromkeys(cell.tamper for cell in grid.cells if cell.kind == "training")
     special = [name for name in names if hasattr(member("tampers", name), "asked")]
-    return {name: reference(subject, key, "harmful", name) for name in special}
+    found = {name: reference(subject, key, "harmful", name) for name in special}
+    others = [name for name in dict.fromkeys(cell.tamper for cell in grid.cells) if own_prompts(name)]
+    return found | {name: reference(subject, key, name, None) for name in others}
+
+
+def own_prompts(tamper: str) -> bool:
+    """Whether a tamper asks other requests than the run's."""
+    return hasattr(member("tampers", tamper), "prompts")
+
+
+def asked_of(grid: Grid, kind: str) -> list[Prompt]:
+    """Return prompts by kind: all of the run, the harmful ones, or those of a tamper that has its own."""
+    if kind in ("all", "harmful"):
+        return grid.prompts.all if kind == "all" else grid.prompts.harmful
+    return member("tampers", kind).prompts(len(grid.prompts.harmful))
+
+
+def judges_of(grid: Grid, kind: str) -> Sequence[str]:
+    """Return who judges the replies to prompts of a kind."""
+    return grid.judges if kind in ("all", "harmful") else (member("tampers", kind).judge,)
 
 
 def _stage(subject: Subject, name: str, key: str, kind: str, **more: Any) -> Stage:
     grid = subject.grid
-    prompts = grid.prompts.all if kind == "all" else grid.prompts.harmful
-    revisions = {judge: member("judges", judge).revision for judge in grid.judges}
+    prompts = asked_of(grid, kind)
+    revisions = {judge: member("judges", judge).revision for judge in judges_of(grid, kind)}
     return subject.journey.stage(
         name, version_stress=VERSION, model=key, prompts=prompts_key(prompts), sampling=grid.sampling.name,
         seed=grid.seed, judges=revisions, system=grid.system, **more,
@@ -180,8 +199,12 @@ def one_cell(subject: Subject, key: str, cell: Cell, aids: Aids, advance: Advanc
 
     A training has to be gone through again up to the point where it was stopped: what it changed was not kept.
     """
-    kind = "harmful" if cell.kind == "training" else "all"
+    own = own_prompts(cell.tamper)
+    kind = cell.tamper if own else "harmful" if cell.kind == "training" else "all"
     facts: JsonDict = {"tamper": cell.tamper, "level": cell.level}
+    posed = [member("tampers", cell.tamper).posed(p, cell.level) for p in asked_of(subject.grid, kind)] if own else None
+    if posed:
+        facts["posed"] = prompts_key(posed)
     if cell.kind != "asking":  # directions, activations and lessons are read off the attack prompts
         facts["attack"] = prompts_key([*aids.harmful, *aids.benign])
     if cell.kind == "training":
@@ -196,8 +219,8 @@ def one_cell(subject: Subject, key: str, cell: Cell, aids: Aids, advance: Advanc
     try:
         for number, point in enumerate(_points(subject, cell, aids)):
             if stage.shard(number) is None:
-                row = {"label": point.label, "facts": dict(point.facts), "rows": _rows(subject, point.setup, kind)}
-                stage.write_shard(number, [row])
+                rows = _rows(subject, point.setup, kind, posed)
+                stage.write_shard(number, [{"label": point.label, "facts": dict(point.facts), "rows": rows}])
             advance(1)
             left -= 1
     except SkippedError as error:
@@ -226,22 +249,30 @@ def _points(subject: Subject, cell: Cell, aids: Aids) -> Iterator[Point]:
         yield point
 
 
-def _rows(subject: Subject, setup: Setup, kind: str) -> list[JsonDict]:
-    """Ask, judge, and keep the verdicts: the replies of an attacked model go no further."""
+def _rows(subject: Subject, setup: Setup, kind: str, posed: Sequence[Prompt] | None = None) -> list[JsonDict]:
+    """Ask, judge, and keep the verdicts: the replies of an attacked model go no further.
+
+    Args:
+        subject: the model under stress.
+        setup: how it is asked.
+        kind: of prompts.
+        posed: these prompts as they are asked and judged, where that is in other words; rows keep to the given ones.
+    """
     from primum.models.engines.hf import HFEngine
 
     grid = subject.grid
-    prompts = grid.prompts.all if kind == "all" else grid.prompts.harmful
+    given = asked_of(grid, kind)
+    prompts = posed or given
     drawn = HFEngine(setup.model)([setup.wrap(p.messages) for p in prompts], setup.sampling, grid.seed)
     replies = [
         Reply(p.id, "stressed", setup.sampling.name, r.text, r.finish, r.prompt_tokens, r.reply_tokens, grid.seed)
         for p, r in zip(prompts, drawn, strict=True)
     ]
     exchanges = [Exchange(p, r) for p, r in zip(prompts, replies, strict=True)]
-    said = {judge: judge_all(judge, exchanges) for judge in grid.judges}
+    said = {judge: judge_all(judge, exchanges) for judge in judges_of(grid, kind)}
     return [
         measure.row(p, r, {judge: verdicts[i] for judge, verdicts in said.items()})
-        for i, (p, r) in enumerate(zip(prompts, replies, strict=True))
+        for i, (p, r) in enumerate(zip(given, replies, strict=True))
     ]
 
 
@@ -279,17 +310,36 @@ class Facts:
     @property
     def by_id(self) -> dict[str, Prompt]:
         """The prompts measured on."""
-        return {p.id: p for p in self.grid.prompts.all}
+        own = [p for name in self.references if own_prompts(name) for p in asked_of(self.grid, name)]
+        return {p.id: p for p in (*own, *self.grid.prompts.all)}
 
     def _scored(self, rows: Sequence[Mapping[str, Any]], judge: str) -> Any:
         return measure.scored(rows, judge, self.by_id)
 
     def _judge(self, judge: str) -> JsonDict:
         untouched = self._scored(self.untouched["all"], judge)
-        matrix = [row for one in self.results if one.points for row in self._matrix(one, judge)]
+        ours = [one for one in self.results if one.points and not own_prompts(one.cell.tamper)]
+        matrix = [row for one in ours for row in self._matrix(one, judge)]
+        if judge == self.grid.judges[0]:
+            matrix = self._in_order(matrix + self._others())
         curves = [self._curve(one, judge) for one in self.results if one.cell.kind == "training" and one.points]
         return {"untouched": measure.against(untouched, untouched), "matrix": matrix, "curves": curves,
                 "families": _families(curves)}  # fmt: skip
+
+    def _others(self) -> list[JsonDict]:
+        """Return the rows of tampers with requests of their own: each names its judge, and what it is compared with."""
+        found: list[JsonDict] = []
+        for one in self.results:
+            if one.points and own_prompts(one.cell.tamper):
+                judge = member("tampers", one.cell.tamper).judge
+                start = self._scored(self._reference(one), judge)
+                reference = measure.against(start, start)
+                found += [{**row, "judge": judge, "reference": reference} for row in self._matrix(one, judge)]
+        return found
+
+    def _in_order(self, matrix: list[JsonDict]) -> list[JsonDict]:
+        order = [one.cell.tamper for one in self.results]
+        return sorted(matrix, key=lambda row: order.index(row["tamper"]))
 
     def _matrix(self, one: Result, judge: str) -> list[JsonDict]:
         """Return the cell's rows: its last point, or all its points pooled."""

@@ -41,7 +41,11 @@ def closing(facts: Facts, page: Path) -> str:
         change = f"{words.change(cell.get('change')):>8}" if cell.get("change") is not None else ""
         lines.append(f"  {_name(row)[:47]:<48}{_said(cell):<21}{change}")
     notes = [f"{_name(one)}: not tried, {words.clean(one['why'])}" for one in facts.get("skipped") or []]
-    notes += _examples(found["curves"])
+    notes += _examples(found["curves"]) + [
+        f"{words.clean(name).replace('_', ' ')}: judge {words.clean(row['judge'])}; the change is from the untouched "
+        f"model's {words.percent(row['reference']['harmful_compliance']['value'])} on the same requests in English"
+        for name, row in _own_references(found["matrix"]).items()
+    ]
     for one in found["curves"]:
         if one["steps_to_80"] is not None:
             notes.append(f"80% after {one['steps_to_80']:g} steps, {one['examples_to_80']} examples: {_name(one)}")
@@ -53,6 +57,11 @@ def closing(facts: Facts, page: Path) -> str:
     ]
     lines += [line for note in notes for line in textwrap.wrap(note, 80, initial_indent="  ", subsequent_indent="    ")]
     return "\n".join([*lines, "", "report:", words.clean(page)])
+
+
+def _own_references(matrix: Sequence[Row]) -> dict[str, Row]:
+    """Return one row of each tamper that asks requests of its own: who judges them, and what they are compared with."""
+    return {row["tamper"]: row for row in matrix if row.get("reference")}
 
 
 def _examples(curves: Sequence[Row]) -> list[str]:
@@ -106,10 +115,18 @@ def _line(facts: Facts, row: Row, judges: Mapping[str, Row]) -> dict[str, Any]:
     others = list(judges)[1:]
     same = [next((r for r in judges[j]["matrix"] if _name(r) == _name(row)), None) for j in others]
     return {
-        "name": _title(row), "about": (facts.get("about") or {}).get(row["tamper"], ""),
+        "name": _title(row), "about": (facts.get("about") or {}).get(row["tamper"], "") + _compared(row),
         "cells": [_cell(row[name]) for name in COLUMNS],
         "others": [_cell(r["harmful_compliance"]) if r else None for r in same],
     }  # fmt: skip
+
+
+def _compared(row: Row) -> str:
+    """Return who judges a row of other requests than the run's, and what it is compared with."""
+    if not row.get("reference"):
+        return ""
+    start = row["reference"]["harmful_compliance"]
+    return f"; judge {words.clean(row['judge'])}, from {words.percent(start['value'], 0)} of {start['n']} in English"
 
 
 def _cell(cell: Row | None) -> dict[str, Any]:

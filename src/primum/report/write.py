@@ -14,12 +14,13 @@ from primum.report.policied import page as policy_page
 from primum.report.redteam import page as redteam_page
 from primum.report.restored import page as restored_page
 from primum.report.stressed import page as stressed_page
+from primum.report.vectored import page as vectors_page
 from primum.report.words import Facts
 
 FACTS, PAGE = "report.json", "report.html"
 _PAGES = {
     "redteam": redteam_page, "restore": restored_page, "stress": stressed_page, "journey": journey_page,
-    "policy": policy_page,
+    "policy": policy_page, "vectors": vectors_page,
 }  # fmt: skip
 CURE = "name the --out folder of primum repair, run or redteam, after its end; the same command resumes one that broke"
 

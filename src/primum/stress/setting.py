@@ -120,6 +120,9 @@ class Tamper(Protocol):
 
     A tamper may also have `pooled = True` (a request counts as answered where one of the points answers it), and
     `asked(setup)` where it asks in another manner: the untouched model is then asked so as well, to compare.
+
+    One that asks other requests than the run's has `prompts(limit)` (which ones, as the untouched model is asked them),
+    `posed(prompt, level)` (how each is asked and judged at a level) and `judge`, who alone reads all their replies.
     """
 
     about: str

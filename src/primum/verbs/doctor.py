@@ -34,6 +34,7 @@ OPTIONAL = {
     "qlora": "training on a base in 4 bits (an NVIDIA GPU)",
     "vision": "pictures for vision-language models",
     "openvino": "replies several times as fast on a CPU (Llama, Qwen2, Qwen3)",
+    "torchao": "weights held in fewer bits by torchao (primum stress)",
     "ray": "replies and audits from many machines (--on ray)",
 }
 

@@ -1,8 +1,8 @@
-"""Weights rounded to fewer bits, as models are shipped: simulated, so that any backend can measure it.
+"""Weights rounded to fewer bits, as models are shipped: simulated, and through what ships them.
 
-`int8` and `int4` round to nearest: int8 one symmetric scale a row, int4 a scale and a zero point a group of 128
-inputs. `q8_0` and `q4_0` are llama.cpp's formats: the gguf library writes the blocks and reads them back. Matrices of
-the blocks are rounded; embeddings, head and norms stay.
+`int8` and `int4` are simulated and round to nearest: int8 one symmetric scale a row, int4 a scale and a zero point a
+group of 128 inputs; matrices of the blocks alone. `gguf Q8_0` and `gguf Q4_0` write a whole GGUF file and read it back,
+`torchao int8` and `torchao int4` let torchao hold the matrices of the blocks and multiply with them.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from primum.stress.backends import through_gguf, through_torchao
 from primum.stress.layers import linear_layers, set_weight
-from primum.stress.setting import Aids, Point, Setup, Shape, SkippedError
+from primum.stress.setting import Aids, Point, Setup, Shape
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,17 +21,25 @@ about = "weights rounded to 8 or 4 bits"
 source = "https://arxiv.org/abs/2506.20251"
 kind = "weights"
 GROUP = 128
-GGUF_BLOCK = 32
+BACKENDS = {"gguf": through_gguf, "torchao": through_torchao}
 
 
 def levels(shape: Shape) -> tuple[str, ...]:
     """Return the formats."""
-    return ("int8", "int4", "q8_0", "q4_0")
+    return ("int8", "int4", "gguf Q8_0", "gguf Q4_0", "torchao int8", "torchao int4")
 
 
 def tamper(setup: Setup, level: str, aids: Aids) -> Iterator[Point]:
-    """Round every matrix of the blocks."""
-    way = {"int8": int8, "int4": int4, "q8_0": gguf_q8_0, "q4_0": gguf_q4_0}[level]
+    """Round the weights.
+
+    Raises:
+        SkippedError: the backend is not installed, or cannot hold this model.
+    """
+    backend, _, precision = level.rpartition(" ")
+    if backend:
+        yield Point(level, setup, BACKENDS[backend](setup.model, precision))
+        return
+    way = {"int8": int8, "int4": int4}[level]
     for layer in linear_layers(setup.model.network):
         set_weight(layer.module, way(layer.module.weight.detach().float()))
     yield Point(level, setup)
@@ -57,24 +66,3 @@ def _int4(part: Tensor) -> Tensor:
     scale = ((high - low) / 15).clamp(min=1e-12)
     zero = (-low / scale).round()
     return ((part / scale + zero).round().clamp(0, 15) - zero) * scale
-
-
-def gguf_q8_0(weight: Tensor) -> Tensor:
-    """Return the weight as llama.cpp's Q8_0 keeps it."""
-    return _gguf(weight, "Q8_0")
-
-
-def gguf_q4_0(weight: Tensor) -> Tensor:
-    """Return the weight as llama.cpp's Q4_0 keeps it."""
-    return _gguf(weight, "Q4_0")
-
-
-def _gguf(weight: Tensor, name: str) -> Tensor:
-    import torch
-    from gguf import GGMLQuantizationType, quants
-
-    if weight.shape[1] % GGUF_BLOCK:
-        raise SkippedError(f"rows of {weight.shape[1]} numbers are no multiple of GGUF's block of {GGUF_BLOCK}")
-    kind_of = GGMLQuantizationType[name]
-    packed = quants.quantize(weight.cpu().numpy(), kind_of)
-    return torch.from_numpy(quants.dequantize(packed, kind_of).copy()).to(weight.device)
