@@ -126,7 +126,7 @@ def flag_values(cls: type[Config], flags: argparse.Namespace) -> dict[str, Any]:
 def _also(info: FieldInfo) -> tuple[str, ...]:
     """Return the other name of a flag, where it has one: what another verb calls it."""
     extra = cast(object, info.json_schema_extra)
-    return (str(extra["also"]),) if isinstance(extra, dict) and "also" in extra else ()
+    return (str(cast(dict[str, object], extra)["also"]),) if isinstance(extra, dict) and "also" in extra else ()
 
 
 def _positional(info: FieldInfo) -> bool:

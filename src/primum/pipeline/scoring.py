@@ -24,17 +24,17 @@ def score_replies(
 
     Resumes at the shard where it was stopped.
     """
-    trained = trained or context.shelf["reward"]
+    by = trained or context.shelf["reward"]
     prompts = context.sets.by_id
     asked = digest([[r.id, r.finish] for r in replies])  # an answer that a limit cut is read without its end
-    stage = context.journey.stage(name, reward=trained.key, replies=asked)
+    stage = context.journey.stage(name, reward=by.key, replies=asked)
     label = name.replace("-", " ")
     with context.journey.step(label, len(replies), "replies") as advance:
 
         def work(index: int, part: Sequence[Reply]) -> list[dict[str, float]]:
             del index
             model = context.desk.reward_model(HEADS)
-            model.take(trained.weights)
+            model.take(by.weights)
             scores = model.scores([prompts[r.prompt_id].messages for r in part], [r.text for r in part],
                                   [r.finish == "stop" for r in part], context.desk.model.tokenizer)  # fmt: skip
             model.give_back()
