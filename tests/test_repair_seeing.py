@@ -130,8 +130,10 @@ def test_the_gradient_is_plain_transformers_own(models: dict[str, Checkpoint]) -
     ids, labels = [*row.prompt, *row.answer], [*(-100 for _ in row.prompt), *row.answer]
     network(input_ids=torch.tensor([ids]), labels=torch.tensor([labels])).loss.backward()
     expected = network.model.language_model.layers[1].mlp.down_proj.weight.grad
-    found = models["gradient"].tensor("language_model.model.layers.1.mlp.down_proj.weight")
-    assert torch.allclose(found.float(), expected, rtol=0.02, atol=1e-5)
+    found = models["gradient"].tensor("language_model.model.layers.1.mlp.down_proj.weight").float()
+    assert expected is not None
+    # taken in the fastest format here, which may be bf16: 8 bits a number, so 3 digits of the whole
+    assert float((found - expected).norm()) < 0.03 * float(expected.norm())
     assert all(name.startswith(TOWER) for name in models["gradient"].entries)
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from primum.core.errors import UsageError
 from primum.core.records import JsonDict
 from primum.core.store import file_sha256, read_json, write_json
 from primum.models.embedded import embedded_folder
 from primum.repair.checkpoint import INDEX, SINGLE, Checkpoint
+
+if TYPE_CHECKING:
+    import torch
 
 MARK = "source.json"
 
@@ -53,7 +56,7 @@ def _written(name: str, folder: Path) -> Checkpoint:
     from primum.models.load import load
     from primum.training.adapter import save_merged
 
-    model = load(name)
+    model = load(name, _format(name))
     partial = folder.with_name(folder.name + ".partial")
     for old in (partial, folder):
         shutil.rmtree(old, ignore_errors=True)
@@ -62,6 +65,25 @@ def _written(name: str, folder: Path) -> Checkpoint:
     write_json(partial / MARK, key)
     partial.rename(folder)
     return Checkpoint(folder)
+
+
+def _format(name: str) -> torch.dtype:
+    """Return the number format that a model (of an adapter, its base) is stored in; fp32 where nothing says.
+
+    Not the fastest one here: what is written would be rounded on some machines and not on others.
+    """
+    import torch
+    from transformers import AutoConfig
+
+    from primum.models.load import adapter_base, quiet
+
+    place = adapter_base(name)
+    try:
+        with quiet():
+            config: Any = cast(Any, AutoConfig).from_pretrained(place, trust_remote_code=False)
+    except (OSError, ValueError):  # a GGUF file, exact in fp32 alone; or no model, as loading will say
+        return torch.float32
+    return config.dtype if isinstance(config.dtype, torch.dtype) else torch.float32
 
 
 def _key(name: str) -> JsonDict:
