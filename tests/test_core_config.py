@@ -1,12 +1,12 @@
 """One declaration: flags, help, YAML keys and defaults follow from the model."""
 
 import argparse
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 from pydantic import Field, ValidationError
 
-from primum.core.config import Config, add_flags, build, from_flags, read_settings
+from primum.core.config import Config, add_flags, build, flag_values, from_flags, read_settings
 from primum.core.errors import BadInputError, UsageError
 
 
@@ -99,3 +99,18 @@ def test_a_flag_may_have_a_second_name():
     add_flags(parser, Two)
     assert from_flags(Two, parser.parse_args(["--judge", "x", "--judges", "y"])).judges == ("x", "y")
     assert from_flags(Two, parser.parse_args([])).judges == ("a",)
+
+
+def test_flags_with_a_title_stand_behind_the_others():
+    class Lent(Config):
+        flag_group: ClassVar[str] = "what helpers need"
+        rubric: str = "plain"
+
+    class Own(Lent):
+        limit: int = 3
+
+    parser = argparse.ArgumentParser()
+    add_flags(parser, Own)
+    text = parser.format_help()
+    assert text.index("--limit") < text.index("what helpers need") < text.rindex("--rubric")
+    assert flag_values(Own, parser.parse_args(["--rubric", "x", "--limit", "4"])) == {"rubric": "x", "limit": 4}

@@ -6,6 +6,7 @@ A default is written once, in the model. An unknown key is an error that names t
 from __future__ import annotations
 
 import argparse
+import inspect
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,10 +64,13 @@ def _help(cls: type[Config], key: str) -> str | None:
 def add_flags(parser: argparse.ArgumentParser, cls: type[Config]) -> None:
     """Add one flag per field; a field named `model` becomes an optional positional argument.
 
-    Flags are left out of the namespace where the user did not give them, so that defaults stay in the model.
+    Flags are left out of the namespace where the user did not give them, so that defaults stay in the model. Fields
+    that come from a class with a `flag_group` of its own stand behind all others, under that title.
     """
-    for name, info in cls.model_fields.items():
-        inner = _nested(info.annotation)
+    titles = {name: _title(cls, name) for name in cls.model_fields}
+    groups = {title: parser.add_argument_group(title) if title else parser for title in dict.fromkeys(titles.values())}
+    for name, info in sorted(cls.model_fields.items(), key=lambda item: bool(titles[item[0]])):
+        place, inner = groups[titles[name]], _nested(info.annotation)
         if inner:
             _add_nested(parser, name, inner)
             continue
@@ -85,9 +89,15 @@ def add_flags(parser: argparse.ArgumentParser, cls: type[Config]) -> None:
         if _positional(info):
             many = options.pop("action", None) == "append"  # a positional takes its values one after the other
             options.pop("metavar", None)
-            parser.add_argument(name, nargs="*" if many else "?", **options)
+            place.add_argument(name, nargs="*" if many else "?", **options)
         else:
-            parser.add_argument(*(f"--{one.replace('_', '-')}" for one in (name, *_also(info))), dest=name, **options)
+            place.add_argument(*(f"--{one.replace('_', '-')}" for one in (name, *_also(info))), dest=name, **options)
+
+
+def _title(cls: type[Config], name: str) -> str:
+    """Return the title of the group of flags that a field's own class asks for, or nothing."""
+    owner = next((base for base in cls.__mro__ if name in inspect.get_annotations(base)), cls)
+    return str(vars(owner).get("flag_group", ""))
 
 
 def _nested(annotation: Any) -> type[Config] | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from pydantic import Field
 
@@ -37,6 +37,8 @@ WITHOUT_EFFECT = ("timeout", "retries", "key_env")
 
 class Options(Config):
     """All that judges may need beside the replies but the model in memory; each takes what is its own."""
+
+    flag_group: ClassVar[str] = "what judges may need"
 
     rubric: str = Field(default="meditron", description="rubric of the judge 'rubric': a shipped one, or a YAML file")
     member: tuple[str, ...] = Field(
