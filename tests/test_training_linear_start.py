@@ -10,7 +10,7 @@ import torch
 from scipy.stats import spearmanr
 
 from primum.training.examples import Example
-from primum.training.linear_start import StartConfig, draw_line, odds, ridge, sites, start
+from primum.training.linear_start import Going, StartConfig, draw_line, odds, ridge, sites, start
 
 OPENER, SIGN, END = 60, 7, 1
 
@@ -74,6 +74,56 @@ def test_a_start_leaves_other_places_alone(network: Any) -> None:
         after = network(rows).logits.log_softmax(-1)
     moved = (after - before)[..., OPENER]
     assert moved[:, :-1].mean().abs() < moved[:, -1].mean() / 4
+
+
+def replies(count: int, seed: int) -> list[Example]:
+    """Benign prompts with answers in which the last token of the template stands again."""
+    random = np.random.default_rng(seed)
+    made = [[*random.integers(10, 14, 3).tolist(), END, *random.integers(10, 14, 2).tolist()] for _ in range(count)]
+    return [Example(row.prompt, tuple(text)) for row, text in zip(prompts(False, count, seed), made, strict=True)]
+
+
+def test_a_line_is_not_drawn_before_later_sentences(network: Any) -> None:
+    """What the opener gains behind a break within an answer, and where the answer begins."""
+    rows = replies(60, 8)
+    ids = torch.tensor([row.prompt + row.answer for row in rows])
+    inside, begin = len(rows[0].prompt) + 3, len(rows[0].prompt) - 1
+    assert (ids[:, inside] == END).all() and (ids[:, begin] == END).all()
+    start(StartConfig(), network, prompts(True, 300, 1), prompts(False, 300, 2), [OPENER])
+    saved = {name: p.detach().clone() for name, p in network.named_parameters()}
+
+    def gained(going: Going | None) -> tuple[float, float]:
+        with torch.no_grad():
+            for name, p in network.named_parameters():
+                p.copy_(saved[name])
+            before = network(ids).logits.log_softmax(-1)[..., OPENER]
+            draw_line(network, prompts(True, 80, 3), prompts(False, 80, 4), [OPENER], 0.5, going=going)
+            moved = network(ids).logits.log_softmax(-1)[..., OPENER] - before
+        return moved[:, inside].mean().item(), moved[:, begin].mean().item()
+
+    (careless, first), (careful, still) = gained(None), gained(Going(replies(200, 3), {END}))
+    assert careless > first / 2 > 0.2, "the same token stands there"
+    assert careful / still < 0.7 * careless / first, (careless, first, careful, still)
+
+
+def test_a_start_reads_nothing_off_answers_that_go_on(network: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two breaks an answer and one other place, each with a wanted value of nought, beside one elsewhere a prompt."""
+    seen: list[torch.Tensor] = []
+
+    def watched(rows: torch.Tensor, wanted: torch.Tensor, penalty: float) -> torch.Tensor:
+        seen.append(wanted)
+        return ridge(rows, wanted, penalty)
+
+    monkeypatch.setattr("primum.training.linear_start.ridge", watched)
+    told: list[int] = []
+    double = [Example(row.prompt, (*row.answer, *row.answer)) for row in replies(50, 3)]
+    arguments = (prompts(True, 60, 1), prompts(False, 40, 2), [OPENER], 0, told.append)
+    start(StartConfig(), network, *arguments)
+    start(StartConfig(), network, *arguments, going=Going([*double, Example((2, 10, END), (10,))], {END}))
+    without, within = seen
+    assert len(without) == 45 + 40 + 45 + 40, "a quarter of the harmful prompts is left to measure on"
+    assert len(within) == len(without) + 3 * 50 and without.sum() == within.sum() == 45
+    assert sum(told) == 2 * 85 + 51
 
 
 def test_a_line_is_drawn_where_it_was_asked_for(network: Any) -> None:

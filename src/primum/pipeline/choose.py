@@ -30,6 +30,16 @@ def choose(prompts: Sequence[Prompt], part: Split, budget: Budget) -> list[Promp
     return [*harmful, *twins, *general]
 
 
+def twinned(prompts: Sequence[Prompt], most: int | None) -> list[Prompt]:
+    """Return the first harmful prompts of an order and their twins, and as many other benign ones; None: all."""
+    if most is None:
+        return list(prompts)
+    harmful = [p for p in prompts if p.intent != "benign"][:most]
+    wanted = {p.id for p in harmful}
+    twins = [p for p in prompts if p.intent == "benign" and p.twin in wanted]
+    return [*harmful, *twins, *[p for p in prompts if is_general(p)][:most]]
+
+
 def readable(prompts: Sequence[Prompt], budget: Budget, share: float) -> list[Prompt]:
     """Return what needs no replies: the prompts that the linear start reads, then those that the line is drawn on.
 

@@ -19,11 +19,15 @@ from primum.pipeline.steps import Draw, Journey, judge, sample
 
 @dataclass(frozen=True)
 class Sets:
-    """Prompts of a journey, by what they are for. `dev` is to tune on: neither learned from nor reported."""
+    """Prompts of a journey, by what they are for. `dev` is to tune on: neither learned from nor reported.
+
+    `known`: all that may be learned from, those beyond the budget too: what needs no reply of theirs reads them.
+    """
 
     train: Sequence[Prompt]
     dev: Sequence[Prompt]
     test: Sequence[Prompt]
+    known: Sequence[Prompt] = ()
 
     @property
     def by_id(self) -> dict[str, Prompt]:

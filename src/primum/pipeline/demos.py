@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -93,10 +94,19 @@ def mix(demonstrations: Sequence[Demonstration], share: float) -> list[Demonstra
     return [*safe, *other]
 
 
-def rows_of(context: Context, network: Any, demonstrations: Sequence[Demonstration], teaching: Teaching) -> list[Kept]:
-    """Return rows to train on: safe completions are learned, benign answers kept as the network gives them now.
+def rows_of(
+    context: Context, network: Any, demonstrations: Sequence[Demonstration], teaching: Teaching, untaught: bool = False
+) -> list[Kept]:
+    """Return rows to train on: safe completions are learned, benign answers kept as the network gives them.
 
     What the user wrote is learned, to benign prompts too.
+
+    Args:
+        context: of the journey.
+        network: with the adapter that learns.
+        demonstrations: of all kinds.
+        teaching: how much of an answer counts.
+        untaught: keep them as the network gives them without its adapter; otherwise as it gives them now.
     """
     from primum.training.examples import Answered, Limits, answered
     from primum.training.keeping import Kept, keep
@@ -105,7 +115,8 @@ def rows_of(context: Context, network: Any, demonstrations: Sequence[Demonstrati
     examples = answered(rows, context.desk.model.tokenizer)
     both = list(zip(examples, demonstrations, strict=True))
     own = [e for e, d in both if not _learned(d)]
-    kept = iter(keep(network, own) if own else ())
+    with network.disable_adapter() if untaught else nullcontext():
+        kept = iter(keep(network, own) if own else ())
     return [Kept(e) if _learned(d) else next(kept) for e, d in both]
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from primum.core.records import JsonDict, Pair, Prompt, Split, digest, to_json
 from primum.evaluation.domain import DomainRow
 from primum.pairing.demonstration import Built, Demonstration
+from primum.pipeline import reading
 from primum.pipeline.held import held_rows
 from primum.pipeline.settings import RepairConfig
 from primum.pipeline.steps import Journey
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from primum.models.load import Model
     from primum.training.examples import Example
     from primum.training.keeping import KeepConfig, Kept
+    from primum.training.linear_start import Going
     from primum.training.methods.dpo import Replay
 
 
@@ -140,26 +142,15 @@ class Training:
     @cached_property
     def openers(self) -> list[int]:
         """The tokens with which most of the learned answers begin."""
-        from primum.training.keeping import Kept, openers
+        return reading.learned_openers(self.demos, self.model.tokenizer)
 
-        return openers([Kept(e) for e, d in zip(self.examples, self.demos, strict=True) if d.kind == "harmful"])
+    def going(self, most: int) -> Going:
+        """Some of the model's own benign answers, each as far as it was drawn."""
+        return reading.going(self.demos, self.model.tokenizer, most, self.config.sft.whole_tokens)
 
     def asked(self, part: Split, twins_only: bool = False) -> tuple[list[Example], list[Example]]:
-        """Return the harmful and the benign prompts of a split, each with one token of answer.
-
-        Args:
-            part: the split.
-            twins_only: of the benign ones, those that are twins, where there are some.
-        """
-        from primum.training.examples import Answered, Limits, answered
-
-        here = [p for p in self.prompts if p.split == part]
-        if twins_only and any(p.intent == "benign" and p.twin for p in here):
-            here = [p for p in here if p.intent != "benign" or p.twin]
-        sides = [[p for p in here if (p.intent == "benign") is benign] for benign in (False, True)]
-        one = [[Answered(p.messages, "I", Limits(answer=1), ends=False) for p in side] for side in sides]
-        harmful, benign = (answered(side, self.model.tokenizer) if side else [] for side in one)
-        return harmful, benign
+        """The harmful and the benign prompts of a split, each with one token of answer."""
+        return reading.asked([p for p in self.prompts if p.split == part], self.model.tokenizer, twins_only)
 
     @property
     def groups(self) -> list[str]:
@@ -211,20 +202,18 @@ def _linear_start(training: Training) -> None:
     if not config.sft.linear_start:
         return
     facts = {k: v for k, v in training.facts.items() if k not in ("dpo", "passes", "sft", "domain")}
-    stage = training.journey.stage("06-linear-start", **facts)
+    stage = training.journey.stage("06-linear-start", **facts, going=[reading.START_GOING, config.sft.whole_tokens])
     if not stage.manifest:
         (harmful, benign), openers = training.asked("train"), training.openers
-        with training.journey.step("linear start", len(harmful) + len(benign), "prompts") as advance:
-            found = start(StartConfig(), network, harmful, benign, openers, config.seed, advance)
+        going = training.going(reading.START_GOING)
+        total = len(harmful) + len(benign) + len(going.rows)
+        with training.journey.step("linear start", total, "prompts and answers") as advance:
+            found = start(StartConfig(), network, harmful, benign, openers, config.seed, advance, going)
             save_weights(network, stage.path("weights.safetensors"))
         stage.finish(found=found and found._asdict())
     load_weights(network, stage.path("weights.safetensors"))
     if found := (stage.manifest or {})["found"]:
-        training.journey.tell(
-            "linear start",
-            f"read off {found['blocks']} blocks; log-odds of declining a harmful prompt "
-            f"{found['before']:.1f} -> {found['after']:.1f}",
-        )
+        training.journey.tell("linear start", reading.said_of_start(found))
 
 
 def _draw_line(training: Training) -> None:
@@ -235,23 +224,20 @@ def _draw_line(training: Training) -> None:
     config, network = training.config, training.network
     if not (config.line.draw and training.demos and config.passes):
         return
-    stage = training.journey.stage("07-line", **training.facts, line=config.line.model_dump())
+    own = [reading.LINE_GOING, config.sft.whole_tokens]
+    stage = training.journey.stage("07-line", **training.facts, line=config.line.model_dump(), going=own)
     openers = [] if stage.manifest else training.openers
     with training.journey.step("draw the line"):
         if not stage.manifest:
             harmful, benign = training.asked("dev", twins_only=True)
             temperature = max(config.temperature, COLDEST)
-            found = draw_line(network, harmful, benign, openers, config.line.share, temperature, config.seed)
+            going = training.going(reading.LINE_GOING)
+            found = draw_line(network, harmful, benign, openers, config.line.share, temperature, config.seed, going)
             save_weights(network, stage.path("weights.safetensors"))
             stage.finish(found=found and found._asdict())
         load_weights(network, stage.path("weights.safetensors"))
     if found := (stage.manifest or {})["found"]:
-        before, after = (" and ".join(f"{100 * x:.0f}%" for x in found[when]) for when in ("before", "after"))
-        training.journey.tell(
-            "line",
-            f"openings that decline, expected on development prompts (harmful and twins): {before} -> {after}, "
-            f"moved by {found['nats']:+.1f} nats",
-        )
+        training.journey.tell("line", reading.said_of_line(found))
 
 
 def _keeping(config: RepairConfig, keep_weight: float, lead: float = 0.0) -> KeepConfig:
@@ -264,13 +250,15 @@ def _keeping(config: RepairConfig, keep_weight: float, lead: float = 0.0) -> Kee
 def _learned(demo: Demonstration, config: RepairConfig) -> int:
     """Return how many tokens of an answer count: of some safe completions all, so that what follows is learned too.
 
-    The model's own apologies ("I'm sorry for the confusion, but") are kept whole as well: they open like refusals, and
-    would go on like them.
+    Some benign answers are kept whole, so that none is left in the middle for a refusal. The model's own apologies
+    ("I'm sorry for the confusion, but") all are: they open like refusals, and would go on like them.
     """
     whole = config.sft.whole_tokens
+    number = int(demo.prompt_id, 16)
     if demo.kind != "harmful":
-        return whole if APOLOGY.match(demo.answer) else config.sft.kept_tokens
-    return whole if int(demo.prompt_id, 16) % config.sft.whole == 0 else config.sft.short_tokens
+        longer = APOLOGY.match(demo.answer) or number % config.sft.kept_whole == 0
+        return whole if longer else config.sft.kept_tokens
+    return whole if number % config.sft.whole == 0 else config.sft.short_tokens
 
 
 def _dpo(training: Training, pairs: Sequence[Pair]) -> JsonDict:

@@ -14,6 +14,7 @@ from primum.core.records import JsonDict, Prompt, digest
 from primum.core.store import read_json, write_json
 from primum.pipeline.choose import asked, is_general
 from primum.pipeline.held import held_rows
+from primum.pipeline.reading import START_GOING
 from primum.pipeline.settings import RepairConfig
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def _work(
     drawn = len(questioned) + (size.samples - 1) * pairs
     benign = len(questioned) - pairs
     short = read + (config.sft.short_tokens + config.sft.whole_tokens) / 2
-    kept = read + config.sft.kept_tokens
+    whole = min(config.sft.whole_tokens, size.train_tokens)
+    kept = read + config.sft.kept_tokens + (whole - config.sft.kept_tokens) / config.sft.kept_whole
     both = pairs * (1 + config.dpo.benign_share)
     held = min(len(held_rows(config)), both) * (MEAN_PROMPT + config.sft.whole_tokens)
     learned = config.passes * ((len(train) - benign) * short + benign * kept + held)
@@ -76,6 +78,7 @@ def _work(
     texts = TEXT * sum(is_general(p) for p in test) / 2
     learn, again = 2 * (1 + UPPER), config.rounds
     linear = sum(p.split == "train" for p in known)
+    begun = (linear + 600) * read + min(START_GOING, benign) * (read + whole)
     line = sum(p.split == "dev" and not is_general(p) for p in known)
     # tokens, operations a token and parameter, and whether replies are drawn
     work = {
@@ -83,7 +86,7 @@ def _work(
         "judging, likelihood": (2 * (measured / 2 * ("probe" in config.judges) + texts), 2.0, False),
         "replies to learn from": (again * drawn * (read + FULL_REPLY * size.train_tokens), 2.0, True),
         "note own answers": (again * (benign * kept + held), 2.0, False),
-        "linear start": ((linear + 600) * read if config.sft.linear_start else 0, 2.0, False),
+        "linear start": (begun if config.sft.linear_start else 0, 2.0, False),
         "warm start": (again * learned, SMALL_STEPS * learn, False),
         "preferences": (again * pair, learn + 1, False),
         "line": (4 * line * read if config.line.draw else 0, 2.0, False),

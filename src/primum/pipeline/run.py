@@ -155,7 +155,7 @@ def _sets(collected: Collected, recipe: Recipe) -> Sets:
         for intent in ("harmful", "benign"):
             if not any(p.intent == intent for p in prompts):
                 raise UsageError(f"there is no {intent} prompt to {name}", cure="leave 'embedded' among the sources")
-    return Sets(train, dev, test)
+    return Sets(train, dev, test, choose(collected.prompts, "train", none))
 
 
 def _begin(journey: Journey, config: RunConfig, recipe: Recipe, specs: Sequence[StageSpec]) -> None:

@@ -37,7 +37,7 @@ class Budget:
 
 
 BUDGETS = {
-    "quick": Budget(700, None, 160, 150, 200, 1, 32, 64, 1.1, 138),
+    "quick": Budget(700, None, 160, None, None, 1, 32, 64, 1.1, 138),
     "standard": Budget(1300, None, 320, None, None, 1, 32, 64, 2.0),
     "full": Budget(None, None, None, None, None, 4, 128, 256, 3.0),
 }
@@ -66,6 +66,7 @@ class SftConfig(Config):
     )
     short_tokens: int = Field(default=16, ge=1, description="tokens learned of most safe completions")
     kept_tokens: int = Field(default=12, ge=1, description="tokens kept of a benign answer")
+    kept_whole: int = Field(default=4, ge=1, description="of so many benign answers, one is kept as far as it goes")
     whole: int = Field(default=2, ge=1, description="of so many safe completions, one is learned whole")
     whole_tokens: int = Field(default=48, ge=8, description="longest safe completion that is learned whole")
 

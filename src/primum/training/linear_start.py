@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -30,12 +30,14 @@ from primum.core.progress import Advance, silent
 from primum.models.device import device
 from primum.training.batches import micro_batches
 from primum.training.examples import Example
-from primum.training.packed import pack
+from primum.training.packed import Packed, pack
 from primum.training.score import answer_states, causal, logits, plain_way, shares_prompts
 
 log = logging.getLogger(__name__)
 ELSEWHERE = 1
 """Tokens per row where nothing is to be declined, to one where an answer begins."""
+RESUMED = 2
+"""Places per benign answer where a sentence of it begins, and one anywhere else: nothing is to be declined there."""
 DIRECTIONS = 64
 """Rows over which the openers' gradient is averaged: it hardly differs between prompts."""
 LEAST = 32
@@ -57,6 +59,16 @@ class StartConfig(Base):
     odds: float = Field(
         default=-0.5, description="log-odds of declining that a typical harmful prompt of training is brought to"
     )
+
+
+class Going(NamedTuple):
+    """Answers that go on: a reading of where answers begin must not take the next sentence for a beginning.
+
+    rows: benign answers of the network's own. breaks: tokens after which a sentence or a line may begin.
+    """
+
+    rows: Sequence[Example]
+    breaks: Set[int]
 
 
 class Fitted(NamedTuple):
@@ -114,6 +126,7 @@ def start(
     openers: Sequence[int],
     seed: int = 0,
     advance: Advance = silent,
+    going: Going | None = None,
 ) -> Fitted | None:
     """Write a first warm start into a fresh adapter; None where the network has no such products.
 
@@ -125,6 +138,7 @@ def start(
         openers: tokens that open the answers to be learned.
         seed: of the tokens that stand for "elsewhere".
         advance: told of every row.
+        going: benign answers, within which nothing is to be declined either.
     """
     places = sites(network)
     harmful, benign = _of_text(harmful), _of_text(benign)
@@ -137,7 +151,7 @@ def start(
     fitted = [row for row in harmful if id(row) not in unseen]
     read = [_units(network, places, rows, rng, advance) for rows in (fitted, benign)]
     begins, elsewhere = zip(*read, strict=True)
-    rows = torch.cat([*begins, *elsewhere])
+    rows = torch.cat([*begins, *elsewhere, *_within(network, places, going, rng, advance)])
     wanted = torch.zeros(len(rows))
     wanted[: len(begins[0])] = 1.0
     weights = ridge(rows, wanted, config.ridge)
@@ -246,6 +260,24 @@ def _units(
 ) -> tuple[Tensor, Tensor]:
     """Return the hidden units of all sites side by side, fp16: where answers begin (N, F), and elsewhere (M, F)."""
     begins, elsewhere = list[Tensor](), list[Tensor]()
+    for group, packed, units in _read(network, places, rows):
+        starts = packed.before[packed.lengths.cumsum(0) - packed.lengths]
+        others = sorted(set(range(1, packed.ids.shape[1])) - set(starts.tolist()))
+        some = torch.tensor(rng.sample(others, min(len(others), ELSEWHERE * len(group))))
+        begins.append(_at(units, starts))
+        elsewhere.append(_at(units, some))
+        advance(len(group))
+    return torch.cat(begins), torch.cat(elsewhere)
+
+
+def _at(units: Sequence[Tensor], where: Tensor) -> Tensor:
+    return torch.cat([u[where] for u in units], 1).half().cpu()
+
+
+def _read(
+    network: Any, places: Sequence[Site], rows: Sequence[Example]
+) -> Iterator[tuple[Sequence[Example], Packed, list[Tensor]]]:
+    """Yield groups of rows as they were packed, with the hidden units (T, F) of every site at each of their tokens."""
     heard: dict[int, Tensor] = {}
 
     def listen(at: int) -> Callable[[Any, Any], None]:
@@ -258,14 +290,27 @@ def _units(
         for group in micro_batches(rows, 4096):
             packed = pack(group, next(network.parameters()).device)
             plain_way(network, group, packed)
-            starts = packed.before[packed.lengths.cumsum(0) - packed.lengths]
-            others = sorted(set(range(1, packed.ids.shape[1])) - set(starts.tolist()))
-            some = torch.tensor(rng.sample(others, min(len(others), ELSEWHERE * len(group))))
-            units = [heard[i] for i in range(len(places))]
-            begins.append(torch.cat([u[starts] for u in units], 1).half().cpu())
-            elsewhere.append(torch.cat([u[some] for u in units], 1).half().cpu())
-            advance(len(group))
-    return torch.cat(begins), torch.cat(elsewhere)
+            yield group, packed, [heard[i] for i in range(len(places))]
+
+
+@torch.no_grad()
+def _within(
+    network: Any, places: Sequence[Site], going: Going | None, rng: random.Random, advance: Advance
+) -> list[Tensor]:
+    """Return the hidden units within benign answers: where their sentences begin, and some other places (M, F)."""
+    found = list[Tensor]()
+    for group, packed, units in _read(network, places, _of_text(going.rows)) if going else ():
+        chosen, first = list[int](), 0
+        for row in group:
+            later = range(1, len(row.answer))
+            breaks = [t for t in later if row.answer[t - 1] in going.breaks]
+            others = [t for t in later if row.answer[t - 1] not in going.breaks]
+            some = [*rng.sample(breaks, min(RESUMED, len(breaks))), *rng.sample(others, min(1, len(others)))]
+            chosen += [first + t for t in some]
+            first += len(row.answer)
+        found.append(_at(units, packed.before[torch.tensor(chosen, dtype=torch.long)]))
+        advance(len(group))
+    return found
 
 
 @torch.enable_grad()
@@ -340,6 +385,7 @@ def draw_line(
     share: float,
     temperature: float = 1.0,
     seed: int = 0,
+    going: Going | None = None,
 ) -> Line | None:
     """Move the openers' log-odds before every answer by one constant, until a given share of benign rows is declined.
 
@@ -354,6 +400,7 @@ def draw_line(
         share: of the benign rows that may be declined when drawn at `temperature`.
         temperature: of drawing.
         seed: of the tokens that stand for "elsewhere".
+        going: benign answers, within which nothing moves.
     """
     places = sites(network)
     harmful, benign = _of_text(harmful), _of_text(benign)
@@ -370,7 +417,8 @@ def draw_line(
         parts = units.float().split(sizes, 1)
         return torch.cat([part @ site.a.detach().float().cpu().T for part, site in zip(parts, places, strict=True)], 1)
 
-    read = torch.cat([inner(begins), inner(elsewhere)])
+    within = _within(network, places, going, rng, silent)
+    read = torch.cat([inner(each) for each in (begins, elsewhere, *within)])
     wanted = torch.zeros(len(read))
     wanted[: len(begins)] = 1.0
     weights = ridge(read, wanted, 0.01).split([site.a.shape[0] for site in places])

@@ -179,7 +179,7 @@ def _learn(
     def teach(network: Any, stage: Stage, advance: Advance) -> JsonDict:
         from primum.training.methods import sft
 
-        rows = rows_of(context, network, demos, settings)
+        rows = rows_of(context, network, demos, settings, untaught=True)
         rows += answers(
             context, [(by_id[s.prompt_id].messages, s.text, s.ends) for s in samples], settings.learned_tokens
         )

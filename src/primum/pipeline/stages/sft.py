@@ -64,7 +64,7 @@ def run(context: Context, spec: StageSpec) -> None:
     def teach(network: Any, stage: Stage, advance: Advance) -> JsonDict:
         from primum.training.methods import sft
 
-        rows = rows_of(context, network, demos, settings)
+        rows = rows_of(context, network, demos, settings, untaught=True)
         config = sft_config(context, settings)
         log, alarms = sft.train(config, network, rows, stage.folder, context.seed, advance, groups_of(demos))
         mine = {"given": yours, "given_cut": cut_of(rows, demos, context.desk.model.tokenizer)} if yours else {}
