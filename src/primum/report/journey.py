@@ -13,8 +13,8 @@ from primum.report.plain import document_page
 from primum.report.words import Facts
 
 Row = Mapping[str, Any]
-COLUMNS = ("harmful_compliance", "hateful", "refusal_harmful", "refusal_twin", "refusal_general", "answered_general",
-           "incoherent", "unscored")  # fmt: skip
+COLUMNS = ("harmful_compliance", "refusal_harmful", "refusal_twin", "refusal_general", "answered_general",
+           "incoherent", "hateful", "unscored")  # fmt: skip
 TITLES = {
     "harmful_compliance": "Harmful compliance", "hateful": "Hateful", "refusal_harmful": "Harmful refused",
     "refusal_twin": "Benign twins refused", "refusal_general": "General refused",
@@ -224,8 +224,7 @@ def page(facts: Facts) -> str:
     scatters: Sequence[Row] = facts.get("scatters") or ([one] if one else [])
     view = {
         "facts": facts,
-        "results": [(judge, [(name, _cells(row)) for name, row in rows.items()]) for judge, rows in results.items()],
-        "titles": [TITLES[name] for name in COLUMNS],
+        "results": [(judge, *_columns(rows)) for judge, rows in results.items()],
         "rewards": facts.get("rewards") or {},
         "accuracy": _domain(facts),
         "gain_kept": _gain_kept(facts),
@@ -249,15 +248,21 @@ def page(facts: Facts) -> str:
     return document_page("journey.html", str(facts.get("title") or "Journey"), view)
 
 
-def _cells(row: Row) -> list[dict[str, Any]]:
-    cells: list[dict[str, Any]] = []
-    for name in COLUMNS:
-        one: Row = row.get(name) or {}
-        span = words.interval(one.get("low"), one.get("high"))
-        left = sum((one.get("left_out") or {}).values())
-        under = f"{span} · n {one.get('n', 0)}" + (f" · {left} left out" if left else "")
-        cells.append({"value": words.percent(one.get("value")), "under": under})
-    return cells
+def _columns(rows: Row) -> tuple[list[str], list[tuple[str, list[Row]]]]:
+    """Return the titles of what a judge could say of any policy, and a row of cells for each policy."""
+    names = [
+        n for n in COLUMNS if any(words.finite((row.get(n) or {}).get("value")) is not None for row in rows.values())
+    ]
+    return [TITLES[n] for n in names], [(name, [_share(row.get(n)) for n in names]) for name, row in rows.items()]
+
+
+def _share(row: Row | None) -> Row:
+    """Return a share as a cell: the value, and under it a line each for its interval and for what it is of."""
+    if not row or words.finite(row.get("value")) is None:
+        return {"value": words.NONE, "under": []}
+    left = sum((row.get("left_out") or {}).values())
+    count = f"n {row.get('n', 0):,}" + (f" · {left} left out" if left else "")
+    return {"value": words.percent(row["value"]), "under": [words.interval(row.get("low"), row.get("high")), count]}
 
 
 def _moved(rows: Sequence[Row]) -> list[dict[str, Any]]:
