@@ -31,13 +31,16 @@ from primum.pipeline.repair import Loader, RepairConfig, run_verb
 from primum.pipeline.steps import Draw, Journey, judge, sample
 from primum.pipeline.terminal import Terminal
 
+PUBLISHED: JsonDict = {
+    "strategy": "meditron", "force": True, "sft": {"epochs": 0}, "lora_start": 0.0,
+    "dpo": {"nll_weight": 0.0, "tokens": 64, "learning_rate": 2e-4, "batch_size": 8, "epochs": 2.0},
+}  # fmt: skip
 RECIPES: dict[str, JsonDict] = {
     "primum": {},
-    "meditron": {
-        "strategy": "meditron", "force": True, "sft": {"epochs": 0}, "lora_start": 0.0,
-        "dpo": {"nll_weight": 0.0, "tokens": 64, "learning_rate": 2e-4, "batch_size": 8, "epochs": 2.0},
-    },
-}  # fmt: skip
+    "meditron": PUBLISHED,
+    # the published recipe until it is as safe as ours: what that costs is compared at equal safety
+    "longer": {**PUBLISHED, "dpo": {**PUBLISHED["dpo"], "epochs": 8.0}},
+}
 MEDITRON_TRAINING = "LoRA r16 on all blocks, learning rate 2e-4, batches of 8, two epochs, answers up to 64 tokens"
 SHARED = ("02-", "03-", "04-")
 """Steps before pairs are built: the same for both recipes."""
@@ -178,6 +181,8 @@ def against(ours: dict[str, JsonDict], theirs: dict[str, JsonDict], judge_id: st
     def mean(runs: dict[str, JsonDict], metric: str) -> float:
         return fmean(value(facts, judge_id, "after", metric) for facts in runs.values())
 
+    shared = [seed for seed in (name.split(" ", 1)[1] for name in ours) if any(seed in name for name in theirs)]
+    ours, theirs = ({k: v for k, v in runs.items() if k.split(" ", 1)[1] in shared} for runs in (ours, theirs))
     safe = [mean(runs, "harmful_compliance") for runs in (ours, theirs)]
     twins = [mean(runs, "refusal_twin") for runs in (ours, theirs)]
     return (
@@ -191,7 +196,7 @@ def page(results: dict[str, JsonDict], acceptance: dict[str, Any], command: str)
     """Return docs/benchmarks/repair.md."""
     first = next(iter(results.values()))
     recipes = {name: {k: v for k, v in results.items() if k.startswith(name)} for name in RECIPES}
-    ours, theirs = recipes["primum"], recipes["meditron"]
+    ours, theirs, longer = recipes["primum"], recipes["meditron"], recipes["longer"]
     lines = [
         "# Repairing the embedded model: primum against the Meditron recipe", "",
         f"Made by `{command}` on {first['created'][:10]}, primum {first['primum']}, {first['machine']['device']}.",
@@ -204,6 +209,8 @@ def page(results: dict[str, JsonDict], acceptance: dict[str, Any], command: str)
     for judge_id in first["measurements"]:
         lines += [f"## Judge `{judge_id}`", "", *bars(ours, judge_id), ""]
         lines += [against(ours, theirs, judge_id), ""] if ours and theirs else []
+        if ours and longer:
+            lines += [f"Against the same recipe for eight epochs: {against(ours, longer, judge_id)}", ""]
         lines += ["Before:", "", *table(ours or theirs, "before", judge_id), ""]
         for name, runs in recipes.items():
             lines += [f"After, {name}:", "", *table(runs, "after", judge_id), ""] if runs else []
