@@ -120,10 +120,12 @@ def test_a_start_reads_nothing_off_answers_that_go_on(network: Any, monkeypatch:
     arguments = (prompts(True, 60, 1), prompts(False, 40, 2), [OPENER], 0, told.append)
     start(StartConfig(), network, *arguments)
     start(StartConfig(), network, *arguments, going=Going([*double, Example((2, 10, END), (10,))], {END}))
-    without, within = seen
+    monkeypatch.setattr("primum.training.linear_start.ELSEWHERE", 17)
+    start(StartConfig(), network, *arguments)
+    without, within, few = seen
     assert len(without) == 45 + 40 + 45 + 40, "a quarter of the harmful prompts is left to measure on"
     assert len(within) == len(without) + 3 * 50 and without.sum() == within.sum() == 45
-    assert sum(told) == 2 * 85 + 51
+    assert sum(told) == 3 * 85 + 51 and len(few) == 45 + 40 + 17
 
 
 def test_a_line_is_drawn_where_it_was_asked_for(network: Any) -> None:

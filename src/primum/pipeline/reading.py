@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from primum.training.examples import Example
     from primum.training.linear_start import Going
 
-START_GOING, LINE_GOING = 800, 128
+START_GOING, LINE_GOING = 400, 128
 """Own benign answers that the linear start and the line read, so that neither takes a later sentence for a beginning.
 
 Without them a quarter of the ordinary requests that were declined had begun to answer (docs/log.md, 2026-11-23).

@@ -34,8 +34,8 @@ from primum.training.packed import Packed, pack
 from primum.training.score import answer_states, causal, logits, plain_way, shares_prompts
 
 log = logging.getLogger(__name__)
-ELSEWHERE = 1
-"""Tokens per row where nothing is to be declined, to one where an answer begins."""
+ELSEWHERE = 4000
+"""Tokens where nothing is to be declined, to those where answers begin: one a row, and no more than this in all."""
 RESUMED = 2
 """Places per benign answer where a sentence of it begins, and one anywhere else: nothing is to be declined there."""
 DIRECTIONS = 64
@@ -149,11 +149,13 @@ def start(
     probed = rng.sample(list(harmful), min(PROBED, len(harmful) // 4))
     unseen = {id(row) for row in probed}
     fitted = [row for row in harmful if id(row) not in unseen]
-    read = [_units(network, places, rows, rng, advance) for rows in (fitted, benign)]
-    begins, elsewhere = zip(*read, strict=True)
-    rows = torch.cat([*begins, *elsewhere, *_within(network, places, going, rng, advance)])
-    wanted = torch.zeros(len(rows))
-    wanted[: len(begins[0])] = 1.0
+    share = min(1.0, ELSEWHERE / (len(fitted) + len(benign)))
+    read = [_units(network, places, rows, rng, advance, share) for rows in (fitted, benign)]
+    parts = [*read[0], *read[1], *_within(network, places, going, rng, advance)]
+    wanted = torch.zeros(sum(map(len, parts)))
+    wanted[: len(parts[0])] = 1.0
+    rows = torch.cat(parts)
+    del read, parts  # gigabytes
     weights = ridge(rows, wanted, config.ridge)
     some = [*harmful, *benign]
     ways = directions(network, places, rng.sample(some, min(DIRECTIONS, len(some))), openers)
@@ -217,32 +219,39 @@ def ridge(rows: Tensor, wanted: Tensor, penalty: float) -> Tensor:
         wanted: what the rows are to give.
         penalty: against a kernel whose diagonal is about one.
     """
-    scaled = rows.float()
-    spread = scaled.std(0) + 1e-3
-    scaled = scaled / spread
-    kernel = _kernel(scaled, rounded=rows.dtype != torch.float32 and device().dtype == torch.bfloat16)
-    kernel.diagonal().add_(penalty)
-    factor = torch.linalg.cholesky(kernel)
-    solved = torch.cholesky_solve(wanted[:, None], factor)[:, 0]
-    return scaled.T @ solved / scaled.shape[1] / spread
+    count, width = rows.shape
+    rounded = rows.dtype != torch.float32 and device().dtype == torch.bfloat16
+    kernel, spread = torch.zeros(count, count), torch.empty(width)
+    for columns in _columns(width):
+        part = rows[:, columns].float()
+        spread[columns] = part.std(0) + 1e-3
+        _add_kernel(kernel, part / spread[columns], rounded)
+    kernel.div_(width).diagonal().add_(penalty)
+    solved = torch.cholesky_solve(wanted[:, None], torch.linalg.cholesky(kernel))[:, 0]
+    found = torch.cat([rows[:, columns].float().T @ solved for columns in _columns(width)])
+    return found / width / spread.square()
 
 
-def _kernel(scaled: Tensor, rounded: bool, block: int = 1024) -> Tensor:
-    """Return the lower half of X X' / F of rows X (N, F), fp32; what is above the diagonal's blocks is nought.
+def _columns(width: int, block: int = 2048) -> list[slice]:
+    """Return pieces of the columns: not all of them need be there in fp32 at once."""
+    return [slice(first, min(first + block, width)) for first in range(0, width, block)]
+
+
+def _add_kernel(kernel: Tensor, part: Tensor, rounded: bool, block: int = 1024) -> None:
+    """Add P P' of some columns P (N, B) to the lower half of a kernel (N, N); what is above the blocks stays.
 
     `rounded` products round what they read to bf16 and add up in fp32, which a processor that multiplies bf16 does in
     half of the time: rows of a network in bf16 lose little, and what they lose averages out over thousands of columns.
     """
-    matmul, found = cast(Any, torch.backends.mkldnn).matmul, scaled.new_zeros(len(scaled), len(scaled))
+    matmul = cast(Any, torch.backends.mkldnn).matmul
     before = matmul.fp32_precision
     matmul.fp32_precision = "bf16" if rounded else before
     try:
-        for first in range(0, len(scaled), block):
-            last = min(first + block, len(scaled))
-            found[first:last, :last] = scaled[first:last] @ scaled[:last].T
+        for first in range(0, len(part), block):
+            last = min(first + block, len(part))
+            kernel[first:last, :last] += part[first:last] @ part[:last].T
     finally:
         matmul.fp32_precision = before
-    return found.div_(scaled.shape[1])
 
 
 @contextmanager
@@ -256,14 +265,18 @@ def _hooks(made: list[Any]) -> Iterator[None]:
 
 @torch.no_grad()
 def _units(
-    network: Any, places: Sequence[Site], rows: Sequence[Example], rng: random.Random, advance: Advance
-) -> tuple[Tensor, Tensor]:
-    """Return the hidden units of all sites side by side, fp16: where answers begin (N, F), and elsewhere (M, F)."""
+    network: Any, places: Sequence[Site], rows: Sequence[Example], rng: random.Random, advance: Advance,
+    share: float = 1.0,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Return the hidden units of all sites side by side, fp16: where answers begin (N, F), and elsewhere (M, F).
+
+    `share`: tokens elsewhere, to one where an answer begins.
+    """
     begins, elsewhere = list[Tensor](), list[Tensor]()
     for group, packed, units in _read(network, places, rows):
         starts = packed.before[packed.lengths.cumsum(0) - packed.lengths]
         others = sorted(set(range(1, packed.ids.shape[1])) - set(starts.tolist()))
-        some = torch.tensor(rng.sample(others, min(len(others), ELSEWHERE * len(group))))
+        some = torch.tensor(rng.sample(others, min(len(others), round(share * len(group)))), dtype=torch.long)
         begins.append(_at(units, starts))
         elsewhere.append(_at(units, some))
         advance(len(group))
@@ -299,7 +312,9 @@ def _within(
 ) -> list[Tensor]:
     """Return the hidden units within benign answers: where their sentences begin, and some other places (M, F)."""
     found = list[Tensor]()
-    for group, packed, units in _read(network, places, _of_text(going.rows)) if going else ():
+    if going is None:
+        return found
+    for group, packed, units in _read(network, places, _of_text(going.rows)):
         chosen, first = list[int](), 0
         for row in group:
             later = range(1, len(row.answer))
