@@ -204,7 +204,7 @@ def test_llama2_runs_every_stage_and_reports_them_in_one_table(
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page and "Stage by stage" in page and 'class="scatter"' in page
     assert "gate 0.15, not tagged" in page and "tension: benign twins refused over threshold" in page
-    assert '<th scope="row">one reward model</th>' in page and "tension: loss of one reward model" in page
+    assert '<th scope="row">one reward model</th>' in page and "tension: one reward model&#39;s loss" in page
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
     again, _ = run("llama2", tiny, out, *more)
     assert again == 0 and before == {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}

@@ -107,12 +107,13 @@ def test_one_reward_model_is_a_level_line_among_the_rules_and_says_where_the_two
     html = page({**facts(), "found": {"tension": found}})
     row = html[html.index('<th scope="row">one reward model</th>') :].partition("</tr>")[0]
     assert '<td class="n">3 of 6</td><td class="n">6 of 10</td>' in row
-    assert "Harmful prompts: helpful, not safe" in html and "Benign prompts: safe, not helpful" in html
+    for kind, quadrant in (("harmful", "Helpful, not safe"), ("benign", "Safe, not helpful")):
+        assert f'<th scope="col" class="n">{quadrant}<small>{kind} prompts</small></th>' in html
     label = "benign twins refused over threshold: tagged ends at 0.4; not tagged ends at 0.4; one reward model ends at"
     svg = html[html.index(label) :].partition("</svg>")[0]
     # twins from 0 to 0.4 with 6% of air above: 0.1 lies at 100 - 100 * 0.1 / 0.424
     assert f"{label} 0.1" in svg and '<polyline class="series3" points="0.0,76.42 50.0,76.42 100.0,76.42"/>' in svg
-    assert "tension: loss of one reward model over training steps" in html
+    assert "tension: one reward model&#39;s loss over training steps" in html
 
 
 def test_the_best_of_k_is_drawn_up_to_the_largest_k() -> None:

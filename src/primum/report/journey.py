@@ -40,7 +40,7 @@ LINES: dict[str, tuple[dict[str, str], ...]] = {
     "distill": ({"loss": "loss"},), "gatt": ({"loss": "loss"},),
     "dpo": ({"loss": "loss"}, {"accuracy": "accuracy"}, {"chosen_logp": "chosen", "rejected_logp": "rejected"}),
     "reward": ({"loss": "loss"}, {"accuracy": "accuracy"}),
-    "tension": ({"loss": "loss of one reward model"}, {"accuracy": "accuracy of one reward model"}),
+    "tension": ({"loss": "one reward model's loss"}, {"accuracy": "one reward model's accuracy"}),
     "ppo": (
         {"reward": "reward", "guard": "guard"}, {"second": "second reward model"}, {"kl": "KL"},
         {"tokens": "tokens", "refusals": "refusals"},
@@ -241,7 +241,7 @@ def page(facts: Facts) -> str:
         "modes": _mode_rows(_by_kind(facts)), "mode_sets": _mode_rows(_by_kind(facts, "by_set")),
         "charts": _charts(facts),
         "ruled": _ruled(facts), "ruled_titles": [TITLES[name] for name in RULED],
-        "ruled_apart": [f"{kind}: {quadrant}".capitalize() for kind, quadrant in APART],
+        "ruled_apart": APART,
         "found": [(name, _notes(found)) for name, found in (facts.get("found") or {}).items()],
         "alarms": [
             (name, row) for name, found in (facts.get("found") or {}).items() for row in found.get("alarms") or []
