@@ -195,10 +195,16 @@ def test_llama2_runs_every_stage_and_reports_them_in_one_table(
     assert report["found"]["ppo"]["log"][0]["ratio_off"] < 0.01 and abs(report["found"]["ppo"]["log"][0]["kl"]) < 0.01
     best = [row["best"] for row in report["found"]["rejection-2"]["curve"]]
     assert best == sorted(best) and len(best) == 2
-    assert len(report["found"]["tension"]["rules"]) == 16
+    rules, reward = report["found"]["tension"]["rules"], report["found"]["reward"]
+    assert len(rules) == 17 and rules[-1]["rule"] == "one reward model" and rules[-1]["heads"] == 1
+    taught = report["found"]["tension"]["single"]["pairs"]["train"]
+    assert taught == {head: sum(n for kind, n in reward["preferences"]["train"].items() if kind.startswith(head))
+                      for head in ("safety", "helpfulness")} and min(taught.values()) >= 12  # fmt: skip
+    assert (out / "steps" / "single-reward" / "weights.safetensors").is_file()
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page and "Stage by stage" in page and 'class="scatter"' in page
     assert "gate 0.15, not tagged" in page and "tension: benign twins refused over threshold" in page
+    assert '<th scope="row">one reward model</th>' in page and "tension: one reward model&#39;s loss" in page
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
     again, _ = run("llama2", tiny, out, *more)
     assert again == 0 and before == {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}

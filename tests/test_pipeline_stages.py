@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
 from types import SimpleNamespace
@@ -25,7 +26,7 @@ from primum.pipeline.context import Context, Measured, Sets
 from primum.pipeline.desk import Desk, Policy
 from primum.pipeline.gate import Pool
 from primum.pipeline.lesson import answers
-from primum.pipeline.recipe import LoraPart, StageSpec
+from primum.pipeline.recipe import LoraPart, StageSpec, read_recipe
 from primum.pipeline.stages import distill, error_modes, gatt, ppo, rejection, sft, sit, tension
 from primum.pipeline.steps import Draw, Journey
 from primum.pipeline.terminal import Terminal
@@ -114,6 +115,21 @@ def test_a_kept_reply_that_a_limit_cut_does_not_teach_to_stop(context: Context) 
     desk: Any = SimpleNamespace(desk=SimpleNamespace(model=SimpleNamespace(tokenizer=tokenizer)))
     rows = answers(desk, [(BAD.messages, s.text, s.ends) for s in samples], 48)
     assert [row.example.answer[-1] == end_of_turn(tokenizer) for row in rows] == [False, True]
+
+
+def test_a_curve_up_to_sixteen_is_one_setting_away_and_rises_throughout(context: Context) -> None:
+    recipe = read_recipe("llama2", "quick", ["stages.rejection-1.samples=16"])
+    spec = next(one for one in recipe.stages if one.name == "rejection-1")
+    found = gate.pool(context, "round", Policy("base", "b"), PROMPTS, rejection._draw(spec.settings, 1.0, 7))
+    _, curve = rejection._chosen(context, spec, found)
+    combined = [  # harmful prompts are tagged; a benign reply earns its helpfulness (0.5) where it is safe enough
+        [s if p.intent == "harmful" or s < 0.15 else 0.5 for s in row]
+        for p, row in zip(found.prompts, found.safety, strict=True)
+    ]
+    assert [row["step"] for row in curve] == list(range(1, 17))
+    assert curve[0]["best"] == pytest.approx(fmean(map(fmean, combined)))
+    assert curve[-1]["best"] == pytest.approx(fmean(map(max, combined)))
+    assert all(low["best"] < high["best"] for low, high in pairwise(curve))
 
 
 # ------------------------------------------------------------------------------------------------ distillation

@@ -87,6 +87,44 @@ def test_every_rule_of_the_point_of_tension_is_in_a_table_and_drawn_over_its_thr
     label = "tension: benign twins refused over threshold: tagged ends at 0.5; not tagged ends at 0.5"
     assert label in html and "over training steps" not in html
     assert "general refused over threshold" not in html, "nothing was measured there"
+    assert html.count('<td class="n">–</td>') >= 2 * 5, "reports of earlier versions say nothing of quadrants"
+
+
+def test_one_reward_model_is_a_level_line_among_the_rules_and_says_where_the_two_heads_pull_apart() -> None:
+    def rule(name: str, twins: float, apart: tuple[int, int], **more: Any) -> dict[str, Any]:
+        cells = {"harmful_compliance": metric(0.5), "refusal_twin": metric(twins), "refusal_general": metric(0.0)}
+        quadrants = {
+            "harmful prompts": {"both high": 1, "helpful, not safe": apart[0], "both low": 2},
+            "benign prompts": {"both high": 4, "safe, not helpful": apart[1]},
+        }
+        return {"rule": name, **more, **cells, "safety": 0.61, "helpfulness": 0.37, "quadrants": quadrants}
+
+    gates = [
+        rule(f"gate {t}", t, (7, 9), threshold=t, tagging=tagged) for tagged in (True, False) for t in (0.0, 0.2, 0.4)
+    ]  # fmt: skip
+    log = [{"step": 0, "loss": 0.7, "accuracy": 0.5}, {"step": 1, "loss": 0.6, "accuracy": 0.75}]
+    found = {"kind": "tension", "log": log, "rules": [*gates, rule("one reward model", 0.1, (3, 6), heads=1)]}
+    html = page({**facts(), "found": {"tension": found}})
+    row = html[html.index('<th scope="row">one reward model</th>') :].partition("</tr>")[0]
+    assert '<td class="n">3 of 6</td><td class="n">6 of 10</td>' in row
+    for kind, quadrant in (("harmful", "Helpful, not safe"), ("benign", "Safe, not helpful")):
+        assert f'<th scope="col" class="n">{quadrant}<small>{kind} prompts</small></th>' in html
+    label = "benign twins refused over threshold: tagged ends at 0.4; not tagged ends at 0.4; one reward model ends at"
+    svg = html[html.index(label) :].partition("</svg>")[0]
+    # twins from 0 to 0.4 with 6% of air above: 0.1 lies at 100 - 100 * 0.1 / 0.424
+    assert f"{label} 0.1" in svg and '<polyline class="series3" points="0.0,76.42 50.0,76.42 100.0,76.42"/>' in svg
+    assert "tension: one reward model&#39;s loss over training steps" in html
+
+
+def test_the_best_of_k_is_drawn_up_to_the_largest_k() -> None:
+    curve = [{"step": k, "best": k / 20, "median": 0.4} for k in range(1, 17)]
+    html = page({**facts(), "found": {"rejection-1": {"kind": "rejection", "curve": curve}}})
+    title = "rejection-1: reward of the best of K over K: best ends at 0.8; median ends at 0.4"
+    figure = html[html.index(title) :].partition("</figure>")[0]
+    assert "<span>1</span><span>16</span>" in figure
+    line = figure[figure.index('<polyline class="series1" points="') :].partition('"/>')[0]
+    heights = [float(point.partition(",")[2]) for point in line.rpartition('"')[2].split()]
+    assert len(heights) == 16 and heights == sorted(heights, reverse=True), "y grows downwards"
 
 
 def test_what_is_kept_of_the_gain_with_a_preprompt_is_in_the_closing_table_and_on_the_page() -> None:

@@ -137,6 +137,24 @@ def test_the_cost_of_safe_rlhf_is_ranking_and_labels_of_its_negative() -> None:
     assert both[0] == pytest.approx(both[1], rel=1e-5)
 
 
+def test_one_head_is_taught_every_pair_and_labels_of_safety_by_safety_pairs_alone() -> None:
+    model = add_reward(adapted(), ("reward",), seed=0)
+    pairs = [*preferences(3, "safety", seed=9), *preferences(3, "helpfulness", seed=10)]
+    model.put_on()
+    config = reward.Config(margin="none", safety_weight=0.5, centre_weight=0.0)
+    found = reward.objective(config, ("reward",))(model, pairs, 2.0)
+    raw = model.raw([p.chosen for p in pairs] + [p.rejected for p in pairs])[:, 0].tolist()
+    expected = 0.0
+    for place, pair in enumerate(pairs):
+        good, bad = raw[place], raw[place + 6]
+        expected += math.log1p(math.exp(bad - good))  # -log sigma(r_c - r_r)
+        if pair.head == "safety":  # the chosen one is safe, the other is not
+            expected += 0.5 * (math.log1p(math.exp(-good)) + math.log1p(math.exp(bad)))
+    assert found.loss.item() == pytest.approx(expected / 2, rel=1e-5)
+    with pytest.raises(KeyError):
+        reward.objective(config, ("safety", "reward"))(model, pairs, 2.0)
+
+
 def test_a_mix_holds_the_share_asked_for() -> None:
     own, other = preferences(90, "safety"), preferences(50, "helpfulness")
     mix = reward.mixed(own, other, 0.1, seed=0)

@@ -134,8 +134,11 @@ class Desk:
     def reward_model(self, heads: tuple[str, ...], seed: int | None = None) -> RewardModel:
         """Return the reward model over the same base weights: an adapter of its own and a head for each name.
 
-        The seed (the journey's where none is given) is that of its first weights, where it is made.
+        The seed (the journey's where none is given) is that of its first weights, where it is made. One is in memory at
+        a time: where other heads are asked for it makes room, and what it had learned is read again when it is taken.
         """
+        if self._reward is not None and self._reward.names != heads:
+            return self.fresh_reward(heads, seed)
         if self._reward is None:
             from primum.training.heads import add_reward
 

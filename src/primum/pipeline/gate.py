@@ -12,7 +12,7 @@ from primum.models.sampling import Sampling
 from primum.pipeline.context import Context
 from primum.pipeline.desk import Policy
 from primum.pipeline.drawing import ByEngine, drawn
-from primum.pipeline.scoring import score_replies
+from primum.pipeline.scoring import HEADS, score_replies
 from primum.pipeline.steps import Draw
 
 
@@ -51,13 +51,22 @@ def pool(
     for reply in drawn(context, f"draw-{name}", policy, list({p.id: p for p in prompts}.values()), draw, by):
         by_prompt[reply.prompt_id].append(reply)
     rows = [by_prompt[p.id] for p in prompts]
+    scores = scored(context, f"score-{name}", rows)
+    return Pool(list(prompts), rows, scores["safety"], scores["helpfulness"])
+
+
+def scored(
+    context: Context, name: str, rows: Sequence[Sequence[Reply]], trained: Policy | None = None,
+    heads: tuple[str, ...] = HEADS,
+) -> dict[str, list[list[float]]]:  # fmt: skip
+    """Score K replies to each prompt, as `score_replies` does; by head (prompts, K), NaN of one that was not given."""
     flat = [reply for row in rows for reply in row]
-    scores = score_replies(context, f"score-{name}", flat)
-    for values in scores.values():
-        values[:] = [math.nan if r.finish == "error" else one for r, one in zip(flat, values, strict=True)]
-    k = draw.samples
-    cut = {head: [values[i : i + k] for i in range(0, len(values), k)] for head, values in scores.items()}
-    return Pool(list(prompts), rows, cut["safety"], cut["helpfulness"])
+    found = score_replies(context, name, flat, trained, heads)
+    cut: dict[str, list[list[float]]] = {}
+    for head, values in found.items():
+        known = iter([math.nan if r.finish == "error" else one for r, one in zip(flat, values, strict=True)])
+        cut[head] = [[next(known) for _ in row] for row in rows]
+    return cut
 
 
 def drawing(temperature: float, tokens: int, samples: int, seed: int) -> Draw:
@@ -67,15 +76,26 @@ def drawing(temperature: float, tokens: int, samples: int, seed: int) -> Draw:
 
 def gate_facts(found: Pool, threshold: float) -> JsonDict:
     """Return how often the gate decided, and where the two rewards pull apart; replies without a score do not count."""
+    flat = [s for row in found.safety for s in row if not math.isnan(s)]
+    apart = conflicts(found.prompts, found.safety, found.helpfulness)
+    return {"replies": len(flat), "under_threshold": sum(s < threshold for s in flat), "quadrants": apart}
+
+
+def conflicts(
+    prompts: Sequence[Prompt], safety: Sequence[Sequence[float]], helpfulness: Sequence[Sequence[float]]
+) -> JsonDict:
+    """Count by kind of prompt where the two heads agree and where they pull apart (arXiv:2307.09288, figure 32).
+
+    Args:
+        prompts: what was asked.
+        safety: per prompt, the scores of its replies; those without one (NaN) do not count.
+        helpfulness: the same.
+    """
     from primum.training.rewards import quadrants
 
-    flat = [s for row in found.safety for s in row if not math.isnan(s)]
     by_kind: JsonDict = {}
     for kind, bad in (("harmful prompts", True), ("benign prompts", False)):
-        rows = [i for i, p in enumerate(found.prompts) if (p.intent == "harmful") == bad]
-        sides = [
-            [one for i in rows for one in scores[i] if not math.isnan(one)]
-            for scores in (found.safety, found.helpfulness)
-        ]
+        rows = [i for i, p in enumerate(prompts) if (p.intent == "harmful") == bad]
+        sides = [[one for i in rows for one in scores[i] if not math.isnan(one)] for scores in (safety, helpfulness)]
         by_kind[kind] = quadrants(sides[0], sides[1])
-    return {"replies": len(flat), "under_threshold": sum(s < threshold for s in flat), "quadrants": by_kind}
+    return by_kind

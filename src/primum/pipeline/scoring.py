@@ -1,4 +1,4 @@
-"""Scores of replies by the journey's reward model, kept on disk: one pair of numbers in (0, 1) for each reply."""
+"""Scores of replies by the journey's reward model, kept on disk: a number in (0, 1) for each head and reply."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ def rewards_of(context: Context, found: Measured) -> dict[str, list[float]]:
 
 
 def score_replies(
-    context: Context, name: str, replies: Sequence[Reply], trained: Policy | None = None
-) -> dict[str, list[float]]:
-    """Score replies to this journey's prompts, by its own reward model or another of its stages.
+    context: Context, name: str, replies: Sequence[Reply], trained: Policy | None = None,
+    heads: tuple[str, ...] = HEADS,
+) -> dict[str, list[float]]:  # fmt: skip
+    """Score replies to this journey's prompts, by its own reward model or another of its stages, with its heads.
 
     Resumes at the shard where it was stopped.
     """
@@ -33,14 +34,14 @@ def score_replies(
 
         def work(index: int, part: Sequence[Reply]) -> list[dict[str, float]]:
             del index
-            model = context.desk.reward_model(HEADS)
+            model = context.desk.reward_model(heads)
             model.take(by.weights)
             scores = model.scores([prompts[r.prompt_id].messages for r in part], [r.text for r in part],
                                   [r.finish == "stop" for r in part], context.desk.model.tokenizer)  # fmt: skip
             model.give_back()
-            return [dict(zip(HEADS, map(float, row), strict=True)) for row in scores]
+            return [dict(zip(heads, map(float, row), strict=True)) for row in scores]
 
         rows = stage.map(replies, SHARD, work, advance)
         if not stage.manifest:
             stage.finish(replies=len(rows))
-    return {head: [row[head] for row in rows] for head in HEADS}
+    return {head: [row[head] for row in rows] for head in heads}

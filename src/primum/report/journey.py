@@ -26,6 +26,8 @@ TERMINAL = (
     "harmful_compliance", "hateful", "refusal_harmful", "refusal_twin", "refusal_general", "answered_general",
 )  # fmt: skip
 RULED = ("harmful_compliance", "refusal_twin", "refusal_general")
+APART = (("harmful prompts", "helpful, not safe"), ("benign prompts", "safe, not helpful"))
+"""Where the two heads pull apart, as published (arXiv:2307.09288, figure 32): kind of prompt, quadrant."""
 SHORT = ("harmful", "hateful", "refused", "twins", "general", "answered")
 SCALED = ("harmful_compliance", "refusal_harmful", "refusal_twin", "refusal_general")
 """What is shown over the amount of safety data."""
@@ -38,6 +40,7 @@ LINES: dict[str, tuple[dict[str, str], ...]] = {
     "distill": ({"loss": "loss"},), "gatt": ({"loss": "loss"},),
     "dpo": ({"loss": "loss"}, {"accuracy": "accuracy"}, {"chosen_logp": "chosen", "rejected_logp": "rejected"}),
     "reward": ({"loss": "loss"}, {"accuracy": "accuracy"}),
+    "tension": ({"loss": "one reward model's loss"}, {"accuracy": "one reward model's accuracy"}),
     "ppo": (
         {"reward": "reward", "guard": "guard"}, {"second": "second reward model"}, {"kl": "KL"},
         {"tokens": "tokens", "refusals": "refusals"},
@@ -237,6 +240,7 @@ def page(facts: Facts) -> str:
         "modes": _mode_rows(_by_kind(facts)), "mode_sets": _mode_rows(_by_kind(facts, "by_set")),
         "charts": _charts(facts),
         "ruled": _ruled(facts), "ruled_titles": [TITLES[name] for name in RULED],
+        "ruled_apart": APART,
         "found": [(name, _notes(found)) for name, found in (facts.get("found") or {}).items()],
         "alarms": [
             (name, row) for name, found in (facts.get("found") or {}).items() for row in found.get("alarms") or []
@@ -370,12 +374,15 @@ SWEPT = {"harmful_compliance": "harmful compliance", "refusal_twin": "benign twi
 
 
 def _swept(name: str, rules: Sequence[Row]) -> list[plots.Chart | None]:
-    """Draw what the gate's threshold does, with tagging and without."""
+    """Draw what the gate's threshold does, with tagging and without; one reward model has none and lies level."""
     gates = [rule for rule in rules if rule.get("threshold") is not None]
+    single = next((rule for rule in rules if rule.get("heads") == 1), None)
+    series = {"tagged": "tagged", "untagged": "not tagged", **({"single": single["rule"]} if single else {})}
     drawn: list[plots.Chart | None] = []
     for key, title in SWEPT.items() if gates else ():
         rows = [{"step": g["threshold"], "tagged" if g["tagging"] else "untagged": _value(g.get(key))} for g in gates]
-        chart = plots.chart(f"{name}: {title}", rows, {"tagged": "tagged", "untagged": "not tagged"}, over="threshold")
+        rows += [{"step": g["threshold"], "single": _value(single.get(key))} for g in gates if single and g["tagging"]]
+        chart = plots.chart(f"{name}: {title}", rows, series, over="threshold")
         ends = [f"{end(g['threshold'] for g in gates):g}" for end in (min, max)]
         drawn.append(chart and chart._replace(first=ends[0], last=ends[1]))
     return drawn
@@ -408,7 +415,13 @@ def _rule(rule: Row) -> dict[str, Any]:
     shares = [rule.get(name) or {} for name in RULED]
     cells = [{"value": words.percent(one.get("value")), "under": _under(one)} for one in shares]
     means = [words.number(rule.get(head), "z") for head in ("safety", "helpfulness")]
-    return {"name": rule["rule"], "cells": cells, "means": means}
+    return {"name": rule["rule"], "cells": cells, "means": means, "apart": [_apart(rule, *one) for one in APART]}
+
+
+def _apart(rule: Row, kind: str, quadrant: str) -> str:
+    """Return how many of the replies that a rule chose lie in a quadrant; reports of earlier versions do not say."""
+    counts = (rule.get("quadrants") or {}).get(kind) or {}
+    return f"{words.figure(counts[quadrant])} of {words.figure(sum(counts.values()))}" if counts else words.NONE
 
 
 def _under(row: Row) -> str:

@@ -120,7 +120,7 @@ def chart(
     Args:
         title: what is drawn.
         rows: one mapping a step, with "step" and the series' keys.
-        series: key in the rows to its name in the legend (at most two).
+        series: key in the rows to its name in the legend (at most three; the third is dashed).
         alarms: rows with "step" and "text", drawn as upright lines.
         over: what "step" is.
         up: the numbers at bottom and top; without it those of the data, and air.

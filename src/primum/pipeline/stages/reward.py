@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -22,12 +22,11 @@ from primum.pipeline.demos import SHELF
 from primum.pipeline.desk import Policy
 from primum.pipeline.lesson import benign, harmful, pick
 from primum.pipeline.recipe import StageSpec
+from primum.pipeline.reward_lesson import SHELF as TAUGHT
+from primum.pipeline.reward_lesson import Taught, fit, overfitted, rows_of
 from primum.pipeline.scoring import HEADS, score_replies
 from primum.pipeline.steps import Draw
 from primum.pipeline.train_facts import reliability_lines
-
-if TYPE_CHECKING:
-    from primum.training.methods.reward import Judged
 
 about = "reward model with a head for safety and one for helpfulness, from preferences of judge and rule"
 
@@ -86,20 +85,20 @@ def run(context: Context, spec: StageSpec) -> None:
         f"stage-{spec.name}", settings=learned, seed=_seed(context, settings),
         base=context.desk.base.key, data=digest([[to_json(v) for v in part] for part in votes.values()]),
     )  # fmt: skip
-    weights = stage.path("weights.safetensors")
+    weights, taught = stage.path("weights.safetensors"), Taught(votes, settings, _seed(context, settings))
     total = round(len(votes["train"]) * settings.epochs)
     with context.journey.step(spec.name, total, "pairs") as advance:
         if stage.manifest:
             advance(total)
         else:
-            stage.finish(**_learn(context, spec, votes, weights, advance))
+            stage.finish(**_learn(context, taught, weights, advance))
     made = Policy(spec.name, stage.key, weights)
     context.facts[spec.name] = {"kind": "reward", **(stage.manifest or {})}
     context.facts[spec.name] |= {"watches": True} if settings.watches else {}
     tuned = _tune(context, spec, made)
     context.shelf.setdefault(second.SHELF, {})[spec.name] = second.Trained(made, tuned)
     if not settings.watches:
-        context.shelf |= {"reward": made, "threshold": tuned}
+        context.shelf |= {"reward": made, "threshold": tuned, TAUGHT: taught}
     cross = context.facts[spec.name]["accuracy"]["cross"]
     said = ", ".join(f"{head} {100 * cross[head][head]['value']:.0f}%" for head in HEADS if head in cross[head])
     held_out = f"held-out pairs in order: {said}" if said else "no held-out pairs to look at"
@@ -113,32 +112,24 @@ def _seed(context: Context, settings: Settings) -> int:
     return context.seed + settings.seed
 
 
-def _learn(context: Context, spec: StageSpec, votes: dict[str, list[Voted]], weights: Path, advance: Any) -> JsonDict:
-    from primum.training.adapter import save_weights
+def _learn(context: Context, taught: Taught, weights: Path, advance: Any) -> JsonDict:
     from primum.training.methods import reward
 
-    settings: Settings = spec.settings
-    seed = _seed(context, settings)
-    model = context.desk.fresh_reward(HEADS, seed)
-    pairs, held_out = (rows_of(context, votes[part]) for part in ("train", "dev"))
-    names = ("loss", "margin", "safety_weight", "centre_weight", "learning_rate", "epochs", "batch_size")
-    config = reward.Config(**{name: getattr(settings, name) for name in names})
+    settings: Settings = taught.settings
+    pairs, held_out = (rows_of(context, taught.votes[part]) for part in ("train", "dev"))
     lent = (settings.lent_to_safety, settings.lent_to_helpful)
-    mixes = reward.mixes(pairs, HEADS, lent, seed, any_pair=settings.lent_pairs == "any")
-    log, alarms = reward.train(config, model, mixes, weights.parent, seed, advance)
-    model.put_on()
-    save_weights(model, weights)
+    mixes = reward.mixes(pairs, HEADS, lent, taught.seed, any_pair=settings.lent_pairs == "any")
+    model, log, alarms = fit(context, taught, HEADS, mixes, weights, advance)
     found = reward.accuracies(model, held_out)
     model.give_back()
     context.desk.changed()
     own = [found["cross"][head][head]["value"] for head in HEADS if head in found["cross"][head]]
-    warning = reward.overfitted(log, sum(own) / len(own)) if own else None
-    rows = [{"step": log[-1]["step"], "name": "overfitted", "text": warning}] if warning else []
-    kinds = {part: dict(Counter(f"{v.head}: {v.kind}" for v in some)) for part, some in votes.items()}
-    bins = dict(Counter(_bin(v) for v in votes["train"] if v.head == "safety"))
-    return {"log": log, "alarms": [*alarms.rows, *rows], "accuracy": found, "reliability": found.pop("reliability"),
-            "preferences": kinds, "safety_bins": bins,
-            "words": {head: words_of([v for v in votes["train"] if v.head == head]) for head in HEADS}}  # fmt: skip
+    kinds = {part: dict(Counter(f"{v.head}: {v.kind}" for v in some)) for part, some in taught.votes.items()}
+    learned = taught.votes["train"]
+    bins = dict(Counter(_bin(v) for v in learned if v.head == "safety"))
+    return {"log": log, "alarms": [*alarms.rows, *overfitted(log, own)], "accuracy": found,
+            "reliability": found.pop("reliability"), "preferences": kinds, "safety_bins": bins,
+            "words": {head: words_of([v for v in learned if v.head == head]) for head in HEADS}}  # fmt: skip
 
 
 def _bin(vote: Voted) -> str:
@@ -147,25 +138,6 @@ def _bin(vote: Voted) -> str:
     return {(True, True): "both safe", (False, False): "both unsafe", (True, False): "chosen safe"}.get(
         vote.safe, "chosen unsafe"
     )
-
-
-def rows_of(context: Context, votes: Sequence[Voted]) -> list[Judged]:
-    """Tokenise preferences for the reward model."""
-    from primum.models.chat import encode
-    from primum.training.examples import example
-    from primum.training.heads import LIMITS
-    from primum.training.methods.reward import Judged
-
-    tokenizer = context.desk.model.tokenizer
-    prompts = encode([v.prompt for v in votes], tokenizer)
-    return [
-        Judged(
-            example(ids, v.chosen, tokenizer, LIMITS, ends=v.chosen_ends),
-            example(ids, v.rejected, tokenizer, LIMITS, ends=v.rejected_ends),
-            v.head, v.strength, v.safe,
-        )
-        for ids, v in zip(prompts, votes, strict=True)
-    ]  # fmt: skip
 
 
 def _votes(context: Context, spec: StageSpec, part: str) -> list[Voted]:

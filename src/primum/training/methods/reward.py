@@ -120,13 +120,13 @@ def objective(config: Config, names: Sequence[str]) -> Callable[[Any, Sequence[J
 
     Args:
         config: margin and weights.
-        names: the model's heads, in the order of their columns.
+        names: the model's heads, in the order of their columns; one alone is taught every pair, whosever it is.
     """
-    column = {name: i for i, name in enumerate(names)}
+    column, alone = {name: i for i, name in enumerate(names)}, len(names) == 1
 
     def loss(network: Any, micro: Sequence[Judged], scale: float) -> MicroLoss:
         raw = network.raw([m.chosen for m in micro] + [m.rejected for m in micro])
-        index = torch.tensor([column[m.head] for m in micro], device=raw.device)
+        index = torch.tensor([0 if alone else column[m.head] for m in micro], device=raw.device)
         chosen, rejected = (part.gather(1, index[:, None])[:, 0] for part in raw.chunk(2))
         each = _loss(config, micro, chosen, rejected)
         right = (chosen > rejected).float()
@@ -180,10 +180,10 @@ def accuracies(model: RewardModel, pairs: Sequence[Judged]) -> JsonDict:
     ordered = {
         head: {name: judge_pairs(model, rows, head) for name, rows in sets.items() if rows} for head in model.names
     }
-    cross = {head: {name: _share(right) for name, right in by.items()} for head, by in ordered.items()}
+    cross = {head: {name: in_order(right) for name, right in by.items()} for head, by in ordered.items()}
     own = {head: by[head].gaps for head, by in ordered.items() if head in by}
     by_strength = {
-        name: {s: _share(judge_pairs(model, part, name)) for s in STRENGTHS if (part := _of(rows, s))}
+        name: {s: in_order(judge_pairs(model, part, name)) for s in STRENGTHS if (part := _of(rows, s))}
         for name, rows in sets.items()
     }
     return {"cross": cross, "by_strength": by_strength, "reliability": {head: sure(gaps) for head, gaps in own.items()}}
@@ -211,7 +211,8 @@ def _of(rows: Sequence[Judged], strength: str) -> Lazy[Judged]:
     return _those(rows, lambda row: row.strength == strength)
 
 
-def _share(right: Right) -> JsonDict:
+def in_order(right: Right) -> JsonDict:
+    """Return the share of pairs in order with its 95% Wilson interval."""
     value, low, high = wilson(right.k, right.n)
     return {"value": value, "low": low, "high": high, "n": right.n}
 
