@@ -1,4 +1,4 @@
-"""How a run begins: settings are kept, a report of other settings goes, and a model inside the run folder is refused."""
+"""How a run begins: settings are kept, a report of others is removed, a model inside the run folder is refused."""
 
 from __future__ import annotations
 
