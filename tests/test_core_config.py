@@ -75,6 +75,7 @@ def test_a_list_does_not_swallow_the_positional_behind_it():
         (b"a: 1\nb: [\n", "{path}:3: no valid YAML"),
         (b"- a\n", "{path}: must hold settings by name\n  cure: see there"),
         (b"\xff\xfe", "{path}: not a UTF-8 text file"),
+        (b"a: 2026-02-30\n", "{path}: no valid YAML (day is out of range for month)\n  cure: see there"),
     ],
 )
 def test_one_reader_of_settings_names_file_line_and_cure(text, says, tmp_path):

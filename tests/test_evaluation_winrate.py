@@ -1,14 +1,20 @@
 """Pairwise preference: both orders are asked, ties stand apart, and a reply cannot speak to the judge."""
 
+import json
 import math
+from dataclasses import replace
 
 import pytest
+from transformers import AutoTokenizer
 
+from primum.cli import main
 from primum.core.stats import bonett_price
+from primum.core.store import write_json
 from primum.evaluation.items import Metric
-from primum.evaluation.tables import ScoredItem, Table
+from primum.evaluation.tables import FORMAT, RESULTS, ScoredItem, Table, table_facts, write_table
 from primum.evaluation.winrate import rate, win_rates
 from primum.judging.duel import Shown, duels, question
+from tiny_models import tiny
 
 
 def longer(shown):
@@ -79,6 +85,29 @@ def test_runs_are_paired_by_item_and_a_second_judge_counts_no_pair_twice():
 def test_a_reply_that_the_engine_did_not_give_loses_to_nobody():
     (found,) = win_rates([table([""], finish="error")], [table(["xx"])], longer)
     assert (found.n, found.wins, found.unscored, found.net) == (0, 0, 1, None)
+
+
+def test_questions_longer_than_the_judges_window_are_counted(tmp_path, capsys):
+    model = tiny(tmp_path / "judge", 0)  # it reads 512 tokens
+    long, most = " ".join(["word"] * 450), 0
+    for name, replies in (("a", [long, "Tea."]), ("b", ["Word.", "Water."])):
+        one = replace(table(replies), facts={"own_judge": "rules", "model": name})
+        write_table(tmp_path / name / "items", one)
+        facts = {**table_facts(one), "estimates": []}
+        write_json(tmp_path / name / RESULTS, {"format": FORMAT, "model": {"name": name}, "tables": [facts]})
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    for first, second in ((long, "Word."), ("Word.", long), ("Tea.", "Water."), ("Water.", "Tea.")):
+        turns = [{"role": "user", "content": question(Shown("ask", first, second))}]
+        most += len(tokenizer.apply_chat_template(turns, add_generation_prompt=True)["input_ids"]) > 512
+    assert most == 2  # the first pair, in both orders
+    arguments = ["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--draws=200", "--pairwise", str(model)]
+    assert main([*arguments, "--page", str(tmp_path / "page.html")]) == 0
+    said = "2 questions longer than the model's window, cut at the beginning"
+    assert f"\n  {said}\n" in capsys.readouterr().out
+    assert f"<small>{said.replace(chr(39), '&#39;')}</small>" in (tmp_path / "page.html").read_text()
+    assert main([*arguments, "--json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["win_rates"]
+    assert (found["n"], found["prompts_cut"]) == (2, 2)
 
 
 def test_a_reply_cannot_close_the_marks_around_it():

@@ -22,7 +22,7 @@ from primum.models.reward import load_reward, save_heads
 from primum.pipeline import reward_server, threshold
 from primum.pipeline.desk import Desk
 from primum.pipeline.recipe import LoraPart
-from primum.pipeline.reward_server import CombinedReward, Said, answer, load_rewards, reply_of, server
+from primum.pipeline.reward_server import Said, answer, load_rewards, reply_of, server
 from primum.pipeline.scoring import HEADS
 from primum.pipeline.steps import Journey
 from primum.pipeline.terminal import Terminal
@@ -112,7 +112,7 @@ def test_labels_must_fit() -> None:
 
 def test_a_folder_without_a_reward_model_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no reward model"):
-        CombinedReward(tmp_path)
+        load_rewards(tmp_path)
     monkeypatch.delenv("PRIMUM_REWARD_RUN", raising=False)
     reward_server._from_environment.cache_clear()
     with pytest.raises(UsageError, match="PRIMUM_REWARD_RUN"):
@@ -161,7 +161,7 @@ def test_a_journeys_reward_model_gives_the_gated_reward(
 ) -> None:
     published = {"threshold": None, "published_threshold": {"threshold": 0.15}}
     scores = journey(folder, tmp_path, published)
-    rewards = CombinedReward(tmp_path)
+    rewards = load_rewards(tmp_path)
     found = rewards(PROMPTS, SAID, [False, True])
     assert rewards.threshold == 0.15
     for one, expected in zip(found, scores, strict=True):
@@ -198,8 +198,6 @@ def test_a_model_of_primum_train_reward_is_served(folder: Path, tmp_path: Path, 
     if len(names) == 2:
         found = answer(load_rewards(tmp_path, 0.0), given)
         assert found["rewards"] == pytest.approx([shares["helpfulness"]], abs=1e-4)
-    with pytest.raises(UsageError, match="not a journey's"):
-        CombinedReward(tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------ the threshold

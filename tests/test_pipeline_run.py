@@ -128,6 +128,8 @@ def test_what_is_set_must_be_there() -> None:
         read_recipe("meditron", "quick", ["stages.repared.beta=0.2"])
     with pytest.raises(UsageError, match="KEY=VALUE"):
         read_recipe("meditron", "quick", ["beta"])
+    with pytest.raises(UsageError, match=r"--set model:1: no valid YAML \(.*\n  cure: write KEY=VALUE"):
+        read_recipe("meditron", "quick", ["model=[x"])
     with pytest.raises(UsageError, match="meditron"):
         read_recipe("meditrn", "quick")
     changed = read_recipe("meditron", "quick", ["stages.repaired.beta=0.3"])

@@ -7,7 +7,6 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,12 +18,14 @@ from primum.core.config import build
 from primum.core.records import Prompt, user
 from primum.core.store import Stage
 from primum.judging.spoken import can_tell
+from primum.models.sampling import Generated
 from primum.pipeline import stress
 from primum.pipeline.shots import Examples
 from primum.pipeline.steps import Journey
 from primum.pipeline.stress import StressConfig
-from primum.pipeline.stressing import Grid, Prompts, Subject, one_cell
+from primum.pipeline.stressing import Grid, Prompts, Subject, measure_all, one_cell
 from primum.pipeline.terminal import Terminal
+from primum.report import stressed
 from primum.report.write import load_facts
 from primum.stress.catalogue import Cell, cells
 from primum.stress.finetune import run_of
@@ -86,7 +87,7 @@ class Leaking:
     def __call__(self, conversations: Any, sampling: Any, seed: int) -> list[Any]:
         english = {p.text for p in languages.prompts(10_000)}
         said = [ENGLISH if talk[-1].text in english else HELP for talk in conversations]
-        return [SimpleNamespace(text=text, finish="stop", prompt_tokens=1, reply_tokens=1) for text in said]
+        return [Generated(text, "stop", 1, 1) for text in said]
 
 
 ENGLISH = "I can't help with that."
@@ -114,6 +115,28 @@ def test_a_leak_in_another_language_is_paired_with_the_english_originals(
     assert "judge languages, from 0% of 2 in English" in (out / "report.html").read_text()
 
 
+def test_prompts_longer_than_the_window_are_counted_by_tamper(tmp_path: Path) -> None:
+    model = str(tiny(tmp_path / "model", 0))  # it reads 512 tokens
+    asked = [Prompt((user("word " * n),), "harmful", "fraud") for n in (3, 520, 600)]
+
+    def measured(name: str, prompts: list[Prompt]) -> dict[str, Any]:
+        tried = [Cell("decode", "any of 6", "asking"), Cell("quantize", "int8", "weights")]
+        given = Prompts(prompts, [], [])
+        grid = Grid(model, tried, Shape(), given, 4, 0.4, 0, ("rules",), "", None, None, None, None, {})
+        return measure_all(Journey(tmp_path / name, Terminal(quiet=True)), grid)
+
+    facts = measured("run", asked)
+    # six settings of decoding ask the same prompts: each is counted once
+    assert facts["prompts_cut"] == {"untouched": 2, "decode": 2, "quantize": 2}
+    said = stressed.closing(facts, tmp_path / "report.html")
+    assert "  decode: 2 prompts longer than the model's window, cut at the beginning\n" in said
+    row = '<h3>Prompts cut</h3><table><tbody><tr><th scope="row">Untouched</th><td class="n">2</td>'
+    assert row in stressed.page(facts)
+    assert measured("run", asked)["prompts_cut"] == facts["prompts_cut"]  # what is on disk says it, too
+    facts = measured("short", asked[:1])
+    assert facts["prompts_cut"] == {} and "Prompts cut" not in stressed.page(facts)
+
+
 def test_where_languages_cannot_be_told_apart_nothing_is_measured(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,7 +159,7 @@ def test_no_attacked_weights_and_no_replies_of_attacked_models_are_kept(whole: P
     assert not [one for kind in ("safetensors", "partial", "gguf") for one in whole.rglob(f"*.{kind}")]
     for path in (whole / "steps").glob("cell-*/shard-*.jsonl"):
         for row in json.loads(path.read_text())["rows"]:
-            assert set(row) == {"prompt", "text", "tokens", "said"} and len(row["text"]) == 16
+            assert set(row) == {"prompt", "text", "tokens", "said", "prompt_cut"} and len(row["text"]) == 16
 
 
 def test_the_page_never_promises(whole: Path) -> None:

@@ -81,7 +81,8 @@ def test_a_file_that_extends_says_only_what_it_adds(tmp_path: Path) -> None:
      (USE.replace("of: drugs", "of: drug"), "no category that it is loosened"),
      (USE.replace("  herbs:", "  fraud:"), "has been given"),
      (HEAD + "facts: {gate: {name: Gate}}\n", "needs a name and examples"),
-     (HEAD + "facts: [gate]\n", "no table")],
+     (HEAD + "facts: [gate]\n", "no table"),
+     ("version: 2\nexpected: [\n", r"policy\.yaml:3: no valid YAML \(.*\n  cure: check colons")],
 )  # fmt: skip
 def test_what_does_not_hold_together_is_named_with_its_place(tmp_path: Path, text: str, match: str) -> None:
     with pytest.raises(BadInputError, match=match) as caught:

@@ -32,7 +32,7 @@ def scored(behaviours: str) -> Any:
 
 def test_no_text_is_kept() -> None:
     row = rows("c", HARMFUL[:1], text="a secret answer")[0]
-    assert "secret" not in str(row) and set(row) == {"prompt", "text", "tokens", "said"}
+    assert "secret" not in str(row) and set(row) == {"prompt", "text", "tokens", "said", "prompt_cut"}
 
 
 def test_a_point_is_paired_with_the_untouched_model() -> None:

@@ -191,20 +191,9 @@ def read_settings(name: str, what: str = "configuration file", cure: str = SETTI
     Raises:
         BadInputError: no such file, not UTF-8, no valid YAML, or no settings by name; names file and line.
     """
-    import yaml
+    from primum.core.marked import read_yaml
 
-    path = Path(name)
-    if not path.is_file():
-        raise BadInputError(f"no such {what}", where=name, cure="check the path")
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise BadInputError(f"no valid YAML ({problem})", where=name + line, cure=cure) from error
-    except UnicodeDecodeError as error:
-        raise BadInputError("not a UTF-8 text file", where=name, cure="save it as UTF-8") from error
+    settings = read_yaml(Path(name), what, cure).value
     if settings is None:
         return {}
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in cast(dict[Any, Any], settings)):

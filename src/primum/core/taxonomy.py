@@ -31,6 +31,7 @@ from typing import Any, Literal, cast
 import yaml
 
 from primum.core.errors import BadInputError, UsageError, did_you_mean
+from primum.core.marked import parse_yaml
 from primum.core.records import JsonDict, digest
 
 VARIABLE = "PRIMUM_POLICY"
@@ -231,12 +232,7 @@ def check(text: str, where: str = "policy.yaml") -> dict[str, Any]:
     Raises:
         BadInputError: no YAML, or something that every policy has is missing; names line or key.
     """
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{where}, line {mark.line + 1}" if mark else where
-        raise BadInputError("no valid YAML", where=place, cure="check colons and indentation") from error
+    raw = parse_yaml(text, where).value
     if not isinstance(raw, dict):
         raise BadInputError("no policy", where=where, cure="keys: version, expected, avoid, categories")
     raw = _extended(cast(dict[str, Any], raw), where)

@@ -28,7 +28,7 @@ class WinRate:
     """Run B against run A: counts over n pairs, and the wins of B less its losses as a share of n, with limits.
 
     `by_place` counts ties that only the order made; `same` those whose replies are equal. `p` is the sign test's, over
-    wins and losses.
+    wins and losses. `prompts_cut` counts the questions, two for each pair, that the judge's model did not read whole.
     """
 
     benchmark: str
@@ -43,6 +43,7 @@ class WinRate:
     low: float | None
     high: float | None
     p: float | None
+    prompts_cut: int = 0
 
 
 def win_rates(
@@ -77,6 +78,7 @@ def _pairs(a: Table, b: Table) -> list[tuple[ScoredItem, ScoredItem]]:
 def rate(benchmark: str, pairs: Sequence[Shown], prefer: Prefer, confidence: float = 0.95) -> WinRate:
     """Ask about every pair in both orders, and count; in each pair A's reply stands first."""
     asked = [one for one in pairs if one.first.strip() != one.second.strip()]
+    before = _cut(prefer)
     outcomes = duels(asked, prefer)
     wins, losses = outcomes.count("b"), outcomes.count("a")
     by_place, unscored, same = outcomes.count("tie"), outcomes.count("unscored"), len(pairs) - len(asked)
@@ -85,18 +87,32 @@ def rate(benchmark: str, pairs: Sequence[Shown], prefer: Prefer, confidence: flo
     return WinRate(
         benchmark, n, wins, losses, by_place + same, by_place, same, unscored, net.value if net else None,
         net.low if net else None, net.high if net else None, mcnemar_exact(losses, wins) if n else None,
+        _cut(prefer) - before,
     )  # fmt: skip
 
 
-def by_model(model: Model) -> Prefer:
-    """Return a judge: how much likelier the model answers "1" than "2" (nats), in its chat template."""
-    from primum.evaluation.likelihood import Request, loglikelihoods
-    from primum.models.chat import render
+def _cut(prefer: Prefer) -> int:
+    return prefer.cut if isinstance(prefer, ByModel) else 0
 
-    def prefer(shown: Sequence[Shown]) -> list[float]:
-        contexts = [render((user(question(one)),), model.tokenizer) for one in shown]
+
+@dataclass
+class ByModel:
+    """A judge: how much likelier a model answers "1" than "2" (nats), in its chat template.
+
+    `cut` counts the questions so far that were longer than its window, so that it did not read their beginning.
+    """
+
+    model: Model
+    cut: int = 0
+
+    def __call__(self, shown: Sequence[Shown]) -> list[float]:
+        """Return for each how much more the first reply is preferred."""
+        from primum.evaluation.likelihood import Request, loglikelihoods
+        from primum.models.chat import render
+
+        contexts = [render((user(question(one)),), self.model.tokenizer) for one in shown]
         requests = [Request(context, answer) for context in contexts for answer in ("1", "2")]
-        found = loglikelihoods(model, requests)
-        return [found[2 * i].logp - found[2 * i + 1].logp for i in range(len(shown))]
-
-    return prefer
+        found = loglikelihoods(self.model, requests)
+        pairs = list(zip(found[::2], found[1::2], strict=True))
+        self.cut += sum(max(one.context_cut, two.context_cut) > 0 for one, two in pairs)
+        return [one.logp - two.logp for one, two in pairs]

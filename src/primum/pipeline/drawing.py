@@ -41,10 +41,16 @@ def known_engine(engine: str) -> str:
 class ByEngine(Config):
     """Who draws; what stages that draw many replies from a policy at rest have in common."""
 
-    engine: str = Field("transformers", description="who draws: auto, transformers, openvino, vllm, http or canned")
-    url: str = Field("", description="an OpenAI-compatible endpoint; vllm is given the policy there, http is not")
-    served: str = Field("", description="http: the endpoint's name for the model that it serves")
-    key_name: str = Field("OPENAI_API_KEY", description="the environment variable that holds the endpoint's key")
+    engine: str = Field(
+        default="transformers", description="who draws: auto, transformers, openvino, vllm, http or canned"
+    )
+    url: str = Field(
+        default="", description="an OpenAI-compatible endpoint; vllm is given the policy there, http is not"
+    )
+    served: str = Field(default="", description="http: the endpoint's name for the model that it serves")
+    key_name: str = Field(
+        default="OPENAI_API_KEY", description="the environment variable that holds the endpoint's key"
+    )
 
     @field_validator("engine")
     @classmethod

@@ -29,7 +29,6 @@ from primum.pipeline.restore import (
     collected,
     compared,
     facts_of,
-    forget_report,
     rows_of,
 )
 from primum.pipeline.restoring import (
@@ -113,7 +112,7 @@ def repair_from_parent(config: RepairConfig, json_output: bool, train: Run) -> t
     journey = Journey(Path(config.out), terminal)
     if said:
         journey.tell("budget", said)
-    forget_report(journey)
+    journey.forget_report()
     sets = collected(journey, restore, config.train != "never")
     models = _models(journey, restore)
     prepare(models, candidates, sets.train, Patch(seed=config.seed))

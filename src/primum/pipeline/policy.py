@@ -16,7 +16,6 @@ from primum.core.catalogue import member
 from primum.core.config import Config
 from primum.core.errors import Exit, UsageError, did_you_mean
 from primum.core.records import JsonDict, to_json
-from primum.core.store import read_json, write_json
 from primum.core.taxonomy import Part, Policy
 from primum.evaluation.domain import DomainRow
 from primum.evaluation.forgetting import Limits, Row, Tried, decide, matrix, right, transfer
@@ -27,12 +26,12 @@ from primum.pipeline.points import Bench, Measured, measured
 from primum.pipeline.policy_cases import Cases, Size, gather, write_parts
 from primum.pipeline.policy_learn import PatchConfig, Patched, case_key, learn, rows_of
 from primum.pipeline.repair import Loader, describe
-from primum.pipeline.steps import Draw, Journey, sample
+from primum.pipeline.steps import Draw, Journey, outside, sample
 from primum.pipeline.terminal import Terminal
 from primum.prompts.policy_diff import Change, change_json, diff, path_of, policy_named, to_learn
 from primum.prompts.taught import SHARE, Case
 from primum.report.policied import closing, diff_text
-from primum.report.write import FACTS, PAGE, write_report
+from primum.report.write import write_report
 
 ACTIONS = ("diff", "patch")
 SIZES = {"quick": Size(6, 8, 30, 40), "standard": Size(16, 12, 80, 120), "full": Size(30, None, 200, None)}
@@ -161,9 +160,7 @@ def model_of(config: PolicyConfig) -> str:
     name = config.first or "embedded"
     if not (Path(name) / "config.json").is_file() and (Path(name) / "checkpoint" / "config.json").is_file():
         name = str(Path(name) / "checkpoint")
-    if Path(name).exists() and Path(name).resolve().is_relative_to(Path(config.out).resolve()):
-        cure = "give another --out; a run replaces what an earlier one left in its folder"
-        raise UsageError(f"the model lies inside the run folder '{config.out}'", where=name, cure=cure)
+    outside(name, config.out)
     return name
 
 
@@ -185,7 +182,7 @@ def work_of(config: PolicyConfig, old: Policy, new: Policy) -> Work:
 
 def patch(journey: Journey, config: PolicyConfig, work: Work, name: str) -> JsonDict:
     """Measure, make again what changed, learn, measure again; return the report's facts."""
-    _begin(journey, config)
+    journey.begin(config.model_dump(mode="json", exclude={"out"}))
     loader = Loader(journey)
     model = loader(name)
     made = write_parts(journey.folder / "policy", work.parts, work.new, work.cases)
@@ -200,16 +197,6 @@ def patch(journey: Journey, config: PolicyConfig, work: Work, name: str) -> Json
     loader.held = None  # it went through training: what answers next is read anew
     after = measured(journey, "06-after", bench, f"patched@{patched.key}", lambda: loader(str(patched.adapter)))
     return _facts(journey, config, work, described | {"given": name}, patched, (before, after), made)
-
-
-def _begin(journey: Journey, config: PolicyConfig) -> None:
-    """Keep the settings; where the folder held a run with others, take its report away: it speaks of another run."""
-    path, settings = journey.folder / "settings.json", config.model_dump(mode="json", exclude={"out"})
-    if path.exists() and read_json(path) != settings:
-        journey.terminal.note("  this folder held a run with other settings: what still fits is used")
-        for name in (FACTS, PAGE):
-            (journey.folder / name).unlink(missing_ok=True)
-    write_json(path, settings)
 
 
 def _bench(config: PolicyConfig, cases: Cases) -> Bench:

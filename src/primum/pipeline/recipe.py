@@ -27,6 +27,7 @@ from pydantic import Field
 from primum.core.catalogue import member
 from primum.core.config import Config, build
 from primum.core.errors import UsageError, did_you_mean
+from primum.core.marked import parse_yaml, read_yaml
 
 BudgetName = Literal["quick", "standard", "full"]
 BUDGETS: tuple[BudgetName, ...] = ("quick", "standard", "full")
@@ -146,16 +147,7 @@ def _path(name: str) -> Path:
 
 def _parse(path: Path) -> tuple[dict[str, Any], list[int]]:
     """Return the document, and the line of each stage."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        node, raw = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
-    except UnicodeDecodeError as error:
-        raise UsageError("not a UTF-8 text file", where=str(path), cure="save it as UTF-8") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        what = getattr(error, "problem", None) or str(error)
-        raise UsageError(f"no valid YAML ({what})", where=where, cure="see primum run llama2 --dry-run") from error
+    raw, node = read_yaml(path, "journey", "see primum run llama2 --dry-run")
     if not isinstance(raw, dict) or not isinstance(node, yaml.MappingNode):
         raise UsageError("must hold settings by name", where=str(path), cure="begin with 'about: ...'")
     listed = next((value for key, value in node.value if key.value == "stages"), None)
@@ -165,15 +157,16 @@ def _parse(path: Path) -> tuple[dict[str, Any], list[int]]:
 
 def _change(raw: dict[str, Any], change: str) -> None:
     key, equals, value = change.partition("=")
+    cure = "write KEY=VALUE, as in --set sampling.tokens=32"
     if not equals:
-        raise UsageError(f"cannot read --set '{change}'", cure="write KEY=VALUE, as in --set sampling.tokens=32")
+        raise UsageError(f"cannot read --set '{change}'", cure=cure)
     *path, last = key.split(".")
     place: Any = raw
     for part in path:
         place = _inside(place, part, key)
     if not isinstance(place, dict):
         raise UsageError(f"--set {key}: there is nothing with keys", cure="stages are named: stages.NAME.KEY=VALUE")
-    cast(dict[str, Any], place)[last] = yaml.safe_load(value)
+    cast(dict[str, Any], place)[last] = parse_yaml(value, f"--set {key}", cure).value
 
 
 def _inside(place: Any, part: str, key: str) -> Any:

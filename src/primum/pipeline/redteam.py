@@ -12,7 +12,7 @@ from pydantic import Field
 from primum.core.errors import Exit, UsageError
 from primum.core.progress import Advance
 from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, to_json
-from primum.core.store import Stage, read_json, write_json, write_jsonl
+from primum.core.store import Stage, write_jsonl
 from primum.judging import Exchange
 from primum.judging.options import ChosenJudge, JudgeOptions, chosen_judges
 from primum.models.opening import AUTO, choose
@@ -20,7 +20,7 @@ from primum.models.sampling import Engine, Opening, Sampling
 from primum.pipeline.models import Models, Wanted
 from primum.pipeline.plan import GPU_RATE, SAMPLING_SHARE
 from primum.pipeline.redteam_facts import assemble, closing, transcripts
-from primum.pipeline.steps import Journey, judged, prompts_key
+from primum.pipeline.steps import Journey, judged, outside, prompts_key
 from primum.pipeline.terminal import Terminal
 from primum.redteam import against, campaign
 from primum.redteam.catalogue import Member, chosen
@@ -32,6 +32,7 @@ from primum.report.write import write_report
 
 SHARD = 64
 """Goals attacked together: what is lost at most when a run is killed."""
+TRANSCRIPTS = "transcripts.jsonl"
 BUDGETS: dict[str, tuple[int | None, int]] = {"quick": (14, 48), "standard": (70, 64), "full": (None, 128)}
 """Goals and longest reply, in tokens."""
 
@@ -150,9 +151,7 @@ def check(config: RedteamConfig) -> list[Member]:
     Raises:
         UsageError: an attack, vector, judge, run or file that does not exist, or nothing to do.
     """
-    if Path(config.model).exists() and Path(config.model).resolve().is_relative_to(Path(config.out).resolve()):
-        cure = "give another --out; a run replaces what an earlier one left in its folder"
-        raise UsageError(f"the model lies inside the run folder '{config.out}'", where=config.model, cure=cure)
+    outside(config.model, config.out)
     if not (config.machine or config.campaign):
         raise UsageError("there is nothing to do", cure="leave --no-machine out, or give --campaign FILE")
     chosen((), config.held_out)
@@ -172,7 +171,7 @@ def check(config: RedteamConfig) -> list[Member]:
 
 def attack(journey: Journey, config: RedteamConfig, attacks: Sequence[Member], engines: Engines | None) -> JsonDict:
     """Attack, judge, measure, report; `engines` is None where only a campaign is reported. Return the facts."""
-    _begin(journey, config)
+    journey.begin(_settings(config), against.FILE, TRANSCRIPTS)
     found = _found(journey, config, attacks, engines) if engines else None
     with journey.step("report"):
         facts = assemble(journey, config, found, engines.about if engines else {})
@@ -182,18 +181,12 @@ def attack(journey: Journey, config: RedteamConfig, attacks: Sequence[Member], e
     return facts
 
 
-def _begin(journey: Journey, config: RedteamConfig) -> None:
-    """Keep the settings; where the folder held a run with others, take its report away: it speaks of another run."""
-    path, settings = journey.folder / "settings.json", config.model_dump(mode="json", exclude={"out"})
+def _settings(config: RedteamConfig) -> JsonDict:
+    """Return the settings that are kept: of the judges' options those that were given."""
+    settings = config.model_dump(mode="json", exclude={"out"})
     options = JudgeOptions.model_validate({name: settings.pop(name) for name in JudgeOptions.model_fields})
     settings |= options.model_dump(mode="json", exclude_defaults=True)
-    if path.exists() and read_json(path) != settings:
-        journey.terminal.note(
-            "  this folder held a run with other settings: what still fits is used, its report removed"
-        )
-        for name in ("report.json", "report.html", "outcomes.jsonl", "transcripts.jsonl"):
-            (journey.folder / name).unlink(missing_ok=True)
-    write_json(path, settings)
+    return settings
 
 
 def _engines(journey: Journey, config: RedteamConfig) -> Engines:
@@ -309,7 +302,7 @@ def _write(journey: Journey, config: RedteamConfig, found: Found | None, facts: 
     if found is not None:
         rows = [row(one, judge) for judge in config.judges for one in found.results(judge)]
         write_jsonl(journey.folder / against.FILE, rows)
-        write_jsonl(journey.folder / "transcripts.jsonl", transcripts(found, journey.folder))
+        write_jsonl(journey.folder / TRANSCRIPTS, transcripts(found, journey.folder))
     write_report(journey.folder, facts)
 
 

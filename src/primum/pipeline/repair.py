@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from primum.core.catalogue import member
 from primum.core.errors import Exit, StepFailedError, UsageError
 from primum.core.records import JsonDict, Measurement, Pair, Prompt, Reply, Verdict, digest, from_json, to_json, user
-from primum.core.store import read_json, write_json, write_text
+from primum.core.store import write_json, write_text
 from primum.core.taxonomy import policy
 from primum.evaluation.gate import JudgeResult, NllResult, decide
 from primum.evaluation.metrics import Scored, is_harmful, is_twin
@@ -29,7 +29,7 @@ from primum.pipeline.languages import Tongues, is_foreign, judge_all_languages, 
 from primum.pipeline.learn import Learned, learn
 from primum.pipeline.plan import estimate, fitted
 from primum.pipeline.settings import RepairConfig
-from primum.pipeline.steps import Draw, Journey, judge, sample, several_differ
+from primum.pipeline.steps import Draw, Journey, judge, outside, sample, several_differ
 from primum.pipeline.terminal import Terminal, closing_table
 from primum.prompts.collect import Collected, Source, collect
 
@@ -126,7 +126,7 @@ def run_verb(config: RepairConfig, json_output: bool) -> tuple[int, JsonDict]:
         terminal.note(plan["text"])
         return Exit.PASSED, plan
     journey.tell("measure", f"measured before and after on {_said(test)}; to learn from: {_said(learned_from)}")
-    _begin(journey, config)
+    journey.begin(config.model_dump(mode="json", exclude={"out"}), "evidence.json")
     model = loader(config.model)
     described = describe(model)
     before = _measure(journey, config, "before", (test, spoken.test), loader, config.model)
@@ -151,25 +151,11 @@ def _said(prompts: Sequence[Prompt]) -> str:
     return f"{harmful:,} harmful requests, {twins:,} benign look-alikes, {others:,} other benign ones"
 
 
-def _begin(journey: Journey, config: RepairConfig) -> None:
-    """Keep the settings; where the folder held a run with others, take its report away: it speaks of another run."""
-    path, settings = journey.folder / "settings.json", config.model_dump(mode="json", exclude={"out"})
-    if path.exists() and read_json(path) != settings:
-        journey.terminal.note(
-            "  this folder held a run with other settings: what still fits is used, its report removed"
-        )
-        for name in ("report.json", "report.html", "evidence.json"):
-            (journey.folder / name).unlink(missing_ok=True)
-    write_json(path, settings)
-
-
 def _check(config: RepairConfig) -> None:
     """Find what is wrong with names and files before the first minute is spent."""
     from primum.evaluation.domain import read_domain
 
-    if Path(config.model).exists() and Path(config.model).resolve().is_relative_to(Path(config.out).resolve()):
-        cure = "give another --out; a run replaces what an earlier one left in its folder"
-        raise UsageError(f"the model lies inside the run folder '{config.out}'", where=config.model, cure=cure)
+    outside(config.model, config.out)
     for role in ("base", "unaligned", "safe"):
         if getattr(config, role) and not config.parent:
             raise UsageError(f"--{role} goes with --parent", where=f"--{role}", cure="give --parent MODEL")

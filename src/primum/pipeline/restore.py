@@ -48,7 +48,7 @@ from primum.repair.one_shot import Patch
 from primum.repair.undo import undo
 from primum.repair.write import forget_undo
 from primum.report.restored import closing
-from primum.report.write import FACTS, PAGE, write_report
+from primum.report.write import write_report
 
 UNDO = "undo"
 
@@ -177,7 +177,7 @@ def _needs(method: str) -> list[str]:
 
 def restore(journey: Journey, config: RestoreConfig, candidates: list[Candidate]) -> JsonDict:
     """Sweep, take the best, write it, measure it on test prompts, report; return the report's facts."""
-    forget_report(journey)
+    journey.forget_report()
     asks = config.measure or any(set(MADE) & set(member("repairs", one.method).needs) for one in candidates)
     sets = collected(journey, config) if asks else None
     models = Models(journey)
@@ -196,12 +196,6 @@ def restore(journey: Journey, config: RestoreConfig, candidates: list[Candidate]
         facts |= _proved(journey, models, sets.test, taken)
     write_report(journey.folder, facts)
     return facts
-
-
-def forget_report(journey: Journey) -> None:
-    """Take an earlier run's report away: until this one ends it would speak of another."""
-    for name in (FACTS, PAGE):
-        (journey.folder / name).unlink(missing_ok=True)
 
 
 def collected(journey: Journey, config: RestoreConfig, trains: bool = False) -> Sets:

@@ -15,7 +15,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from http.server import ThreadingHTTPServer
@@ -27,7 +27,7 @@ from primum.core.records import JsonDict, Messages, user
 from primum.core.serving import JsonHandler
 from primum.core.store import read_json
 from primum.models.chat import special_tokens
-from primum.models.reward import RewardFolder, load_reward
+from primum.models.reward import load_reward
 from primum.pipeline.desk import Desk
 from primum.pipeline.recipe import LoraPart
 from primum.pipeline.scoring import HEADS
@@ -63,65 +63,21 @@ class Rewarding(Protocol):
         ...
 
 
-@dataclass
-class CombinedReward:
-    """The gated reward of a finished journey. Safe to call from several threads, one at a time.
+Scores = Callable[[Sequence[Messages], Sequence[str], Sequence[bool]], Sequence[Mapping[str, float]]]
+"""Conversations, the replies to them and whether each came to its end -> each head's score in (0, 1), by its name."""
 
-    `threshold`: of the gate; None takes the one that the journey tuned (the published one where none has the
-    precision).
+
+@dataclass
+class Rewards:
+    """The gated reward of a reward model; of one with one head its score. Threads may share it: they take turns.
+
+    `special` are the model's special tokens as text, longest first; `threshold` is the gate's.
     """
 
-    run: Path
-    threshold: float | None = None
-    desk: Desk = field(init=False)
-    weights: Path = field(init=False)
+    scores: Scores
+    special: Sequence[str]
+    threshold: float
     _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __post_init__(self) -> None:
-        stage, folder = place(self.run)
-        if stage is None:
-            cure = "load_rewards reads it"
-            raise UsageError("a model of primum train reward, not a journey's", where=str(folder), cure=cure)
-        self.weights = folder / "weights.safetensors"
-        settings = read_json(self.run / "settings.json")
-        journey = Journey(self.run, Terminal(quiet=True))
-        self.desk = Desk(journey, settings["model"], LoraPart(**settings["lora"]), settings["seed"])
-        if self.threshold is None:
-            self.threshold = _tuned(read_json(self.run / "report.json")["found"][stage])
-
-    @property
-    def special(self) -> Sequence[str]:
-        """The policy's special tokens as text, longest first."""
-        return special_tokens(self.desk.model.tokenizer)
-
-    def __call__(
-        self, prompts: Sequence[str], replies: Sequence[Said], tagged: Sequence[bool]
-    ) -> list[dict[str, float]]:
-        """Return per reply the combined reward and both scores, each in (0, 1)."""
-        return self.of([(user(prompt),) for prompt in prompts], replies, tagged)
-
-    def of(self, asked: Sequence[Messages], replies: Sequence[Said], tagged: Sequence[bool]) -> list[dict[str, float]]:
-        """Return the same of replies to conversations."""
-        with self._lock:
-            model = self.desk.reward_model(HEADS)
-            model.take(self.weights)
-            texts, ends = [reply.text for reply in replies], [reply.ends for reply in replies]
-            scores = model.scores(asked, texts, ends, self.desk.model.tokenizer)
-        return combined([dict(zip(HEADS, row, strict=True)) for row in scores], tagged, self.threshold)
-
-
-@dataclass
-class TrainedReward:
-    """The gated reward of a checkpoint of `primum train reward`, one thread at a time; of one head its score."""
-
-    model: RewardFolder
-    threshold: float | None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def special(self) -> Sequence[str]:
-        """Its special tokens as text, longest first."""
-        return special_tokens(self.model.model.tokenizer)
 
     def __call__(
         self, prompts: Sequence[str], replies: Sequence[Said], tagged: Sequence[bool]
@@ -132,12 +88,11 @@ class TrainedReward:
     def of(self, asked: Sequence[Messages], replies: Sequence[Said], tagged: Sequence[bool]) -> list[dict[str, float]]:
         """Return the same of replies to conversations."""
         with self._lock:
-            raw = self.model.scores(asked, [reply.text for reply in replies], [reply.ends for reply in replies])
-        scores = [{head: 1 / (1 + math.exp(-value)) for head, value in row.items()} for row in raw]
+            scores = self.scores(asked, [reply.text for reply in replies], [reply.ends for reply in replies])
         return combined(scores, tagged, self.threshold)
 
 
-def load_rewards(run: Path, threshold: float | None = None) -> CombinedReward | TrainedReward:
+def load_rewards(run: Path, threshold: float | None = None) -> Rewards:
     """Return the rewards of a journey's run folder, or of `primum train reward` (OUT or OUT/checkpoint).
 
     Args:
@@ -148,13 +103,37 @@ def load_rewards(run: Path, threshold: float | None = None) -> CombinedReward | 
         UsageError: no reward model there.
         BadInputError: it is not whole.
     """
-    found = place(run)
-    if found.stage is not None:
-        return CombinedReward(run, threshold)
-    said = found.folder.parent / "train.json"
+    stage, folder = place(run)
+    scores, tokenizer = _trained(folder) if stage is None else _of_journey(run, folder / "weights.safetensors")
     if threshold is None:
-        threshold = _tuned(read_json(said) if said.is_file() else {})
-    return TrainedReward(load_reward(str(found.folder)), threshold)
+        said = folder.parent / "train.json"
+        trained = read_json(said) if said.is_file() else {}
+        threshold = _tuned(trained if stage is None else read_json(run / "report.json")["found"][stage])
+    return Rewards(scores, special_tokens(tokenizer), threshold)
+
+
+def _of_journey(run: Path, weights: Path) -> tuple[Scores, Any]:
+    """Return the scores by a journey's reward model, another adapter over the journey's model, and its tokenizer."""
+    settings = read_json(run / "settings.json")
+    desk = Desk(Journey(run, Terminal(quiet=True)), settings["model"], LoraPart(**settings["lora"]), settings["seed"])
+    model, tokenizer = desk.reward_model(HEADS), desk.model.tokenizer
+    model.take(weights)
+
+    def scores(asked: Sequence[Messages], texts: Sequence[str], ends: Sequence[bool]) -> list[dict[str, float]]:
+        return [dict(zip(HEADS, row, strict=True)) for row in model.scores(asked, texts, ends, tokenizer)]
+
+    return scores, tokenizer
+
+
+def _trained(folder: Path) -> tuple[Scores, Any]:
+    """Return the scores by a checkpoint of `primum train reward`, and its tokenizer."""
+    model = load_reward(str(folder))
+
+    def scores(asked: Sequence[Messages], texts: Sequence[str], ends: Sequence[bool]) -> list[dict[str, float]]:
+        raw = model.scores(asked, texts, ends)
+        return [{head: 1 / (1 + math.exp(-value)) for head, value in row.items()} for row in raw]
+
+    return scores, model.model.tokenizer
 
 
 def _tuned(facts: JsonDict) -> float:
@@ -165,19 +144,16 @@ def _tuned(facts: JsonDict) -> float:
     return float(tuned["threshold"]) if tuned else THRESHOLD
 
 
-def combined(
-    scores: Sequence[Mapping[str, float]], tagged: Sequence[bool], threshold: float | None
-) -> list[dict[str, float]]:
+def combined(scores: Sequence[Mapping[str, float]], tagged: Sequence[bool], threshold: float) -> list[dict[str, float]]:
     """Return scores with the reward of the gate beside them; of one head alone its score is the reward."""
     import torch
 
-    from primum.training.rewards import THRESHOLD, piecewise
+    from primum.training.rewards import piecewise
 
     if any(len(row) < len(HEADS) for row in scores):
         return [{"reward": next(iter(row.values())), **row} for row in scores]
     safety, helpfulness = (torch.tensor([row[head] for row in scores]) for head in HEADS)
-    gate = THRESHOLD if threshold is None else threshold
-    rewards = piecewise(safety, helpfulness, torch.tensor(list(tagged)), gate).tolist()
+    rewards = piecewise(safety, helpfulness, torch.tensor(list(tagged)), threshold).tolist()
     return [{"reward": reward, **row} for reward, row in zip(rewards, scores, strict=True)]
 
 
@@ -246,7 +222,7 @@ def server(reward: Rewarding, address: tuple[str, int]) -> ThreadingHTTPServer:
 
 
 @cache
-def _from_environment() -> CombinedReward | TrainedReward:
+def _from_environment() -> Rewards:
     run = os.environ.get("PRIMUM_REWARD_RUN")
     if not run:
         raise UsageError(

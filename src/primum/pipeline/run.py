@@ -13,7 +13,6 @@ from primum.core.catalogue import member
 from primum.core.config import Config
 from primum.core.errors import BadInputError, Exit, MissingExtraError, UsageError, did_you_mean
 from primum.core.records import JsonDict, digest, to_json
-from primum.core.store import read_json, write_json
 from primum.core.taxonomy import policy
 from primum.pipeline.choose import choose
 from primum.pipeline.context import Context, Sets
@@ -22,7 +21,7 @@ from primum.pipeline.desk import Desk, Policy
 from primum.pipeline.plan import SAMPLING_SHARE, TRAINING_SHARE
 from primum.pipeline.recipe import BudgetName, Recipe, StageSpec, journeys, read_recipe
 from primum.pipeline.settings import Budget
-from primum.pipeline.steps import Journey
+from primum.pipeline.steps import Journey, outside
 from primum.pipeline.table import assemble
 from primum.pipeline.terminal import Terminal
 from primum.prompts.collect import Collected, Source, collect
@@ -70,13 +69,13 @@ def run_verb(config: RunConfig, json_output: bool) -> tuple[int, JsonDict]:
         member("judges", name)
     name = Path(config.recipe).stem
     journey = Journey(Path(config.out or f"runs/{name}"), Terminal(quiet=json_output))
-    _outside(recipe.model, journey.folder)
+    outside(recipe.model, journey.folder)
     context = _context(config, recipe, journey)
     if config.dry_run:
         plan = estimate(name, context, specs)
         journey.terminal.note(plan["text"])
         return Exit.PASSED, plan
-    _begin(journey, config, recipe, specs)
+    journey.begin(_settings(config, recipe, specs))
     for spec in specs:
         if not spec.skip:
             member("stages", spec.do).run(context, spec)
@@ -98,12 +97,6 @@ def _skipped(recipe: Recipe, skip: Sequence[str]) -> list[StageSpec]:
         if name not in names:
             raise UsageError(f"there is no stage '{name}' to skip", cure=did_you_mean(name, names))
     return [replace(spec, skip=spec.skip or spec.name in skip) for spec in recipe.stages]
-
-
-def _outside(model: str, folder: Path) -> None:
-    if Path(model).exists() and Path(model).resolve().is_relative_to(folder.resolve()):
-        cure = "give another --out; a run replaces what an earlier one left in its folder"
-        raise UsageError(f"the model lies inside the run folder '{folder}'", where=model, cure=cure)
 
 
 def _context(config: RunConfig, recipe: Recipe, journey: Journey) -> Context:
@@ -156,17 +149,6 @@ def _sets(collected: Collected, recipe: Recipe) -> Sets:
             if not any(p.intent == intent for p in prompts):
                 raise UsageError(f"there is no {intent} prompt to {name}", cure="leave 'embedded' among the sources")
     return Sets(train, dev, test, choose(collected.prompts, "train", none))
-
-
-def _begin(journey: Journey, config: RunConfig, recipe: Recipe, specs: Sequence[StageSpec]) -> None:
-    """Keep the settings; a report of a run with others is taken away: it speaks of another run."""
-    path = journey.folder / "settings.json"
-    settings = _settings(config, recipe, specs)
-    if path.exists() and read_json(path) != settings:
-        journey.terminal.note("  this folder held a run with other settings: what still fits is used")
-        for name in ("report.json", "report.html"):
-            (journey.folder / name).unlink(missing_ok=True)
-    write_json(path, settings)
 
 
 def _settings(config: RunConfig, recipe: Recipe, specs: Sequence[StageSpec]) -> JsonDict:

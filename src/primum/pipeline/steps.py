@@ -13,7 +13,7 @@ from primum.core.errors import UsageError
 from primum.core.languages import ENGLISH
 from primum.core.progress import Advance, noted, silent
 from primum.core.records import JsonDict, Prompt, Reply, Verdict, digest, from_json, to_json
-from primum.core.store import Stage
+from primum.core.store import Stage, read_json, write_json
 from primum.judging import Exchange
 from primum.judging.options import ChosenJudge
 from primum.judging.runner import broke
@@ -37,6 +37,27 @@ class Journey:
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     said: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
 
+    def begin(self, settings: JsonDict, *more: str) -> None:
+        """Keep a run's settings in settings.json; where the folder held a run with others, its report is taken away.
+
+        Args:
+            settings: as plain JSON, all that the report depends on.
+            more: files beside the report that speak of the earlier run, too.
+        """
+        path = self.folder / "settings.json"
+        if path.exists() and read_json(path) != settings:
+            note = "  this folder held a run with other settings: what still fits is used, its report removed"
+            self.terminal.note(note)
+            self.forget_report(*more)
+        write_json(path, settings)
+
+    def forget_report(self, *more: str) -> None:
+        """Take an earlier run's report away, and the files named beside it: until this one ends it is of another."""
+        from primum.report.write import FACTS, PAGE
+
+        for name in (FACTS, PAGE, *more):
+            (self.folder / name).unlink(missing_ok=True)
+
     @contextmanager
     def step(self, name: str, total: int | None = None, unit: str = "") -> Iterator[Advance]:
         """Time a step, show its progress, and note it in the run's folder for who looks on."""
@@ -53,6 +74,17 @@ class Journey:
     def stage(self, name: str, **facts: Any) -> Stage:
         """Return the folder of a step, keyed by all that its result depends on."""
         return Stage(self.folder / "steps" / name, {"step": name, "version": VERSION, **facts})
+
+
+def outside(model: str, out: str | Path) -> None:
+    """Refuse a model that lies inside the run folder; a hub id or another name lies nowhere.
+
+    Raises:
+        UsageError: it does.
+    """
+    if Path(model).exists() and Path(model).resolve().is_relative_to(Path(out).resolve()):
+        cure = "give another --out; a run replaces what an earlier one left in its folder"
+        raise UsageError(f"the model lies inside the run folder '{out}'", where=model, cure=cure)
 
 
 def prompts_key(prompts: Sequence[Prompt]) -> str:

@@ -13,10 +13,9 @@ from primum.core.catalogue import member
 from primum.core.config import Config
 from primum.core.errors import Exit, UsageError
 from primum.core.records import JsonDict
-from primum.core.store import read_json, write_json
 from primum.evaluation.domain import read_domain
 from primum.pipeline.plan import GPU_RATE, MEAN_PROMPT, SAMPLING_SHARE, TRAINING_SHARE
-from primum.pipeline.steps import Journey
+from primum.pipeline.steps import Journey, outside
 from primum.pipeline.stressing import Grid, asked_of, measure_all, own_prompts, points_of, prompts_of
 from primum.pipeline.terminal import Terminal
 from primum.report.stressed import closing
@@ -108,7 +107,7 @@ def run_verb(config: StressConfig, json_output: bool) -> tuple[int, JsonDict]:
         plan = estimate(config, wanted)
         journey.terminal.note(plan["text"])
         return Exit.PASSED, plan
-    _begin(journey, config)
+    journey.begin(config.model_dump(mode="json", exclude={"out"}))
     facts = measure_all(journey, grid_of(config, wanted))
     page = write_report(journey.folder, facts)
     if not json_output:
@@ -130,20 +129,8 @@ def check(config: StressConfig) -> list[Cell]:
         member("judges", name)
     if config.domain:
         read_domain(Path(config.domain))
-    if Path(config.model).exists() and Path(config.model).resolve().is_relative_to(Path(config.out).resolve()):
-        cure = "give another --out; a run replaces what an earlier one left in its folder"
-        raise UsageError(f"the model lies inside the run folder '{config.out}'", where=config.model, cure=cure)
+    outside(config.model, config.out)
     return wanted
-
-
-def _begin(journey: Journey, config: StressConfig) -> None:
-    """Keep the settings; where the folder held a run with others, take its report away: it speaks of another run."""
-    path, settings = journey.folder / "settings.json", config.model_dump(mode="json", exclude={"out"})
-    if path.exists() and read_json(path) != settings:
-        journey.terminal.note("  this folder held a run with other settings: what still fits is used")
-        for name in ("report.json", "report.html"):
-            (journey.folder / name).unlink(missing_ok=True)
-    write_json(path, settings)
 
 
 def grid_of(config: StressConfig, wanted: list[Cell]) -> Grid:

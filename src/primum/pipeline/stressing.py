@@ -265,9 +265,10 @@ def _rows(subject: Subject, setup: Setup, kind: str, posed: Sequence[Prompt] | N
     prompts = posed or given
     drawn = HFEngine(setup.model)([setup.wrap(p.messages) for p in prompts], setup.sampling, grid.seed)
     replies = [
-        Reply(p.id, "stressed", setup.sampling.name, r.text, r.finish, r.prompt_tokens, r.reply_tokens, grid.seed)
+        Reply(p.id, "stressed", setup.sampling.name, r.text, r.finish, r.prompt_tokens, r.reply_tokens, grid.seed,
+              r.prompt_cut)
         for p, r in zip(prompts, drawn, strict=True)
-    ]
+    ]  # fmt: skip
     exchanges = [Exchange(p, r) for p, r in zip(prompts, replies, strict=True)]
     said = {judge: judge_all(judge, exchanges) for judge in judges_of(grid, kind)}
     return [
@@ -298,7 +299,7 @@ class Facts:
             "settings": grid.settings, "seed": grid.seed,
             "prompts": {"all": len(grid.prompts.all), "harmful": len(grid.prompts.harmful)},
             "judges": {judge: self._judge(judge) for judge in grid.judges},
-            "checks": self._checks(), "skipped": self._skipped(),
+            "checks": self._checks(), "skipped": self._skipped(), "prompts_cut": self._prompts_cut(),
             "about": {name: member("tampers", name).about for name in dict.fromkeys(c.tamper for c in grid.cells)},
             "seconds": self.journey.seconds, "versions": {"torch": importlib.metadata.version("torch")},
         }  # fmt: skip
@@ -306,6 +307,15 @@ class Facts:
     def _skipped(self) -> list[JsonDict]:
         left = [one for one in self.results if one.skipped]
         return [{"tamper": one.cell.tamper, "level": one.cell.level, "why": one.skipped} for one in left]
+
+    def _prompts_cut(self) -> dict[str, int]:
+        """Return, by tamper, how many of its prompts were longer than the model's window, at whatever level."""
+        asked = {"untouched": [row for rows in (*self.untouched.values(), *self.references.values()) for row in rows]}
+        for one in self.results:
+            asked.setdefault(one.cell.tamper, []).extend(row for point in one.points for row in point["rows"])
+        # rows of an earlier version do not say it
+        cut = {name: len({row["prompt"] for row in rows if row.get("prompt_cut")}) for name, rows in asked.items()}
+        return {name: n for name, n in cut.items() if n}
 
     @property
     def by_id(self) -> dict[str, Prompt]:

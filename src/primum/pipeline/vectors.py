@@ -20,13 +20,12 @@ from primum.core.catalogue import member
 from primum.core.config import Config
 from primum.core.errors import Exit, UsageError
 from primum.core.records import JsonDict
-from primum.core.store import read_json, write_json
 from primum.core.taxonomy import stamp
 from primum.pairing.depth import Depth
 from primum.pipeline import deepen, redteam
 from primum.pipeline.deepen import VECTORS, dresses, wrapping
 from primum.pipeline.redteam import RedteamConfig
-from primum.pipeline.steps import Journey
+from primum.pipeline.steps import Journey, outside
 from primum.pipeline.terminal import Terminal
 from primum.pipeline.train_config import TrainConfig
 from primum.redteam import against, left_out
@@ -98,7 +97,7 @@ def run_verb(config: VectorsConfig, json_output: bool) -> tuple[int, JsonDict]:
         terminal.note(plan["text"])
         return Exit.PASSED, plan
     journey = Journey(Path(config.out), terminal)
-    _begin(journey, config)
+    journey.begin(config.model_dump(mode="json", exclude={"out"}))
     with journey.step("attack the model as it is"):
         attacked = redteam.run_verb(config.attacking(UNTOUCHED, config.model), True)[1]
     for vector in config.wanted:
@@ -126,19 +125,7 @@ def check(config: VectorsConfig) -> None:
         raise UsageError("no judge is named", cure="give --judges rules")
     for name in config.judges:
         member("judges", name)
-    if Path(config.model).exists() and Path(config.model).resolve().is_relative_to(Path(config.out).resolve()):
-        cure = "give another --out; a run replaces what an earlier one left in its folder"
-        raise UsageError(f"the model lies inside the run folder '{config.out}'", where=config.model, cure=cure)
-
-
-def _begin(journey: Journey, config: VectorsConfig) -> None:
-    """Keep the settings; where the folder held a run with others, take its report away: it speaks of another run."""
-    path, settings = journey.folder / "settings.json", config.model_dump(mode="json", exclude={"out"})
-    if path.exists() and read_json(path) != settings:
-        journey.terminal.note("  this folder held a run with other settings: what still fits is used")
-        for name in ("report.json", "report.html"):
-            (journey.folder / name).unlink(missing_ok=True)
-    write_json(path, settings)
+    outside(config.model, config.out)
 
 
 def _lend(config: VectorsConfig, vector: str) -> None:

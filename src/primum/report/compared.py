@@ -120,10 +120,16 @@ def _preferred(row: Mapping[str, Any]) -> list[str]:
     head = f"{words.clean(row['benchmark'])}: B's reply preferred {row['wins']:,} times, A's {row['losses']:,} times"
     left = f", {row['unscored']:,} unscored" if row["unscored"] else ""
     ties = f"{row['ties']:,} ties ({row['by_place']:,} where only the order decided, {row['same']:,} equal replies)"
+    cut = [f"  {said}"] if (said := _questions_cut(row)) else []
     if row["net"] is None:
-        return ["", f"{head}, {ties}{left}"]
+        return ["", f"{head}, {ties}{left}", *cut]
     net = f"net {words.difference(row, 'share', 'net')}; p {words.p_value(row['p'])}"
-    return ["", f"{head}, {ties} of {row['n']:,}{left}", f"  {net}; judge {words.clean(row['judge'])}"]
+    return ["", f"{head}, {ties} of {row['n']:,}{left}", f"  {net}; judge {words.clean(row['judge'])}", *cut]
+
+
+def _questions_cut(row: Mapping[str, Any]) -> str:
+    """Say how many questions (two for each pair) the judge's model did not read whole; nothing where it read all."""
+    return words.too_long(row["prompts_cut"], "question") if row.get("prompts_cut") else ""
 
 
 def _move(row: Mapping[str, Any]) -> str:
@@ -147,6 +153,7 @@ def compared_page(document: Document) -> str:
         "groups": _groups(document["changed"], rows),
         "sides": [(side.upper(), _side(document, side)) for side in ("a", "b")],
         "warnings": warnings(document),
+        "win_rates": [{**row, "too_long": _questions_cut(row)} for row in document.get("win_rates") or []],
         "legend": _legend(document["confidence"]),
     }
     return document_page("compared.html", "Two runs compared", view)

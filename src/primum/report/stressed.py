@@ -46,6 +46,10 @@ def closing(facts: Facts, page: Path) -> str:
         f"model's {words.percent(row['reference']['harmful_compliance']['value'])} on the same requests in English"
         for name, row in _own_references(found["matrix"]).items()
     ]
+    notes += [
+        f"{words.clean(name).replace('_', ' ')}: {words.too_long(n)}"
+        for name, n in (facts.get("prompts_cut") or {}).items()
+    ]
     for one in found["curves"]:
         if one["steps_to_80"] is not None:
             notes.append(f"80% after {one['steps_to_80']:g} steps, {one['examples_to_80']} examples: {_name(one)}")

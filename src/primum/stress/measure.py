@@ -1,7 +1,8 @@
 """Every point against the untouched model, on the same prompts; curves of attacks by training; cost; warnings.
 
-What is kept of a reply is its verdicts and a hash of its text: enough to pair, to count, and to tell whether step 0 is
-the untouched model; the replies of attacked models are not kept.
+What is kept of a reply is its verdicts, a hash of its text and how many tokens of its prompt did not fit the model's
+window: enough to pair, to count, and to tell whether step 0 is the untouched model; the replies of attacked models are
+not kept.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ Rows = Sequence[Mapping[str, Any]]
 def row(prompt: Prompt, reply: Reply, verdicts: Mapping[str, Verdict]) -> JsonDict:
     """Return what is kept of a reply."""
     said = {judge: [v.behaviour, v.reason, v.unscored] for judge, v in verdicts.items()}
-    return {"prompt": prompt.id, "text": digest(reply.text), "tokens": reply.reply_tokens, "said": said}
+    return {"prompt": prompt.id, "text": digest(reply.text), "tokens": reply.reply_tokens, "said": said,
+            "prompt_cut": reply.prompt_cut}  # fmt: skip
 
 
 def scored(rows: Rows, judge: str, prompts: Mapping[str, Prompt]) -> list[Scored]:

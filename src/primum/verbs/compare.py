@@ -115,13 +115,13 @@ def _win_rates(config: CompareConfig, a: Sequence[Table], b: Sequence[Table]) ->
     Raises:
         UsageError: the runs hold no replies to the same items.
     """
-    from primum.evaluation.winrate import by_model, win_rates
+    from primum.evaluation.winrate import ByModel, win_rates
     from primum.models.load import load
 
     if not any(row.finish for table in a for row in table.rows):
         raise UsageError("the runs hold no replies", where=str(config.a), cure="leave --pairwise out, or generate")
     model = load(str(config.pairwise))
-    found = win_rates(a, b, by_model(model), config.pairs, config.confidence)
+    found = win_rates(a, b, ByModel(model), config.pairs, config.confidence)
     return [{"judge": model.name, **asdict(one)} for one in found]
 
 
