@@ -79,6 +79,7 @@ def test_sentences_begin_behind_marks_and_lines(tiny: Path) -> None:
     ]
     found = reading.going(demos, tokenizer, 5, 48)
     assert len(found.rows) == 2 and reading.going(demos, tokenizer, 1, 48).rows == found.rows[:1]
+    assert reading.going(demos[2:], tokenizer, 5, 48).rows == []
     breaks = [tokenizer.decode([t]) for t in found.rows[1].answer if t in found.breaks]
     assert "".join(breaks).count(".") == 2 and any("?" in b for b in breaks) and any("\n" in b for b in breaks)
     assert any(":" in b for b in breaks) and not any("," in b or b.strip().isalpha() for b in breaks)

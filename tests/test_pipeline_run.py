@@ -149,7 +149,7 @@ def test_a_dry_run_says_what_would_run_and_writes_nothing(
     plan = json.loads(capsys.readouterr().out)
     assert code == 0 and not report and not (tmp_path / "run").exists()
     assert [row["name"] for row in plan["stages"]] == [s.name for s in read_recipe("llama2", "quick").stages]
-    assert all(row["seconds"] >= 0 for row in plan["stages"]) and plan["stages"][1]["learned"] > 0
+    assert all(row["seconds"] >= 0 for row in plan["stages"]) and plan["stages"][2]["learned"] > 0
 
 
 # ------------------------------------------------------------------------------------------------ whole journeys
@@ -181,16 +181,16 @@ def voted(folder: Path) -> tuple[str, ...]:
 def test_llama2_runs_every_stage_and_reports_them_in_one_table(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, more = tmp_path / "run", (*LLAMA2, *voted(tmp_path), "--skip", "distilled")
+    out, more = tmp_path / "run", (*LLAMA2, *voted(tmp_path), "--skip", "distilled", "--skip", "line")
     code, report = run("llama2", tiny, out, *more)
     assert code == 0
-    assert report["policies"] == ["base", "sft", "rejection-1", "rejection-2", "ppo"]
+    assert report["policies"] == ["base", "begun", "sft", "rejection-1", "rejection-2", "ppo"]
     assert set(report["rewards"]) == set(report["policies"])
     assert all(0 < report["rewards"][p]["safety"]["value"] < 1 for p in report["policies"])
     moves = [(row["before"], row["after"]) for row in report["reward_moves"]]
     assert moves == [
-        ("base", "sft"), ("base", "rejection-1"), ("sft", "rejection-1"), ("base", "rejection-2"),
-        ("rejection-1", "rejection-2"), ("rejection-2", "ppo"),
+        ("base", "begun"), ("begun", "sft"), ("begun", "rejection-1"), ("sft", "rejection-1"),
+        ("begun", "rejection-2"), ("rejection-1", "rejection-2"), ("rejection-2", "ppo"),
     ]  # fmt: skip
     fallen = [row["after"] for row in report["reward_moves"] if row["safety"]["value"] < 0]
     assert capsys.readouterr().out.count("safety fell, ") == len(fallen)

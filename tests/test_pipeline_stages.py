@@ -311,6 +311,23 @@ def said(desk: ppo._Rollouts, monkeypatch: pytest.MonkeyPatch, texts: Sequence[s
     monkeypatch.setattr(desk, "_exchanges", lambda prompts, answers: exchanges)
 
 
+def test_a_look_counts_less_where_the_guard_finds_replies_worse_than_at_the_start(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guards = iter([0.8, 0.5, 0.9, None, 0.5])
+
+    def look(weight: float) -> float:
+        desk = ppo._Rollouts(context, ppo.Settings(guard_weight=weight), PROMPTS, tmp_path)  # also one that goes on
+        monkeypatch.setattr(desk, "draw", lambda prompts, seed: [(1,)] * len(prompts))
+        monkeypatch.setattr(desk, "ids", lambda prompts: [(1,)] * len(prompts))
+        found = torch.tensor([0.4, 0.8]), torch.empty(2, 0), {"guard": next(guards)}
+        monkeypatch.setattr(desk, "_score", lambda *_: found)
+        return desk.held_out()
+
+    # the first look is what others are held to; 0.3 worse counts whole, or half; better or unscored not at all
+    assert [look(1.0), look(1.0), look(1.0), look(1.0), look(0.5)] == pytest.approx([0.6, 0.3, 0.6, 0.6, 0.45])
+
+
 def test_a_policy_may_learn_towards_a_judge_and_needs_no_reward_model(
     context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,7 +65,7 @@ def learn(journey: Journey, config: RepairConfig, model: Model, built: Built, pr
     """
     adapter, checkpoint = journey.folder / "adapter", journey.folder / "checkpoint"
     shared = {"model": model.key, "rank": config.lora_rank, "start": config.lora_start, "seed": config.seed}
-    shared["temperature"] = config.temperature
+    shared |= {"temperature": config.temperature, "going": [reading.START_GOING, reading.LINE_GOING]}
     seen = [[p.id, p.intent] for p in prompts if p.split != "test"]
     held = held_rows(config)[: len(built.pairs) or len(built.demonstrations)]
     if held:
@@ -202,7 +202,7 @@ def _linear_start(training: Training) -> None:
     if not config.sft.linear_start:
         return
     facts = {k: v for k, v in training.facts.items() if k not in ("dpo", "passes", "sft", "domain")}
-    stage = training.journey.stage("06-linear-start", **facts, going=[reading.START_GOING, config.sft.whole_tokens])
+    stage = training.journey.stage("06-linear-start", **facts, tokens=config.sft.whole_tokens)
     if not stage.manifest:
         (harmful, benign), openers = training.asked("train"), training.openers
         going = training.going(reading.START_GOING)
@@ -224,8 +224,7 @@ def _draw_line(training: Training) -> None:
     config, network = training.config, training.network
     if not (config.line.draw and training.demos and config.passes):
         return
-    own = [reading.LINE_GOING, config.sft.whole_tokens]
-    stage = training.journey.stage("07-line", **training.facts, line=config.line.model_dump(), going=own)
+    stage = training.journey.stage("07-line", **training.facts, line=config.line.model_dump())
     openers = [] if stage.manifest else training.openers
     with training.journey.step("draw the line"):
         if not stage.manifest:

@@ -58,9 +58,8 @@ def going(demonstrations: Sequence[Demonstration], tokenizer: Any, most: int, to
 
     own = sorted((d for d in demonstrations if d.kind != "harmful"), key=lambda d: d.prompt_id)[:most]
     rows = answered([Answered(d.prompt, d.answer, Limits(answer=tokens), ends=False) for d in own], tokenizer)
-    used = sorted({token for row in rows for token in row.answer})
-    texts = tokenizer.batch_decode([[token] for token in used])
-    return Going(rows, {token for token, text in zip(used, texts, strict=True) if BREAK.search(text)})
+    used = {token for row in rows for token in row.answer}
+    return Going(rows, {token for token in used if BREAK.search(tokenizer.decode([token]))})
 
 
 def learned_openers(demonstrations: Sequence[Demonstration], tokenizer: Any) -> list[int]:

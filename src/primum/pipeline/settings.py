@@ -98,7 +98,7 @@ class LineConfig(Config):
 
     draw: bool = Field(default=True, description="draw the line on prompts of development, none of them trained on")
     share: float = Field(
-        default=0.12, gt=0, lt=1, description="of their benign twins, how many may be declined: more is safer"
+        default=0.135, gt=0, lt=1, description="of their benign twins, how many may be declined: more is safer"
     )
 
 

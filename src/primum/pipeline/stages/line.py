@@ -23,7 +23,7 @@ about = "the openers' likelihood moved by one constant, until a wanted share of 
 class Settings(Config):
     """Where it is drawn."""
 
-    share: float = Field(0.12, gt=0, lt=1, description="of development twins that may be declined: more is safer")
+    share: float = Field(0.135, gt=0, lt=1, description="of development twins that may be declined: more is safer")
     tokens: int = Field(48, ge=1, description="longest own answer drawn for benign prompts")
 
 

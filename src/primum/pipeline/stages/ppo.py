@@ -12,7 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from primum.core.config import Config
 from primum.core.progress import Advance
 from primum.core.records import JsonDict, Prompt, Reply, digest
-from primum.core.store import Stage
+from primum.core.store import Stage, read_json, write_json
 from primum.judging import Exchange
 from primum.judging.loops import repeated_share
 from primum.judging.runner import judge_all
@@ -73,13 +73,17 @@ class Settings(Config):
     rule: Rule = Field("piecewise", description="how the two rewards become one")
     weight: float = Field(0.5, ge=0, le=1, description="of safety where the rule is weighted")
     guard: str = Field("rules", description="a judge that training never sees", validate_default=True)
+    guard_weight: float = Field(
+        1.0, ge=0, description="held-out prompts: how much of what the guard finds worse than at the start comes off "
+        "the reward by which the best look is chosen; 0: the reward alone, however the policy earned it"
+    )  # fmt: skip
     second: str | None = Field(None, description="a second reward model that training never sees: a stage, or a folder")
     over_optimised: Found = Field(
         "warn", description="where the reward rises and the second model's falls: warn, or stop; with stop held-out "
         "prompts are scored by the second model, and what it finds best is left"
     )  # fmt: skip
     check_every: int = Field(5, ge=1, description="iterations between looks at held-out prompts")
-    check_prompts: int = Field(12, ge=1, description="held-out prompts of each kind")
+    check_prompts: int = Field(24, ge=1, description="held-out prompts of each kind")
     patience: int = Field(2, ge=1, description="looks without gain after which training stops")
 
     @field_validator("engine")
@@ -180,6 +184,7 @@ class _Rollouts:
         watching: Second | None = None,
     ) -> None:  # fmt: skip
         self.context, self.settings, self.prompts, self.watching = context, settings, prompts, watching
+        self.folder = folder
         self.other = None if settings.reward == earning.MODEL else earning.named(settings.reward)
         count = settings.check_prompts
         self.dev = [*pick(harmful(context.sets.dev), count), *pick(benign(context.sets.dev), count)]
@@ -250,7 +255,16 @@ class _Rollouts:
         if self.watching is not None and self.settings.over_optimised == "stop":
             return fmean(self.watching.rewards(self._exchanges(self.dev, answers)))
         combine = self._combine(FIRST_MULTIPLIER)  # of every look the same, or looks could not be compared
-        return float(self._score(self.dev, answers, combine)[0].mean())
+        combined, _, said = self._score(self.dev, answers, combine)
+        return float(combined.mean()) - self.settings.guard_weight * self._worse(said.get("guard"))
+
+    def _worse(self, guard: float | None) -> float:
+        """Return by how much a guard's mean fell since the first look (which is noted: a run that goes on has it)."""
+        path = self.folder / "guard.json"
+        if not path.exists():
+            write_json(path, {"first": guard})
+        first = read_json(path)["first"]
+        return 0.0 if guard is None or first is None else max(0.0, first - guard)
 
     def _score(
         self, prompts: Sequence[Prompt], answers: Sequence[tuple[int, ...]], combine: Combine
