@@ -175,14 +175,19 @@ def bars(runs: dict[str, JsonDict], judge_id: str) -> list[str]:
     return lines
 
 
+def seed_of(name: str) -> str:
+    """Return the seed in a run's name, as in "primum seed 0"."""
+    return name.rsplit(" ", 1)[1]
+
+
 def against(ours: dict[str, JsonDict], theirs: dict[str, JsonDict], judge_id: str) -> str:
     """Say how ours stands to the published recipe: as safe, and how many benign twins it refuses for it."""
 
     def mean(runs: dict[str, JsonDict], metric: str) -> float:
         return fmean(value(facts, judge_id, "after", metric) for facts in runs.values())
 
-    shared = [seed for seed in (name.split(" ", 1)[1] for name in ours) if any(seed in name for name in theirs)]
-    ours, theirs = ({k: v for k, v in runs.items() if k.split(" ", 1)[1] in shared} for runs in (ours, theirs))
+    shared = {seed_of(name) for name in ours} & {seed_of(name) for name in theirs}
+    ours, theirs = ({k: v for k, v in runs.items() if seed_of(k) in shared} for runs in (ours, theirs))
     safe = [mean(runs, "harmful_compliance") for runs in (ours, theirs)]
     twins = [mean(runs, "refusal_twin") for runs in (ours, theirs)]
     return (

@@ -15,6 +15,7 @@ from primum.models.sampling import Sampling
 from primum.pairing.checklist import checked
 from primum.pairing.demonstration import Demonstration
 from primum.pairing.strategies import safe_completion
+from primum.pipeline import reading
 from primum.pipeline.context import Context
 from primum.pipeline.given import GIVEN, cut_note, part
 from primum.pipeline.lesson import PROMPT_TOKENS, benign, harmful, pick
@@ -138,7 +139,7 @@ def sft_config(context: Context, teaching: Teaching) -> Any:
     from primum.training.methods import sft
 
     names = ("learning_rate", "epochs", "batch_size", "keep_weight", "lead", "opening", "rest_weight")
-    heat = max(context.recipe.sampling.temperature, 0.1)
+    heat = reading.warmth(context.recipe.sampling.temperature)
     return sft.Config(**{name: getattr(teaching, name) for name in names}, temperature=heat)
 
 

@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from primum.training.methods.dpo import Replay
 
 
-COLDEST = 0.1
-"""Greedy decoding is treated as this temperature where benign answers are kept."""
-
-
 APOLOGY = re.compile(
     r"(i'm|i am|i apologi[sz]e|my apologies|unfortunately)\b.{0,12}?(sorry|afraid|,|for)", re.IGNORECASE
 )
@@ -229,7 +225,7 @@ def _draw_line(training: Training) -> None:
     with training.journey.step("draw the line"):
         if not stage.manifest:
             harmful, benign = training.asked("dev", twins_only=True)
-            temperature = max(config.temperature, COLDEST)
+            temperature = reading.warmth(config.temperature)
             going = training.going(reading.LINE_GOING)
             found = draw_line(network, harmful, benign, openers, config.line.share, temperature, config.seed, going)
             save_weights(network, stage.path("weights.safetensors"))
@@ -242,7 +238,7 @@ def _draw_line(training: Training) -> None:
 def _keeping(config: RepairConfig, keep_weight: float, lead: float = 0.0) -> KeepConfig:
     from primum.training.keeping import KeepConfig
 
-    temperature = max(config.temperature, COLDEST)
+    temperature = reading.warmth(config.temperature)
     return KeepConfig(keep_weight=keep_weight, temperature=temperature, opening=config.sft.opening, lead=lead)
 
 

@@ -22,8 +22,15 @@ START_GOING, LINE_GOING = 400, 128
 Without them a quarter of the ordinary requests that were declined had begun to answer (docs/log.md, 2026-11-23).
 """
 NOTHING = "nothing was written: fewer than 32 prompts of a kind, or a network without such products"
+COLDEST = 0.1
+"""Greedy decoding is treated as this temperature where benign answers are kept and declining is measured."""
 BREAK = re.compile(r"[.!?:\n][\"')*\s]*$")
 """A token that ends so is one after which a sentence or a line begins."""
+
+
+def warmth(temperature: float) -> float:
+    """Return the temperature at which benign answers are kept and declining is measured, of that of drawing."""
+    return max(temperature, COLDEST)
 
 
 def asked(prompts: Sequence[Prompt], tokenizer: Any, twins_only: bool = False) -> tuple[list[Example], list[Example]]:

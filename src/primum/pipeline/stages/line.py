@@ -8,7 +8,7 @@ from pydantic import Field
 
 from primum.core.config import Config
 from primum.core.progress import Advance
-from primum.core.records import JsonDict, digest
+from primum.core.records import JsonDict, digest, to_json
 from primum.core.store import Stage
 from primum.pipeline import reading
 from primum.pipeline.context import Context
@@ -44,11 +44,12 @@ def run(context: Context, spec: StageSpec) -> None:
         harmful, benign = reading.asked(context.sets.dev, tokenizer, twins_only=True)
         first = reading.learned_openers(demos, tokenizer)
         going = reading.going(demos, tokenizer, reading.LINE_GOING, settings.tokens)
-        heat = max(context.recipe.sampling.temperature, 0.1)
+        heat = reading.warmth(context.recipe.sampling.temperature)
         found = draw_line(network, harmful, benign, first, settings.share, heat, context.seed, going)
         return {"log": [], "alarms": [], "found": found and found._asdict()}
 
-    policy = lesson(context, spec, 1, "line", teach, data=digest([p.id for p in context.sets.dev]))
+    data = digest([[p.id for p in context.sets.dev], [to_json(d) for d in demos]])
+    policy = lesson(context, spec, 1, "line", teach, data=data)
     found = context.facts[spec.name]["found"]
     context.journey.tell(spec.name, reading.said_of_line(found) if found else reading.NOTHING)
     context.measure(policy)
