@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -160,3 +161,12 @@ def test_other_disk_errors_keep_their_own_words(tmp_path):
 def test_half_a_character_is_printed_as_its_number():
     assert printable({"said": "\ud83d é"}) == '{\n  "said": "\\ud83d \\u00e9"\n}'
     assert printable({"said": "😀 é"}) == '{\n  "said": "😀 é"\n}'
+
+
+@pytest.mark.parametrize("text", ['{"seed": 1', "", "[" * 100_000])
+def test_a_document_that_was_broken_since_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text(text)
+    with pytest.raises(BadInputError, match="broken JSON") as caught:
+        read_json(path)
+    assert str(path) in str(caught.value) and "delete this file" in str(caught.value)

@@ -101,9 +101,20 @@ def write_jsonl(path: Path, rows: Iterable[JsonDict]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def read_json(path: Path) -> Any:
-    """Read one JSON document that we wrote."""
-    return json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
+def read_json(path: Path, cure: str = "delete this file and run the command again") -> Any:
+    """Read one JSON document that we wrote.
+
+    Args:
+        path: of the document.
+        cure: what to do where somebody broke it since.
+
+    Raises:
+        BadInputError: it is broken; names the file and the cure.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"broken JSON ({error})", where=str(path), cure=cure) from error
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, JsonDict]]:

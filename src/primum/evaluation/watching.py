@@ -83,8 +83,8 @@ def resumed(path: Path, settings: JsonDict) -> State:
     if not path.is_file():
         return State(settings)
     try:
-        state = State(**read_json(path))
-    except (ValueError, TypeError) as error:
+        state = State(**read_json(path, "give another --out"))
+    except TypeError as error:
         raise BadInputError(f"not a watch's state ({error})", where=str(path), cure="give another --out") from error
     if state.settings != settings:
         raise UsageError("this folder holds a watch with other settings", where=str(path), cure="give another --out")

@@ -6,12 +6,16 @@ from typing import NamedTuple
 
 
 class Sizes(NamedTuple):
-    """What costs depend on: prompts to learn from and to measure on, and tokens of a measured reply."""
+    """What costs depend on: prompts to learn from and to measure on, tokens of a measured reply, and all known prompts.
+
+    Those beyond the budget are among the known ones: what needs no reply to them reads them.
+    """
 
     harmful: int
     general: int
     test: int
     tokens: int
+    known: int = 0
 
     @property
     def train(self) -> int:

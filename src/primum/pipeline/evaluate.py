@@ -13,7 +13,7 @@ from typing import Literal, cast
 from pydantic import Field
 
 from primum import __version__
-from primum.core.errors import BadInputError, Exit, UsageError, did_you_mean
+from primum.core.errors import Exit, UsageError, did_you_mean
 from primum.core.records import JsonDict
 from primum.core.store import disk_error, read_json, write_json, write_text
 from primum.core.taxonomy import stamp
@@ -358,11 +358,7 @@ def _before(folder: Path) -> JsonDict:
     path = folder / RESULTS
     if not path.is_file():
         return {}
-    try:
-        before = read_json(path)
-    except ValueError as error:
-        cure = "give another --out, or move the file away"
-        raise BadInputError(f"broken JSON ({error})", where=str(path), cure=cure) from error
+    before = read_json(path, "give another --out, or move the file away")
     return cast(JsonDict, before) if isinstance(before, dict) else {}
 
 

@@ -201,7 +201,8 @@ def estimate(name: str, context: Context, specs: Sequence[StageSpec]) -> JsonDic
 
     harmful = sum(p.intent == "harmful" for p in context.sets.train)
     general = sum(p.intent == "benign" and p.twin is None for p in context.sets.train)
-    sizes = Sizes(harmful, general, len(context.sets.test), context.recipe.sampling.tokens)
+    known, tested = len(context.sets.known), len(context.sets.test)
+    sizes = Sizes(harmful, general, tested, context.recipe.sampling.tokens, known)
     parameters = load(context.recipe.model).parameters
     rate = max(device().rates.values(), default=100_000.0) * 1e9
     rows: list[JsonDict] = []

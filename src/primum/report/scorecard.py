@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from primum.core.errors import BadInputError, UsageError
+from primum.core.errors import UsageError
 from primum.core.records import JsonDict
 from primum.core.store import read_json
 from primum.report import plots, words
@@ -60,21 +60,14 @@ def read_runs(folders: Sequence[Path]) -> dict[str, list[JsonDict]]:
     """
     found: dict[str, list[JsonDict]] = {}
     for folder in folders:
-        held = [_read(folder / name) for name in FILES if (folder / name).is_file()]
+        files = [folder / name for name in FILES if (folder / name).is_file()]
+        held = [read_json(path, "run the command that wrote it again") for path in files]
         if not held or not all(isinstance(one, dict) for one in held):
             problem = "no results in this folder" if folder.is_dir() else "no such folder"
             cure = "name folders that primum evaluate, redteam, repair, stress or audit wrote, after they have ended"
             raise UsageError(problem, where=str(folder), cure=cure)
         found[str(folder)] = held
     return found
-
-
-def _read(path: Path) -> JsonDict:
-    try:
-        return read_json(path)
-    except ValueError as error:
-        cure = "run the command that wrote it again"
-        raise BadInputError(f"broken JSON ({error})", where=str(path), cure=cure) from error
 
 
 def scorecard(runs: Mapping[str, Sequence[Document]]) -> JsonDict:

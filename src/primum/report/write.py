@@ -52,10 +52,7 @@ def load_facts(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         problem = "no report.json in this folder" if folder.is_dir() else "no such folder"
         raise UsageError(problem, where=str(folder), cure=CURE)
-    try:
-        facts = read_json(path)
-    except ValueError as error:
-        raise UsageError(f"broken JSON ({error})", where=str(path), cure=CURE) from error
+    facts = read_json(path, CURE)
     if not isinstance(facts, dict) or not {"decision", "kind"} & facts.keys():
         raise UsageError("this report.json was not written by primum", where=str(path), cure=CURE)
     return cast(dict[str, Any], facts)

@@ -31,7 +31,8 @@ class Settings(Config):
 def cost(settings: Settings, sizes: Sizes) -> Cost:
     """Return the tokens it takes."""
     drawn = (sizes.harmful + sizes.general) * settings.tokens
-    return measured(sizes).plus(Cost(drawn, drawn + (2 * (settings.prompts or 4000)) * PROMPT // 2))
+    read = 2 * settings.prompts if settings.prompts else sizes.known
+    return measured(sizes).plus(Cost(drawn, drawn + read * PROMPT // 2))
 
 
 def run(context: Context, spec: StageSpec) -> None:
