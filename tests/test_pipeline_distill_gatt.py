@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -278,6 +278,24 @@ def ghostly(policy: str, messages: Messages) -> str:
     first, last = messages[0].text, messages[-1].text
     rules = [r for r in (*MINE, *OTHER) if r.long in last or (policy == "ghost" and r in MINE and r.long in first)]
     return gatt.held_to("Tea is a drink.", rules)
+
+
+@pytest.mark.parametrize(("learned", "count"), [("last", 6), ("all", 15)])
+def test_answers_of_the_last_turn_or_of_all_are_learned(
+    tiny: Model, tmp_path: Path, learned: Literal["last", "all"], count: int
+) -> None:
+    context = begun(tiny, tmp_path, ghostly, PLAIN, [*TEST, *PLAIN])
+    settings = gatt.Settings(rules=MINE, unseen=(), dialogues=6, longest=3, learned=learned, tokens=12)
+    rows, groups, _ = gatt.dialogues(context, StageSpec("ghost", "gatt", None, False, settings, "mine.yaml:9"))
+    turns = [[sum(m.role == "user" for m in row[0]) for row, g in zip(rows, groups, strict=True) if g == one]
+             for one in range(6)]  # fmt: skip
+    whole = [[1, 2], [1, 2, 3]] * 3  # dialogues of two and three turns, one after another
+    assert len(rows) == count and turns == (whole if learned == "all" else [each[-1:] for each in whole])
+    for messages, text, _ends in rows:
+        asked = [m.text for m in messages if m.role == "user"]
+        marked = [any(r.long in one or r.short in one for r in MINE) for one in asked]
+        assert marked == [True] + [False] * (len(asked) - 1)  # the instruction is in the first turn alone
+        assert any(rule.kept(text) for rule in MINE)
 
 
 def test_own_rules_are_learned_and_others_measured_beside(tiny: Model, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -37,13 +37,16 @@ class Settings(Config):
     unseen: tuple[Rule, ...] = Field(UNSEEN, description="rules that are measured alone, and not learned")
     dialogues: int = Field(48, ge=1, description="dialogues that are learned from")
     longest: int = Field(4, ge=2, description="turns of the longest of them")
+    learned: Literal["last", "all"] = Field(
+        "last", description="of which turns the answers are learned: the last one's, as published, or all turns'"
+    )
     tokens: int = Field(24, ge=4, description="longest answer of a turn")
     turns: tuple[int, ...] = Field((2, 4, 6, 20), description="turns at which the instruction is looked for")
     test: int = Field(16, ge=1, description="dialogues to measure on, with other questions")
     temperature: float = Field(0.7, ge=0, description="at which answers are drawn")
     learning_rate: float = Field(5e-4, gt=0, description="peak learning rate")
     epochs: float = Field(2.0, gt=0, description="passes")
-    batch_size: int = Field(4, gt=0, description="dialogues per optimizer step")
+    batch_size: int = Field(4, gt=0, description="answers per optimizer step")
 
     @model_validator(mode="after")
     def _unseen_are_not_learned(self) -> Self:
@@ -64,7 +67,7 @@ def cost(settings: Settings, sizes: Sizes) -> Cost:
 def run(context: Context, spec: StageSpec) -> None:
     """Make dialogues, train, and measure before and after."""
     settings: Settings = spec.settings
-    rows, made = dialogues(context, spec)
+    rows, groups, made = dialogues(context, spec)
 
     def teach(network: Any, stage: Stage, advance: Advance) -> JsonDict:
         from primum.training.methods import gatt
@@ -73,12 +76,14 @@ def run(context: Context, spec: StageSpec) -> None:
         config = gatt.Config(
             learning_rate=settings.learning_rate, epochs=settings.epochs, batch_size=settings.batch_size
         )
-        log, alarms = gatt.train(config, network, [k.example for k in kept], stage.folder, context.seed, advance)
-        return {"log": log, "alarms": alarms.rows, "dialogues": len(rows), "answers_made_to_keep": made}
+        examples = [k.example for k in kept]
+        log, alarms = gatt.train(config, network, examples, stage.folder, context.seed, advance, groups)
+        found = {"dialogues": len(set(groups)), "answers": len(rows), "answers_made_to_keep": made}
+        return {"log": log, "alarms": alarms.rows, **found}
 
     data = digest([[[m.identity for m in messages], text, ends] for messages, text, ends in rows])
     before = _held(context, spec, context.start(spec), "before")
-    policy = lesson(context, spec, round(len(rows) * settings.epochs), "dialogues", teach, data=data)
+    policy = lesson(context, spec, round(len(rows) * settings.epochs), "answers", teach, data=data)
     after = _held(context, spec, policy, "after")
     context.facts[spec.name] |= {
         f"{kind}_{when}": rows for when, found in (("before", before), ("after", after)) for kind, rows in found.items()
@@ -97,17 +102,18 @@ def _questions(prompts: Sequence[Prompt], number: int, count: int) -> list[str]:
 
 
 class Dialogues(NamedTuple):
-    """Dialogues, each with the last answer to learn and whether it came to its end.
+    """Answers to learn, each with what was said before it and whether it came to its end.
 
-    made: how many of those answers had to be made to keep the rules.
+    groups: the dialogue of each. made: how many of these answers had to be made to keep the rules.
     """
 
     rows: list[tuple[Messages, str, bool]]
+    groups: list[int]
     made: int
 
 
 def dialogues(context: Context, spec: StageSpec) -> Dialogues:
-    """Return dialogues with the instruction in their first turn alone, each with the last answer to learn.
+    """Return dialogues with the instruction in their first turn alone, each with the answers to learn.
 
     Answers are drawn with the instruction in every turn; one that does not keep it is made to by the instruction's own
     rules, so that a model too small to follow can still learn to hold on.
@@ -121,20 +127,20 @@ def dialogues(context: Context, spec: StageSpec) -> Dialogues:
     constraints = [Constraint(rule.kind, rule.long, rule.short or rule.long) for rule in settings.rules]
     given = instructions(constraints, len(asked), context.seed)
     said: list[list[str]] = [[] for _ in asked]
-    last: dict[int, Reply] = {}
+    drew: list[list[Reply]] = [[] for _ in asked]
     for turn in range(settings.longest):
         live = [i for i, n in enumerate(lengths) if turn < n]
         talks = [everywhere(given[i].text, asked[i][: turn + 1], said[i]) for i in live]
         drawn = _answer(context, f"draw-{spec.name}-turn-{turn}", context.start(spec), talks, settings)
-        last |= dict(zip(live, drawn, strict=True))
-        for i in live:
-            said[i].append(held_to(last[i].text, [settings.rules[part] for part in given[i].parts]))
-    made = sum(said[i][-1] != reply.text for i, reply in last.items())
+        for i, reply in zip(live, drawn, strict=True):
+            drew[i].append(reply)
+            said[i].append(held_to(reply.text, [settings.rules[part] for part in given[i].parts]))
+    learned = [(i, t) for i, n in enumerate(lengths) for t in range(n) if settings.learned == "all" or t == n - 1]
     rows = [
-        (first_only(one.text, asked[i], said[i][:-1]), said[i][-1], last[i].finish == "stop")
-        for i, one in enumerate(given)
+        (first_only(given[i].text, asked[i][: t + 1], said[i][:t]), said[i][t], drew[i][t].finish == "stop")
+        for i, t in learned
     ]
-    return Dialogues(rows, made)
+    return Dialogues(rows, [i for i, _ in learned], sum(said[i][t] != drew[i][t].text for i, t in learned))
 
 
 class Tested(NamedTuple):

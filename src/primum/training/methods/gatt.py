@@ -1,13 +1,14 @@
 """Ghost attention: an instruction given once holds over many turns (arXiv:2307.09288, section 3.3).
 
-The instruction stands in every user turn while answers are drawn, and in the first one alone where they are learned;
-only the last answer is learned, since the earlier ones were drawn under another prompt.
+The instruction stands in every user turn while answers are drawn, and in the first one alone where they are learned.
+As published only the last answer is learned, since the earlier ones were drawn under another prompt. Where all answers
+keep the instruction, those of earlier turns may be learned too: the first teaches a small model to follow at all.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ class Config(Base):
 
     learning_rate: float = Field(5e-4, gt=0, description="peak learning rate of the adapter")
     epochs: float = Field(2.0, gt=0, description="passes over the dialogues")
-    batch_size: int = Field(8, gt=0, description="dialogues per optimizer step")
+    batch_size: int = Field(8, gt=0, description="answers per optimizer step")
 
 
 def everywhere(instruction: str, questions: Sequence[str], answers: Sequence[str]) -> Messages:
@@ -97,8 +98,12 @@ def instructions(constraints: Sequence[Constraint], count: int, seed: int) -> li
 
 
 def train(
-    config: Config, network: Any, rows: Sequence[Example], folder: Path, seed: int = 0, advance: Advance = silent
-) -> tuple[list[JsonDict], Alarms]:
-    """Train on the last answers of dialogues (all that stands before is the row's prompt and carries no loss)."""
+    config: Config, network: Any, rows: Sequence[Example], folder: Path, seed: int = 0, advance: Advance = silent,
+    groups: Sequence[Hashable] | None = None,
+) -> tuple[list[JsonDict], Alarms]:  # fmt: skip
+    """Train on answers of dialogues (all that stands before one is its row's prompt and carries no loss).
+
+    Rows with the same key in `groups`, answers of one dialogue, are in one step.
+    """
     loop = LoopConfig(config.learning_rate, config.batch_size, config.epochs, seed=seed)
-    return learn_answers(loop, network, rows, folder, advance)
+    return learn_answers(loop, network, rows, folder, advance, groups)
