@@ -280,9 +280,9 @@ def ghostly(policy: str, messages: Messages) -> str:
     return gatt.held_to("Tea is a drink.", rules)
 
 
-@pytest.mark.parametrize(("learned", "count"), [("last", 6), ("all", 15)])
-def test_answers_of_the_last_turn_or_of_all_are_learned(
-    tiny: Model, tmp_path: Path, learned: Literal["last", "all"], count: int
+@pytest.mark.parametrize(("learned", "count"), [("last", 6), ("each", 15)])
+def test_answers_of_the_last_turn_or_of_each_are_learned(
+    tiny: Model, tmp_path: Path, learned: Literal["last", "each"], count: int
 ) -> None:
     context = begun(tiny, tmp_path, ghostly, PLAIN, [*TEST, *PLAIN])
     settings = gatt.Settings(rules=MINE, unseen=(), dialogues=6, longest=3, learned=learned, tokens=12)
@@ -290,7 +290,7 @@ def test_answers_of_the_last_turn_or_of_all_are_learned(
     turns = [[sum(m.role == "user" for m in row[0]) for row, g in zip(rows, groups, strict=True) if g == one]
              for one in range(6)]  # fmt: skip
     whole = [[1, 2], [1, 2, 3]] * 3  # dialogues of two and three turns, one after another
-    assert len(rows) == count and turns == (whole if learned == "all" else [each[-1:] for each in whole])
+    assert len(rows) == count and turns == (whole if learned == "each" else [each[-1:] for each in whole])
     for messages, text, _ends in rows:
         asked = [m.text for m in messages if m.role == "user"]
         marked = [any(r.long in one or r.short in one for r in MINE) for one in asked]

@@ -37,7 +37,7 @@ class Budget:
 
 
 BUDGETS = {
-    "quick": Budget(700, None, 160, None, None, 1, 32, 64, 1.1, 138),
+    "quick": Budget(700, None, 80, None, None, 1, 32, 64, 1.6, 138),
     "standard": Budget(1300, None, 320, None, None, 1, 32, 64, 2.0),
     "full": Budget(None, None, None, None, None, 4, 128, 256, 3.0),
 }

@@ -37,8 +37,9 @@ class Settings(Config):
     unseen: tuple[Rule, ...] = Field(UNSEEN, description="rules that are measured alone, and not learned")
     dialogues: int = Field(48, ge=1, description="dialogues that are learned from")
     longest: int = Field(4, ge=2, description="turns of the longest of them")
-    learned: Literal["last", "all"] = Field(
-        "last", description="of which turns the answers are learned: the last one's, as published, or all turns'"
+    learned: Literal["last", "each"] = Field(
+        "last",
+        description="of which turns the answers are learned: the last one's, as published, or those of each turn",
     )
     tokens: int = Field(24, ge=4, description="longest answer of a turn")
     turns: tuple[int, ...] = Field((2, 4, 6, 20), description="turns at which the instruction is looked for")
@@ -135,7 +136,7 @@ def dialogues(context: Context, spec: StageSpec) -> Dialogues:
         for i, reply in zip(live, drawn, strict=True):
             drew[i].append(reply)
             said[i].append(held_to(reply.text, [settings.rules[part] for part in given[i].parts]))
-    learned = [(i, t) for i, n in enumerate(lengths) for t in range(n) if settings.learned == "all" or t == n - 1]
+    learned = [(i, t) for i, n in enumerate(lengths) for t in range(n) if settings.learned == "each" or t == n - 1]
     rows = [
         (first_only(given[i].text, asked[i][: t + 1], said[i][:t]), said[i][t], drew[i][t].finish == "stop")
         for i, t in learned
