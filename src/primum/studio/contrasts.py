@@ -143,7 +143,7 @@ def settings(folder: Path) -> dict[str, str]:
 def _json(path: Path) -> JsonDict:
     try:
         found = read_json(path)
-    except (OSError, ValueError):
+    except (OSError, BadInputError):
         return {}
     return found if isinstance(found, dict) else {}
 

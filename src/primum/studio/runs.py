@@ -67,7 +67,7 @@ def facts_of(folder: Path) -> dict[str, Any]:
     """Return report.json's facts, empty where there is none that can be read."""
     try:
         facts = read_json(folder / "report.json")
-    except (OSError, ValueError):
+    except (OSError, BadInputError):
         return {}
     return facts if isinstance(facts, dict) else {}
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from primum.core.errors import BadInputError
 from primum.core.progress import FILE
 from primum.core.store import read_json
 
@@ -58,7 +59,7 @@ def _noted(folder: Path, now: float) -> Underway | None:
         done, found, started, updated = (_number(facts, name) for name in ("done", "found", "started", "updated"))
         total = None if facts["total"] is None else int(_number(facts, "total"))
         step, unit = str(facts["step"])[:200], str(facts["unit"])[:80]
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (OSError, BadInputError, ValueError, KeyError, TypeError, OverflowError):
         return None
     done = min(done, total) if total is not None else done
     left = _left(done, total, done - found, updated - started, now - updated)
