@@ -128,7 +128,7 @@ def read_tables(folder: Path) -> list[Table]:
         cure = "name a folder that `primum evaluate --out` wrote (after it has ended), or a log of another tool"
         raise UsageError(problem, where=str(folder), cure=cure)
     try:
-        document = read_json(path)
+        document = read_json(path, "run it again")
         tables = list(cast(list[JsonDict], document["tables"]))
     except (ValueError, KeyError, TypeError) as error:
         raise BadInputError(

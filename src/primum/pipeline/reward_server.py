@@ -114,7 +114,7 @@ def load_rewards(run: Path, threshold: float | None = None) -> Rewards:
 
 def _of_journey(run: Path, weights: Path) -> tuple[Scores, Any]:
     """Return the scores by a journey's reward model, another adapter over the journey's model, and its tokenizer."""
-    settings = read_json(run / "settings.json")
+    settings = read_json(run / "settings.json", "run the journey again")
     desk = Desk(Journey(run, Terminal(quiet=True)), settings["model"], LoraPart(**settings["lora"]), settings["seed"])
     model, tokenizer = desk.reward_model(HEADS), desk.model.tokenizer
     model.take(weights)

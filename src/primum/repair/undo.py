@@ -59,7 +59,7 @@ def _kept(run: Path) -> JsonDict:
     if not (run / UNDO).is_file():
         cure = "name the --out folder of a finished primum restore that was run with --undo"
         raise UsageError("nothing to undo with in this folder", where=str(run), cure=cure)
-    return read_json(run / UNDO)
+    return read_json(run / UNDO, "this file cannot be mended; take the tuned model from where it came from")
 
 
 def _unchanged(model: Checkpoint, kept: JsonDict) -> None:
