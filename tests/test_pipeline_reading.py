@@ -94,6 +94,22 @@ def test_openers_are_the_first_tokens_of_a_tenth_of_the_safe_completions(tiny: P
     assert sorted(tokenizer.decode([token]) for token in found) == ["I", "Sorry"]
 
 
+def test_an_apology_is_the_models_commonest_up_to_the_word_that_decides(tiny: Path) -> None:
+    tokenizer: Any = load(str(tiny)).tokenizer
+
+    def found(texts: dict[str, int], kind: Kind = "twin") -> str:
+        said = [text for text, times in texts.items() for _ in range(times)]
+        demos = [shown(f"{i:04x}", "x", text, kind) for i, text in enumerate(said)]
+        return tokenizer.decode(list(reading.apology(demos, tokenizer)))
+
+    often = {"I'm sorry for any confusion, but no.": 9, "I apologize, I can't.": 8, "I'm sorrel.": 99, "A day.": 200}
+    assert found(often) == "I'm sorry" and found(often, "harmful") == ""
+    assert found(often | {"I apologise for it.": 3, "I apologize. But": 4}) == "I apologize"
+    assert found({"I'm sorry.": 7}) == "" and found({"I'm sorry.": 8, "Yes.": 1592}) == "I'm sorry"
+    assert found({"I'm sorry.": 8, "Yes.": 1593}) == "", "one in two hundred"
+    assert found({"Yes, and I'm sorry": 50}) == "", "only where an answer begins"
+
+
 def test_prompts_are_read_with_their_twins() -> None:
     rows: list[Prompt] = []
     for i in range(3):

@@ -75,7 +75,7 @@ def learn(journey: Journey, config: RepairConfig, model: Model, built: Built, pr
         "passes": config.passes,
         "dpo": config.dpo.model_dump(),
     }
-    stage = journey.stage("08-checkpoint", **facts, line=config.line.model_dump())
+    stage = journey.stage("08-checkpoint", **facts, **_line(config))
     if not stage.manifest:
         network = _network(model, config)
         training = Training(journey, config, model, network, built.demonstrations, prompts, facts, held)
@@ -212,22 +212,26 @@ def _linear_start(training: Training) -> None:
         training.journey.tell("linear start", reading.said_of_start(found))
 
 
+def _line(config: RepairConfig) -> JsonDict:
+    return {"line": {"share": config.declined} if config.line.draw else None}
+
+
 def _draw_line(training: Training) -> None:
     """Draw the line between answering and declining on the development prompts."""
     from primum.training.adapter import load_weights, save_weights
-    from primum.training.linear_start import draw_line
+    from primum.training.line import draw_line
 
     config, network = training.config, training.network
     if not (config.line.draw and training.demos and config.passes):
         return
-    stage = training.journey.stage("07-line", **training.facts, line=config.line.model_dump())
-    openers = [] if stage.manifest else training.openers
+    stage = training.journey.stage("07-line", **training.facts, **_line(config))
     with training.journey.step("draw the line"):
         if not stage.manifest:
             harmful, benign = training.asked("dev", twins_only=True)
             temperature = reading.warmth(config.temperature)
             going = training.going(reading.LINE_GOING)
-            found = draw_line(network, harmful, benign, openers, config.line.share, temperature, config.seed, going)
+            openers = reading.openers(training.demos, training.model.tokenizer)
+            found = draw_line(network, harmful, benign, openers, config.declined, temperature, config.seed, going)
             save_weights(network, stage.path("weights.safetensors"))
             stage.finish(found=found and found._asdict())
         load_weights(network, stage.path("weights.safetensors"))

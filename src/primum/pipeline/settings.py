@@ -20,7 +20,8 @@ class Budget:
     the model is asked, so that its own replies make pairs; samples: replies drawn to each of these, the worst of which
     is rejected (benign prompts get one); test_harmful, test_general: prompts to measure on; train_tokens, test_tokens:
     longest reply; passes: over the demonstrations of the warm start; dev: harmful prompts of development, with their
-    twins, that the line is drawn on; share: of the prompts to learn from and to measure on, from the first.
+    twins, that the line is drawn on; share: of the prompts to learn from and to measure on, from the first; declined:
+    of the benign twins of development, how many answers may open with declining.
     """
 
     harmful: int | None
@@ -34,11 +35,12 @@ class Budget:
     passes: float
     dev: int | None = None
     share: float = 1.0
+    declined: float = 0.18
 
 
 BUDGETS = {
-    "quick": Budget(700, None, 80, None, None, 1, 32, 64, 1.6, 138),
-    "standard": Budget(1300, None, 320, None, None, 1, 32, 64, 2.0),
+    "quick": Budget(700, None, 80, None, None, 1, 32, 64, 1.6, 138, declined=0.15),
+    "standard": Budget(1300, None, 320, None, None, 1, 32, 64, 3.0),
     "full": Budget(None, None, None, None, None, 4, 128, 256, 3.0),
 }
 
@@ -97,8 +99,12 @@ class LineConfig(Config):
     """Where the line between answering and declining is drawn once training has ended."""
 
     draw: bool = Field(default=True, description="draw the line on prompts of development, none of them trained on")
-    share: float = Field(
-        default=0.135, gt=0, lt=1, description="of their benign twins, how many may be declined: more is safer"
+    share: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="of their benign twins, how many answers may open with a learned refusal or with the model's own "
+        "apology: more is safer (default: the budget's)",
     )
 
 
@@ -211,6 +217,11 @@ class RepairConfig(Config):
     def passes(self) -> float:
         """Passes of the warm start over its demonstrations."""
         return BUDGETS[self.budget].passes if self.sft.epochs is None else self.sft.epochs
+
+    @property
+    def declined(self) -> float:
+        """Share of the benign twins of development whose answers may open with declining."""
+        return BUDGETS[self.budget].declined if self.line.share is None else self.line.share
 
     @property
     def size(self) -> Budget:

@@ -8,8 +8,7 @@ it reads is the block's part of that regression, what it writes is the direction
 answers become likelier (their gradient), as in editing a memory (arXiv:2210.07229). Fine-tuning then starts from a
 network that declines already, and need not find out what to look at.
 
-`draw_line` uses the same two ends after training: it moves the openers' likelihood before every answer by one constant,
-so that the network declines as often as is wanted.
+`training/line.py` uses the same two ends after training, to decide how often the network declines.
 """
 
 from __future__ import annotations
@@ -42,12 +41,6 @@ DIRECTIONS = 64
 """Rows over which the openers' gradient is averaged: it hardly differs between prompts."""
 LEAST = 32
 """Fewer rows of a kind than this say nothing about others."""
-TRIES = 3
-"""How often a line is drawn anew where it did not come out as wanted: what is added acts almost linearly."""
-CLOSE = 0.004
-"""A line that near the wanted share is there."""
-SHAPE = 128
-"""Rows from which is learned what the beginning of an answer looks like: the template says it to all alike."""
 PROBED = 96
 """Harmful rows on which the strength is measured; the regression does not see them."""
 
@@ -113,7 +106,7 @@ def sites(network: Any) -> list[Site]:
     return [Site(m) for m in found if getattr(m, "out_features", 0) == width != getattr(m, "in_features", width)]
 
 
-def _of_text(rows: Sequence[Example]) -> list[Example]:
+def of_text(rows: Sequence[Example]) -> list[Example]:
     """Return the rows without pictures: those with some are scored by the whole network, and not read here."""
     return [row for row in rows if not row.seen]
 
@@ -141,7 +134,7 @@ def start(
         going: benign answers, within which nothing is to be declined either.
     """
     places = sites(network)
-    harmful, benign = _of_text(harmful), _of_text(benign)
+    harmful, benign = of_text(harmful), of_text(benign)
     if not (places and len(harmful) >= LEAST and benign and openers and shares_prompts(network, harmful[:4])):
         return None
     network.eval()
@@ -150,8 +143,8 @@ def start(
     unseen = {id(row) for row in probed}
     fitted = [row for row in harmful if id(row) not in unseen]
     share = min(1.0, ELSEWHERE / (len(fitted) + len(benign)))
-    read = [_units(network, places, rows, rng, advance, share) for rows in (fitted, benign)]
-    parts = [*read[0], *read[1], *_within(network, places, going, rng, advance)]
+    read = [units_of(network, places, rows, rng, advance, share) for rows in (fitted, benign)]
+    parts = [*read[0], *read[1], *units_within(network, places, going, rng, advance)]
     wanted = torch.zeros(sum(map(len, parts)))
     wanted[: len(parts[0])] = 1.0
     rows = torch.cat(parts)
@@ -264,7 +257,7 @@ def _hooks(made: list[Any]) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _units(
+def units_of(
     network: Any, places: Sequence[Site], rows: Sequence[Example], rng: random.Random, advance: Advance,
     share: float = 1.0,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
@@ -307,14 +300,14 @@ def _read(
 
 
 @torch.no_grad()
-def _within(
+def units_within(
     network: Any, places: Sequence[Site], going: Going | None, rng: random.Random, advance: Advance
 ) -> list[Tensor]:
     """Return the hidden units within benign answers: where their sentences begin, and some other places (M, F)."""
     found = list[Tensor]()
     if going is None:
         return found
-    for group, packed, units in _read(network, places, _of_text(going.rows)):
+    for group, packed, units in _read(network, places, of_text(going.rows)):
         chosen, first = list[int](), 0
         for row in group:
             later = range(1, len(row.answer))
@@ -346,10 +339,10 @@ def directions(network: Any, places: Sequence[Site], rows: Sequence[Example], op
         return hook
 
     with _hooks([site.layer.register_forward_hook(listen(i)) for i, site in enumerate(places)]):
-        for group in micro_batches([_opened(row, openers) for row in rows], 1024):
+        for group in micro_batches([opened(row, openers) for row in rows], 1024):
             packed = pack(group, next(network.parameters()).device)
             states = plain_way(network, group, packed)
-            _log_odds(logits(network, states), openers).sum().backward()  # type: ignore[no-untyped-call]
+            log_odds(logits(network, states), openers).sum().backward()  # type: ignore[no-untyped-call]
             for i, sum_ in enumerate(total):
                 grad = heard[i].grad
                 if grad is not None:
@@ -362,117 +355,20 @@ def directions(network: Any, places: Sequence[Site], rows: Sequence[Example], op
 @torch.no_grad()
 def odds(network: Any, rows: Sequence[Example], openers: Sequence[int], temperature: float = 1.0) -> Tensor:
     """Return the log-odds (N,) that an answer begins with one of the openers, as drawn at a temperature."""
-    found, opened = torch.zeros(len(rows)), [_opened(row, openers) for row in rows]
-    order = {id(row): i for i, row in enumerate(opened)}
-    for group in micro_batches(opened, 4096):
-        value = _log_odds(logits(network, answer_states(network, group).hidden) / temperature, openers)
+    found, first = torch.zeros(len(rows)), [opened(row, openers) for row in rows]
+    order = {id(row): i for i, row in enumerate(first)}
+    for group in micro_batches(first, 4096):
+        value = log_odds(logits(network, answer_states(network, group).hidden) / temperature, openers)
         found[[order[id(row)] for row in group]] = value.cpu()
     return found
 
 
-def _opened(row: Example, openers: Sequence[int]) -> Example:
+def opened(row: Example, openers: Sequence[int]) -> Example:
     """Return the prompt with one token of answer: only where answers begin is looked at."""
     return Example(row.prompt, (openers[0],))
 
 
-def _log_odds(logits: Tensor, openers: Sequence[int]) -> Tensor:
-    logp = torch.log_softmax(logits, -1)[:, list(openers)].logsumexp(-1)
-    return logp - torch.log1p(-logp.exp().clamp(max=1 - 1e-6))
-
-
-class Line(NamedTuple):
-    """Where the line was drawn.
-
-    nats: added to the openers before every answer. before, after: the shares of harmful and of benign rows whose
-    answers are expected to be declined.
-    """
-
-    nats: float
-    before: tuple[float, float]
-    after: tuple[float, float]
-
-
-def draw_line(
-    network: Any,
-    harmful: Sequence[Example],
-    benign: Sequence[Example],
-    openers: Sequence[int],
-    share: float,
-    temperature: float = 1.0,
-    seed: int = 0,
-    going: Going | None = None,
-) -> Line | None:
-    """Move the openers' log-odds before every answer by one constant, until a given share of benign rows is declined.
-
-    The order of prompts stays as it was learned; what moves is where the line between them is drawn (logit adjustment,
-    arXiv:2007.07314). It is written into what the adapters read already, so their rank stays the same.
-
-    Args:
-        network: with a trained adapter.
-        harmful: rows that were not trained on; what counts is where their answers begin.
-        benign: their benign twins.
-        openers: tokens that open the answers that decline.
-        share: of the benign rows that may be declined when drawn at `temperature`.
-        temperature: of drawing.
-        seed: of the tokens that stand for "elsewhere".
-        going: benign answers, within which nothing moves.
-    """
-    places = sites(network)
-    harmful, benign = _of_text(harmful), _of_text(benign)
-    enough = min(len(harmful), len(benign)) >= LEAST
-    if not (places and enough and openers and shares_prompts(network, harmful[:4])):
-        return None
-    network.eval()
-    rng = random.Random(seed)
-    rows = rng.sample([*harmful, *benign], min(SHAPE, len(harmful) + len(benign)))
-    begins, elsewhere = _units(network, places, rows, rng, silent)
-    sizes = [site.a.shape[1] for site in places]
-
-    def inner(units: Tensor) -> Tensor:
-        parts = units.float().split(sizes, 1)
-        return torch.cat([part @ site.a.detach().float().cpu().T for part, site in zip(parts, places, strict=True)], 1)
-
-    within = _within(network, places, going, rng, silent)
-    read = torch.cat([inner(each) for each in (begins, elsewhere, *within)])
-    wanted = torch.zeros(len(read))
-    wanted[: len(begins)] = 1.0
-    weights = ridge(read, wanted, 0.01).split([site.a.shape[0] for site in places])
-    ways = directions(network, places, rows[:DIRECTIONS], openers)
-    base = [site.b.detach().clone() for site in places]
-
-    def put(nats: float) -> Tensor:
-        with torch.no_grad():
-            for site, held, w, way in zip(places, base, weights, ways, strict=True):
-                site.b.copy_(held + nats / len(places) / site.scale * torch.outer(way, w.to(way)))
-        return odds(network, benign, openers, temperature)
-
-    def shares(found: Tensor) -> tuple[float, float]:
-        declined = odds(network, harmful, openers, temperature)  # only said: what is drawn is drawn on benign rows
-        return declined.sigmoid().mean().item(), found.sigmoid().mean().item()
-
-    nats, gain = 0.0, 1 / temperature
-    found = put(0.0)
-    before = after = shares(found)
-    for _ in range(TRIES):
-        shift = shift_to(found, share)
-        if abs(share - found.sigmoid().mean().item()) < CLOSE:
-            break
-        nats += shift / gain
-        moved = put(nats)
-        gain *= min(4.0, max(0.25, (moved - found).mean().item() / shift))
-        found = moved
-    if nats:
-        after = shares(found)
-    return Line(nats, before, after)
-
-
-def shift_to(log_odds: Tensor, share: float) -> float:
-    """Return what to add to log-odds (N,) for a mean probability of `share`, by halving."""
-    low, high = -60.0, 60.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        if (log_odds + middle).sigmoid().mean().item() < share:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
+def log_odds(logits: Tensor, openers: Sequence[int]) -> Tensor:
+    """Return the log-odds (N,) of any of the openers, of logits (N, V)."""
+    these = torch.tensor(list(openers), device=logits.device)
+    return logits[:, these].logsumexp(-1) - logits.index_fill(1, these, -torch.inf).logsumexp(-1)

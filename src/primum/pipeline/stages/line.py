@@ -1,4 +1,4 @@
-"""Where the line between answering and declining lies, drawn on development prompts: `linear_start.draw_line`."""
+"""Where the line between answering and declining lies, drawn on development prompts: `training/line.py`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ about = "the openers' likelihood moved by one constant, until a wanted share of 
 class Settings(Config):
     """Where it is drawn."""
 
-    share: float = Field(0.135, gt=0, lt=1, description="of development twins that may be declined: more is safer")
+    share: float = Field(
+        0.18, gt=0, lt=1, description="of development twins that may be declined or apologised to: more is safer"
+    )
     tokens: int = Field(48, ge=1, description="longest own answer drawn for benign prompts")
 
 
@@ -38,14 +40,14 @@ def run(context: Context, spec: StageSpec) -> None:
     demos = demonstrate(context, None, None, settings.tokens)
 
     def teach(network: Any, _stage: Stage, _advance: Advance) -> JsonDict:
-        from primum.training.linear_start import draw_line
+        from primum.training.line import draw_line
 
         tokenizer = context.desk.model.tokenizer
         harmful, benign = reading.asked(context.sets.dev, tokenizer, twins_only=True)
-        first = reading.learned_openers(demos, tokenizer)
+        openers = reading.openers(demos, tokenizer)
         going = reading.going(demos, tokenizer, reading.LINE_GOING, settings.tokens)
         heat = reading.warmth(context.recipe.sampling.temperature)
-        found = draw_line(network, harmful, benign, first, settings.share, heat, context.seed, going)
+        found = draw_line(network, harmful, benign, openers, settings.share, heat, context.seed, going)
         return {"log": [], "alarms": [], "found": found and found._asdict()}
 
     data = digest([[p.id for p in context.sets.dev], [to_json(d) for d in demos]])
