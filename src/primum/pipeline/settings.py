@@ -39,7 +39,7 @@ class Budget:
 
 
 BUDGETS = {
-    "quick": Budget(700, None, 80, None, None, 1, 32, 64, 1.6, 138, declined=0.15),
+    "quick": Budget(700, None, 80, None, None, 1, 32, 64, 1.6, 138, declined=0.16),
     "standard": Budget(1300, None, 320, None, None, 1, 32, 64, 3.0),
     "full": Budget(None, None, None, None, None, 4, 128, 256, 3.0),
 }
