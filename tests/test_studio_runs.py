@@ -113,7 +113,8 @@ def test_styles_of_elements_become_rules():
 
 @pytest.mark.parametrize(
     ("name", "content", "error"),
-    [("audit.json", "{}", BadInputError), ("results.json", '{"tables": [{}]}', BadInputError),
+    [("audit.json", "{}", BadInputError), ("audit.json", "{", BadInputError),
+     ("results.json", '{"tables": [{}]}', BadInputError),
      ("results.json", "[", BadInputError), ("report.json", "{}", UsageError), ("none", "", UsageError),
      ("report.json", '{"kind": "stress", "judges": 3}', BadInputError)],
 )  # fmt: skip
@@ -122,6 +123,8 @@ def test_broken_facts_are_told(tmp_path, name, content, error):
     with pytest.raises(error) as caught:
         reported.page(tmp_path)
     assert caught.value.cure
+    if error is BadInputError:
+        assert str(tmp_path.parent) not in str(caught.value), "no path of the server"
 
 
 # ---------------------------------------------------------------- two runs

@@ -130,7 +130,7 @@ def read_tables(folder: Path) -> list[Table]:
     try:
         document = read_json(path, "run it again")
         tables = list(cast(list[JsonDict], document["tables"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise BadInputError(
             f"not results of primum evaluate ({error})", where=str(path), cure="run it again"
         ) from error

@@ -73,7 +73,9 @@ def _work(
     both = pairs * (1 + config.dpo.benign_share)
     held = min(len(held_rows(config)), both) * (MEAN_PROMPT + config.sft.whole_tokens)
     learned = config.passes * ((len(train) - benign) * short + benign * kept + held)
-    pair = config.dpo.epochs * (both * (read + 1.5 * config.dpo.tokens) + held)
+    general = sum(is_general(p) for p in train) if config.dpo.replay_weight and pairs else 0
+    replayed = pairs * (short + kept) + general * kept if general else 0
+    pair = config.dpo.epochs * (both * (read + 1.5 * config.dpo.tokens) + replayed + held)
     measured = len(test) * (read + FULL_REPLY * size.test_tokens)
     texts = TEXT * sum(is_general(p) for p in test) / 2
     learn, again = 2 * (1 + UPPER), config.rounds
@@ -89,7 +91,7 @@ def _work(
         "linear start": (begun if config.sft.linear_start else 0, 2.0, False),
         "warm start": (again * learned, SMALL_STEPS * learn, False),
         "preferences": (again * pair, learn + 1, False),
-        "line": (4 * line * read if config.line.draw else 0, 2.0, False),
+        "line": (6 * line * read if config.line.draw else 0, 2.0, False),
         "replies after": (measured, 2.0, True),
     }
     shares = REACHED[str(here.dtype)] if here.rates else (SAMPLING_SHARE, TRAINING_SHARE)

@@ -35,6 +35,9 @@ def page(folder: Path) -> str:
         raise UsageError("this run has no report yet", where=folder.name, cure="it is written when the run has ended")
     try:
         return ruled(found(folder))
+    except BadInputError as error:  # which names the file by its whole path
+        problem = f"the facts of this run are broken ({error.problem})"
+        raise BadInputError(problem[:300], where=folder.name, cure=CURE) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, TemplateError) as error:
         problem = f"the facts of this run are broken ({type(error).__name__}: {error})"
         raise BadInputError(problem[:300], where=folder.name, cure=CURE) from error

@@ -169,7 +169,7 @@ def _bring(
         paper.write(nats)
         now = read()
         came = [(now.ours - found.ours).mean().item(), (now.own - found.own).mean().item()]
-        gains = [g * min(4.0, max(0.25, c / m)) for g, c, m in zip(gains, came, missing, strict=False)]
+        gains = [g * (min(4.0, max(0.25, c / m)) if m else 1.0) for g, c, m in zip(gains, came, missing, strict=False)]
         found = now
     return nats, found
 

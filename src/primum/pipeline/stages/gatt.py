@@ -46,7 +46,7 @@ class Settings(Config):
     test: int = Field(16, ge=1, description="dialogues to measure on, with other questions")
     temperature: float = Field(0.7, ge=0, description="at which answers are drawn")
     learning_rate: float = Field(5e-4, gt=0, description="peak learning rate")
-    epochs: float = Field(2.0, gt=0, description="passes")
+    epochs: float = Field(2.0, gt=0, description="passes over the answers that are learned")
     batch_size: int = Field(4, gt=0, description="answers per optimizer step")
 
     @model_validator(mode="after")
