@@ -110,6 +110,14 @@ def test_an_apology_is_the_models_commonest_up_to_the_word_that_decides(tiny: Pa
     assert found({"Yes, and I'm sorry": 50}) == "", "only where an answer begins"
 
 
+def test_what_is_said_of_a_line_names_apologies_where_they_were_moved() -> None:
+    line = {"nats": -0.7, "before": (0.69, 0.3), "after": (0.56, 0.16)}
+    said = "(harmful and twins): 69% and 30% -> 56% and 16%, moved by -0.7 nats"
+    assert reading.said_of_line(line).endswith(said), "as it was written before apologies were weighed"
+    assert reading.said_of_line(line | {"own": 0.0}).endswith(said)
+    assert reading.said_of_line(line | {"own": -2.4}).endswith(f"{said}, the model's own apologies by -2.4")
+
+
 def test_prompts_are_read_with_their_twins() -> None:
     rows: list[Prompt] = []
     for i in range(3):

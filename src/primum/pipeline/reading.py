@@ -124,7 +124,8 @@ def said_of_start(found: JsonDict) -> str:
 def said_of_line(found: JsonDict) -> str:
     """Return one line about a line that was drawn, as `training.line.Line` keeps it."""
     before, after = (" and ".join(f"{100 * x:.0f}%" for x in found[when]) for when in ("before", "after"))
-    own = f", the model's own apologies by {found['own']:+.1f}" if found["own"] else ""
+    apologies = found.get("own")  # a line of before 2026-11-23 has none
+    own = f", the model's own apologies by {apologies:+.1f}" if apologies else ""
     return (
         f"openings that decline, expected on development prompts (harmful and twins): {before} -> {after}, "
         f"moved by {found['nats']:+.1f} nats{own}"

@@ -37,7 +37,7 @@ from primum.training.linear_start import (
     sites,
     units_of,
     units_within,
-)  # fmt: skip
+)
 from primum.training.score import answer_states, logits, shares_prompts
 
 TRIES = 3
