@@ -233,7 +233,6 @@ class Pen:
         self, network: Any, places: Sequence[Site], here: Tensor, elsewhere: Sequence[Tensor], rows: Sequence[Example],
         tokens: Sequence[int],
     ) -> None:  # fmt: skip
-        self.places = places
         sizes = [site.a.shape[1] for site in places]
 
         def inner(units: Tensor) -> Tensor:

@@ -339,7 +339,7 @@ def directions(network: Any, places: Sequence[Site], rows: Sequence[Example], op
         return hook
 
     with _hooks([site.layer.register_forward_hook(listen(i)) for i, site in enumerate(places)]):
-        for group in micro_batches([opened(row, openers) for row in rows], 1024):
+        for group in micro_batches([_opened(row, openers) for row in rows], 1024):
             packed = pack(group, next(network.parameters()).device)
             states = plain_way(network, group, packed)
             log_odds(logits(network, states), openers).sum().backward()  # type: ignore[no-untyped-call]
@@ -355,7 +355,7 @@ def directions(network: Any, places: Sequence[Site], rows: Sequence[Example], op
 @torch.no_grad()
 def odds(network: Any, rows: Sequence[Example], openers: Sequence[int], temperature: float = 1.0) -> Tensor:
     """Return the log-odds (N,) that an answer begins with one of the openers, as drawn at a temperature."""
-    found, first = torch.zeros(len(rows)), [opened(row, openers) for row in rows]
+    found, first = torch.zeros(len(rows)), [_opened(row, openers) for row in rows]
     order = {id(row): i for i, row in enumerate(first)}
     for group in micro_batches(first, 4096):
         value = log_odds(logits(network, answer_states(network, group).hidden) / temperature, openers)
@@ -363,7 +363,7 @@ def odds(network: Any, rows: Sequence[Example], openers: Sequence[int], temperat
     return found
 
 
-def opened(row: Example, openers: Sequence[int]) -> Example:
+def _opened(row: Example, openers: Sequence[int]) -> Example:
     """Return the prompt with one token of answer: only where answers begin is looked at."""
     return Example(row.prompt, (openers[0],))
 
