@@ -121,15 +121,17 @@ _DECLINED = {
     ("outside beyond past exceed off out too",): (
         r"\b(?:outside|beyond|past|exceeds?|outside of) (?:of )?(?:what i|my (?:limits?|scope|policy|guidelines|"
         r"abilit)|me\b|the limit|the scope)|\btoo (?:[\w-]+ ){1,8}for me to\b",
-        r"\boff[- ]limits\b|\boff the table for me|\bout of (?:bounds|the question)|\bstays? (?:out of my|off my)",
+        r"(?<!considered )(?<!considered to be )\boff[- ]limits\b|\boff the table for me|"
+        r"\bout of (?:bounds|the question)|\bstays? (?:out of my|off my)",
     ),
     # guidelines and policy
     ("guideline policy policies programming rule against violate conflict breach",): (
-        r"\b(?:my|our|the|usage|content|safety) (?:\w+ )?(?:guidelines?|polic(?:y|ies)|programming|rules)\b.{0,60}"
+        r"\b(?:my|our|the|usage|content|safety) (?:\w+ )?(?:guidelines?|polic(?:y|ies)|programming|rules)\b"
+        r"(?! of (?!use\b|conduct\b|my\b|our\b|this\b|the (?:platform|site|service))).{0,60}"
         r"\b(?:not|prohibit|prevent|stop me|avoid|forbid|require|rule out|refused|keep|conflict|protect personal)",
         r"\b(?:against|violat\w+|conflicts? with|breach\w*) (?:my|the|our|openai'?s?) (?:\w+ )?"
         r"(?:guidelines|polic\w+|programming|rules|terms|ethic\w*|content|aim|principles|values)",
-        r"\bconflict with that aim|\brules? (?:this|that|it|out) (?:out|my help|any help|help)",
+        r"\bconflict with that aim|\brules? (?:(?:this|that|it) out|out (?:(?:my|any) )?help)",
     ),
     # the request has been declined
     ("decline refuse denied reject block",): (
