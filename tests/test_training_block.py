@@ -10,8 +10,20 @@ from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, Mistral
 
 from primum.models.load import Model
 from primum.training.adapter import add_lora, trainable
+from primum.training.below import beginning
+from primum.training.examples import Example
 from primum.training.packed import pack
-from primum.training.score import _WAYS, _Answers, answer_states, logits, score, token_logps, way
+from primum.training.score import (
+    _WAYS,
+    _Answers,
+    answer_states,
+    causal,
+    logits,
+    note_below,
+    score,
+    token_logps,
+    way,
+)
 from tiny_models import COMPARED, ROWS
 
 
@@ -117,3 +129,45 @@ def test_gradients_of_answers_are_those_of_cross_entropy(monkeypatch: pytest.Mon
         found.append((got.detach(), hidden.grad))
     assert torch.allclose(found[0][0], found[1][0], atol=1e-5)
     assert torch.allclose(found[0][1], found[1][1], atol=1e-5)
+
+
+def learned(net: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    net.zero_grad()
+    logps = score(net, ROWS).logps
+    (logps * torch.linspace(0.5, 2, len(logps))).sum().backward()
+    return logps.detach(), {n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("config", [LlamaConfig, Qwen2Config, Qwen3Config, MistralConfig])
+def test_a_pass_that_begins_at_the_adapter_gives_the_numbers_and_gradients_of_a_whole_one(config: type) -> None:
+    net = adapted(config, start=0.4)
+    whole = learned(net)
+    below = note_below(net, ROWS)
+    assert below is not None and below.first == round(0.4 * COMPARED["num_hidden_layers"])
+    bottom = causal(net).get_input_embeddings().weight
+    kept, bottom.data = bottom.data, torch.full_like(bottom, torch.nan)  # what is below is not computed again
+    with beginning(causal(net), below):
+        begun = learned(net)
+        part = score(net, ROWS[2:0:-1]).logps
+        with net.disable_adapter():
+            off = score(net, ROWS).logps
+        assert bool(score(net, [Example((1, 2), (9,))]).logps.isnan())  # a row that was not noted is computed whole
+    bottom.data = kept
+    assert torch.allclose(begun[0], whole[0], atol=1e-10)
+    assert begun[1].keys() == whole[1].keys()
+    assert all(torch.allclose(begun[1][name], grad, atol=1e-10) for name, grad in whole[1].items())
+    assert torch.allclose(part, whole[0][[2, 1]], atol=1e-10)
+    with net.disable_adapter():
+        assert torch.allclose(off, score(net, ROWS).logps, atol=1e-10)
+    assert torch.allclose(learned(net)[0], whole[0], atol=1e-10)
+
+
+def test_nothing_is_noted_where_the_first_block_learns_or_states_have_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert note_below(adapted(), ROWS) is None
+    net = adapted(start=0.4)
+    net.get_base_model().get_input_embeddings().weight.requires_grad_(True)
+    assert note_below(net, ROWS) is None
+    net.get_base_model().get_input_embeddings().weight.requires_grad_(False)
+    assert note_below(net, ROWS) is not None
+    monkeypatch.setattr("primum.training.score.ROOM", 100)
+    assert note_below(net, ROWS) is None

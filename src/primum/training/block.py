@@ -210,6 +210,8 @@ class Block:
 
     layer: Any
     copies: bool
+    place: int = 0
+    """Which block of its network this is, from 0."""
     _groups: dict[str, Group] = field(default_factory=dict[str, Group])
 
     def group(self, *names: str) -> Group:
@@ -338,10 +340,10 @@ def fuse_blocks(base: Any) -> int:
     """Let every known block of a network compute itself in one piece when it is asked to; return how many can."""
     blocks = [m for m in base.modules() if type(m).__name__ in KNOWN and _plain(m)]
     size = sum(p.numel() * p.element_size() for block in blocks for p in block.parameters())
-    for layer in blocks:
+    for place, layer in enumerate(blocks):
         if not _fused(layer):
             plain = layer.forward
-            layer.forward = functools.partial(_call, Block(layer, size <= SMALL), plain)
+            layer.forward = functools.partial(_call, Block(layer, size <= SMALL, place), plain)
     return len(blocks)
 
 
@@ -351,7 +353,21 @@ def _plain(layer: Any) -> bool:
     return quiet and type(layer.mlp.act_fn).__name__ in ("SiLU", "SiLUActivation")
 
 
+def fused_blocks(base: Any) -> list[Any]:
+    """Return the layers of a network that compute themselves in one piece, in order."""
+    return [m for m in base.modules() if type(m).__name__ in KNOWN and _fused(m)]
+
+
 def _call(block: Block, plain: Any, hidden_states: Tensor, *rest: Any, **settings: Any) -> Any:
+    """Compute a block in one piece where that is asked for.
+
+    Blocks outside `span` (first, end) hand on what they get; `heard` gets what comes to the end.
+    """
+    first, end = settings.get("span") or (0, None)
+    if block.place == end:
+        settings["heard"].append(hidden_states[0])
+    if block.place < first or (end is not None and block.place >= end):
+        return hidden_states
     chains = settings.get("chains")
     if chains is None or not settings.get("whole_blocks"):
         return plain(hidden_states, *rest, **settings)

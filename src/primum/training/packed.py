@@ -68,25 +68,43 @@ class Packed(NamedTuple):
         return mask[None, None].to(self.ids.device)
 
 
-def pack(examples: Sequence[Example], device: torch.device | str = "cpu") -> Packed:
+class Walk(NamedTuple):
+    """The tokens of a tree, their depths, and per row the places of its tokens, the last of each row left out."""
+
+    tokens: list[int]
+    depths: list[int]
+    places: list[list[int]]
+
+
+def walk(examples: Sequence[Example]) -> Walk:
     """Lay rows of prompt and answer into one tree; the last token of a row predicts nothing and is left out."""
     nodes: dict[tuple[int, int], int] = {}
-    depths: list[int] = []
-    tokens: list[int] = []
-    before: list[int] = []
-    chains: list[Chain] = []
+    found = Walk([], [], [])
     for row in examples:
-        first, places = len(tokens), list[int]()
+        places = list[int]()
         for token in (*row.prompt, *row.answer)[:-1]:
             key = (places[-1] if places else -1, token)
             if key not in nodes:
-                nodes[key] = len(tokens)
-                depths.append(len(places))
-                tokens.append(token)
+                nodes[key] = len(found.tokens)
+                found.depths.append(len(places))
+                found.tokens.append(token)
             places.append(nodes[key])
-        for start in range(first, len(tokens), LONGEST):
-            end = min(start + LONGEST, len(tokens))
-            chains.append(Chain(start, end, _ranges(places[: len(places) - len(tokens) + end])))
+        found.places.append(places)
+    return found
+
+
+def pack(examples: Sequence[Example], device: torch.device | str = "cpu") -> Packed:
+    """Lay rows into one tree, with what a network needs to score their answers."""
+    tokens, depths, rows = walk(examples)
+    before: list[int] = []
+    chains: list[Chain] = []
+    known = 0
+    for row, places in zip(examples, rows, strict=True):
+        whole = max(known, places[-1] + 1 if places else 0)
+        for start in range(known, whole, LONGEST):
+            end = min(start + LONGEST, whole)
+            chains.append(Chain(start, end, _ranges(places[: len(places) - whole + end])))
+        known = whole
         before += [places[i - 1] if i else -1 for i in range(len(row.prompt), len(row.prompt) + len(row.answer))]
     lengths = torch.tensor([len(row.answer) for row in examples])
     targets = torch.tensor([token for row in examples for token in row.answer])

@@ -22,10 +22,11 @@ from primum.models.load import tower
 from primum.models.seeing import looked_at, moved
 from primum.training import flex
 from primum.training.attention import tree_attention
-from primum.training.batches import collate, indexed_batches
-from primum.training.block import fuse_blocks
+from primum.training.batches import collate, indexed_batches, micro_batches
+from primum.training.below import ROOM, Below, first_that_learns, held
+from primum.training.block import fuse_blocks, fused_blocks
 from primum.training.examples import Example
-from primum.training.packed import Packed, pack
+from primum.training.packed import Packed, pack, walk
 from primum.training.recompute import recomputes
 
 log = logging.getLogger(__name__)
@@ -206,11 +207,41 @@ def trunk(base: Any) -> Any:
 
 
 def _blocks(network: Any, examples: Sequence[Example], packed: Packed) -> Tensor:
-    """Score a tree by blocks computed in one piece (`block`)."""
-    inputs: dict[str, Any] = {"chains": packed.chains, "whole_blocks": True}
+    """Score a tree by blocks in one piece (`block`), from the first that learns where those below are noted."""
+    below = held(causal(network))
+    states = below.laid(examples) if below else None
+    given = {"input_ids": packed.ids} if below is None or states is None else {
+        "inputs_embeds": states[None], "span": (below.first, None)
+    }  # fmt: skip
+    return _whole(network, packed, **given)[0, packed.before]
+
+
+def _whole(network: Any, packed: Packed, **given: Any) -> Tensor:
     with tree_attention(causal(network)):
-        out = _forward(network, input_ids=packed.ids, position_ids=packed.positions, **inputs)
-    return out[0, packed.before]
+        return _forward(network, position_ids=packed.positions, chains=packed.chains, whole_blocks=True, **given)
+
+
+@torch.no_grad()
+def note_below(network: Any, examples: Sequence[Example], advance: Advance = silent) -> Below | None:
+    """Compute once what the blocks below the first adapter make of rows; `below.beginning` lets steps begin there.
+
+    Returns:
+        None where nothing can be gained or held: no block is frozen below the first that learns, rows are not scored by
+        blocks in one piece, or their states need more than `below.ROOM`.
+    """
+    base, rows = causal(network), list(dict.fromkeys(examples))
+    ours = shares_prompts(network, rows[:4]) and way(network, rows[:4], _learns(network)) == "blocks"
+    first = first_that_learns(base, fused_blocks(base)) if ours else 0
+    need = sum(row.length for row in rows) * base.get_input_embeddings().weight[0].nbytes
+    if not first or need > ROOM or any(row.seen for row in rows):
+        return None
+    states: dict[Example, Tensor] = {}
+    for group in micro_batches(rows, 2048):
+        packed, heard = pack(group, _place(network)), list[Tensor]()
+        _whole(network, packed, input_ids=packed.ids, span=(0, first), heard=heard)
+        states |= {row: heard[0][places] for row, places in zip(group, walk(group).places, strict=True)}
+        advance(len(group))
+    return Below(first, states)
 
 
 def _paths(network: Any, examples: Sequence[Example], packed: Packed) -> Tensor:
