@@ -13,6 +13,7 @@ from primum.prompts.decontaminate import benchmarks_at, decontaminate
 from primum.prompts.dedup import dedup
 from primum.prompts.embedded import embedded
 from primum.prompts.files import jsonl_rows
+from primum.prompts.rows import LEARNED
 from primum.prompts.text import exact_key
 
 HELD_OUT = [name for name, category in policy().categories.items() if category.held_out]
@@ -87,3 +88,10 @@ def test_it_splits_by_category(seed):
     assert trained == set(policy().categories) - tested
     assert sum(p.split == "test" and p.category == "general" for p in collected.prompts) == 400
     assert sum(p.split == "test" and p.intent == "harmful" for p in collected.prompts) >= 200
+
+
+def test_ordinary_requests_are_only_learned_from(prompts):
+    ordinary = {p.id for p in prompts if LEARNED in p.tags}
+    assert len(ordinary) >= 400
+    collected = collect(["embedded"], held_out=HELD_OUT, seed=0, data_dir=Path("no such folder")).prompts
+    assert {p.split for p in collected if p.id in ordinary} == {"train"}

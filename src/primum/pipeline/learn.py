@@ -5,9 +5,11 @@ torch is imported inside functions: a dry run and a finished run need none.
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +25,7 @@ from primum.pipeline.steps import Journey
 
 if TYPE_CHECKING:
     from primum.models.load import Model
+    from primum.training.below import Below
     from primum.training.examples import Example
     from primum.training.keeping import KeepConfig, Kept
     from primum.training.linear_start import Going
@@ -117,7 +120,8 @@ class Training:
 
         both = list(zip(self.examples, self.demos, strict=True))
         own = [e for e, d in both if d.kind != "harmful"]
-        with self.network.disable_adapter(), self.journey.step("note own answers", len(own), "answers") as advance:
+        step = self.journey.step("note own answers", len(own), "answers")
+        with self.from_the_adapter(), self.network.disable_adapter(), step as advance:
             kept = iter(keep(self.network, own, advance))
         return [Kept(e) if d.kind == "harmful" else next(kept) for e, d in both]
 
@@ -134,6 +138,22 @@ class Training:
         step = self.journey.step("note the domain's answers", len(examples), "answers")
         with self.network.disable_adapter(), step as advance:
             return [replace(row, weight=self.config.domain_weight) for row in keep(self.network, examples, advance)]
+
+    @cached_property
+    def below(self) -> Below | None:
+        """What the blocks below the adapter make of every row: the same in each pass."""
+        from primum.training.score import note_below
+
+        rows = [*self.examples, *(row.example for row in self.held)]
+        with self.journey.step("note what stays as it is", len(rows), "rows") as advance:
+            return note_below(self.network, rows, advance)
+
+    def from_the_adapter(self) -> AbstractContextManager[None]:
+        """Let rows be scored from the first block that learns while this lasts."""
+        from primum.training.below import beginning
+        from primum.training.score import causal
+
+        return beginning(causal(self.network), self.below)
 
     @cached_property
     def openers(self) -> list[int]:
@@ -184,7 +204,8 @@ def _sft(training: Training) -> JsonDict:
             batch_size=size.batch_size,
         )  # fmt: skip
         groups = [*training.groups, *(f"domain {i}" for i in range(len(training.held)))]
-        log, alarms = sft.train(settings, network, rows, stage.folder, config.seed, advance, groups)
+        with training.from_the_adapter():
+            log, alarms = sft.train(settings, network, rows, stage.folder, config.seed, advance, groups)
         save_weights(network, stage.path("weights.safetensors"))
         return stage.finish(log=log, alarms=alarms.rows)
 
@@ -287,7 +308,8 @@ def _dpo(training: Training, pairs: Sequence[Pair]) -> JsonDict:
             advance(total)
             return stage.manifest
         settings = dpo.Config(**config.dpo.model_dump(include=set(dpo.Config.model_fields)))
-        log, alarms = dpo.train(settings, network, known, stage.folder, config.seed, advance, groups, anchor)
+        with training.from_the_adapter() if anchor else nullcontext():
+            log, alarms = dpo.train(settings, network, known, stage.folder, config.seed, advance, groups, anchor)
         save_weights(network, stage.path("weights.safetensors"))
         return stage.finish(log=log, alarms=alarms.rows)
 
@@ -310,7 +332,7 @@ def _replayed(training: Training, pairs: Sequence[Pair]) -> tuple[list[str], dic
     """Return the group of each pair, and of each demonstration that comes along (by its index).
 
     A pair brings what was learned and kept of its prompt and its twin, and its share of all general answers: what
-    must not move is in every step.
+    must not move is in every step. Of the general ones there are `replay_general` for each pair, evenly taken.
     """
     config = training.config
     group_of = {d.prompt_id: d.group for d in training.demos}
@@ -320,7 +342,9 @@ def _replayed(training: Training, pairs: Sequence[Pair]) -> tuple[list[str], dic
     own, order = set(groups), sorted(set(groups))
     rows = {i: g for i, g in enumerate(training.groups) if g in own}
     others = [i for i, d in enumerate(training.demos) if i not in rows and d.kind not in ("harmful", "twin")]
-    return groups, rows | {i: order[n % len(order)] for n, i in enumerate(others)}
+    most = round(config.dpo.replay_general * len(pairs))
+    taken = others[:: max(1, math.ceil(len(others) / most))] if most else []
+    return groups, rows | {i: order[n % len(order)] for n, i in enumerate(taken)}
 
 
 def save_both(model: Model, network: Any, adapter: Path, checkpoint: Path) -> None:

@@ -74,6 +74,7 @@ def _work(
     held = min(len(held_rows(config)), both) * (MEAN_PROMPT + config.sft.whole_tokens)
     learned = config.passes * ((len(train) - benign) * short + benign * kept + held)
     general = sum(is_general(p) for p in train) if config.dpo.replay_weight and pairs else 0
+    general = min(general, config.dpo.replay_general * both)
     replayed = pairs * (short + kept) + general * kept if general else 0
     pair = config.dpo.epochs * (both * (read + 1.5 * config.dpo.tokens) + replayed + held)
     measured = len(test) * (read + FULL_REPLY * size.test_tokens)

@@ -83,6 +83,9 @@ class DpoConfig(Config):
         ge=0,
         description="DPO: weight of its anchor, the warm start's loss on the pairs' prompts and twins",
     )
+    replay_general: float = Field(
+        default=2.0, ge=0, description="DPO: general answers for each pair in that anchor, at most"
+    )
     keep_weight: float = Field(default=12.0, ge=0, description="DPO: weight of kept answers within that anchor")
     lead: float = Field(
         default=0.0,

@@ -21,6 +21,8 @@ from primum.prompts.parts import content_of
 
 FIELDS = ("prompt", "instruction", "question", "text", "goal", "messages")
 GENERAL, OTHER = "general", "other"
+LEARNED = "only learned from"
+"""Tag of general prompts that neither the development split nor the test split gets."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from primum.core.errors import StepFailedError, UsageError, did_you_mean
 from primum.core.records import Prompt, Split
 from primum.core.taxonomy import policy
 from primum.prompts.dedup import NearIndex
-from primum.prompts.rows import GENERAL, OTHER
+from primum.prompts.rows import GENERAL, LEARNED, OTHER
 from primum.prompts.sources import for_evaluation
 
 OTHER_TEST_SHARE = 0.2
@@ -38,8 +38,9 @@ def split(
     - another harm category: `dev_share` of its pairs dev, the rest train
     - no known category (`other`): a random fifth test, `dev_share` dev, the rest train
     - advice: of each category half test, half train
-    - general: those with an answer test, and others at random until `general_test` (but of those without an answer
-      at most two thirds, so that a small set keeps some to train on); of the rest `dev_share` dev
+    - general, tagged as only learned from: train
+    - other general: those with an answer test, and others at random until `general_test` (but of those without an
+      answer at most two thirds, so that a small set keeps some to train on); of the rest `dev_share` dev
     - a translation: where the prompt is that it translates, if that is here; it changes no draw
 
     Args:
@@ -116,7 +117,7 @@ def _stratum(unit: Unit, held_out: Collection[str]) -> tuple[str, str]:
     if any(prompt.category in held_out for prompt in unit):
         return "test", category
     if all(prompt.category == GENERAL for prompt in unit):
-        return "general", GENERAL
+        return ("learned" if any(LEARNED in prompt.tags for prompt in unit) else "general"), GENERAL
     if any("advice" in prompt.tags for prompt in unit):
         return "advice", category
     return ("other" if category == OTHER else "harm"), category
@@ -127,6 +128,8 @@ def _counts(kind: str, units: Sequence[Unit], dev_share: float, general_test: in
     n = len(units)
     if kind == "test":
         return n, 0
+    if kind == "learned":
+        return 0, 0
     if kind == "advice":
         return (n + 1) // 2, 0
     if kind == "general":
