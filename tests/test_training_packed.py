@@ -18,7 +18,7 @@ from transformers import (
 
 from primum.training.examples import Example
 from primum.training.packed import Chain, pack
-from primum.training.score import _WAYS, answer_states, logits, score, token_logps, way
+from primum.training.score import _WAYS, _fault, answer_states, logits, score, token_logps, way
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -129,3 +129,14 @@ def test_states_come_row_after_row() -> None:
     states = answer_states(network(), rows())
     assert states.targets.tolist() == [10, 11, 12, 10, 13, 10, 11, 12, 14, 7]
     assert states.lengths.tolist() == [3, 2, 4, 1]
+
+
+@pytest.mark.parametrize(
+    ("said", "apart", "fits"), [(1.0, 0.09, True), (1.0, 0.12, False), (5.0, 0.2, True), (5.0, 0.3, False)]
+)
+def test_a_tree_may_differ_by_rounding_which_grows_with_what_a_model_finds_unlikely(
+    monkeypatch: pytest.MonkeyPatch, said: float, apart: float, fits: bool
+) -> None:
+    monkeypatch.setattr("primum.training.score._answers", lambda *_: torch.full((7,), -said - apart))
+    found = _fault(network(), rows(), "paths", torch.full((7,), -said))
+    assert found is None if fits else found == f"log-probabilities are {apart:.2g} nats a token off"
