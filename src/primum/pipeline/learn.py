@@ -168,6 +168,14 @@ class Training:
         """The harmful and the benign prompts of a split, each with one token of answer."""
         return reading.asked([p for p in self.prompts if p.split == part], self.model.tokenizer, twins_only)
 
+    def turns(self, every: int) -> list[tuple[int, int]]:
+        """Return which rows make `every` passes, each by its place and its turn: general ones come in one of them.
+
+        What tells a harmful request from its twin takes more passes to see than what an ordinary request looks like.
+        """
+        often = [every if d.kind in ("harmful", "twin") else 1 for d in self.demos] + [every] * len(self.domain)
+        return [(i, turn) for i, many in enumerate(often) for turn in range(many)]
+
     @property
     def groups(self) -> list[str]:
         """A key for each row: a harmful prompt and its benign twin have the same."""
@@ -189,7 +197,9 @@ def _sft(training: Training) -> JsonDict:
     stage = training.journey.stage("06-sft", **{k: v for k, v in training.facts.items() if k != "dpo"})
     if config.passes == 0 or not training.demos:
         return stage.manifest or stage.finish(log=[], alarms=[])
-    total = planned(len(training.demos) + len(training.domain), config.passes)
+    turns = training.turns(config.sft.general_every)
+    every = config.sft.general_every
+    total = planned(len(turns), config.passes / every)
     if not stage.manifest:
         _linear_start(training)
         rows = [*training.rows, *training.held]
@@ -200,12 +210,13 @@ def _sft(training: Training) -> JsonDict:
             return stage.manifest
         size = config.sft
         settings = sft.Config(
-            **_keeping(config, size.keep_weight).model_dump(), learning_rate=size.learning_rate, epochs=config.passes,
-            batch_size=size.batch_size,
+            **_keeping(config, size.keep_weight).model_dump(), learning_rate=size.learning_rate,
+            epochs=config.passes / every, batch_size=size.batch_size,
         )  # fmt: skip
-        groups = [*training.groups, *(f"domain {i}" for i in range(len(training.held)))]
+        keys = [*training.groups, *(f"domain {i}" for i in range(len(training.held)))]
+        groups, taken = [(keys[i], turn) for i, turn in turns], [rows[i] for i, _ in turns]
         with training.from_the_adapter():
-            log, alarms = sft.train(settings, network, rows, stage.folder, config.seed, advance, groups)
+            log, alarms = sft.train(settings, network, taken, stage.folder, config.seed, advance, groups)
         save_weights(network, stage.path("weights.safetensors"))
         return stage.finish(log=log, alarms=alarms.rows)
 

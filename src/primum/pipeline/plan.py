@@ -72,14 +72,17 @@ def _work(
     kept = read + config.sft.kept_tokens + (whole - config.sft.kept_tokens) / config.sft.kept_whole
     both = pairs * (1 + config.dpo.benign_share)
     held = min(len(held_rows(config)), both) * (MEAN_PROMPT + config.sft.whole_tokens)
-    learned = config.passes * ((len(train) - benign) * short + benign * kept + held)
-    general = sum(is_general(p) for p in train) if config.dpo.replay_weight and pairs else 0
-    general = min(general, config.dpo.replay_general * both)
+    general = sum(is_general(p) for p in train)
+    seldom = general * kept * (1 - 1 / config.sft.general_every)
+    learned = config.passes * ((len(train) - benign) * short + benign * kept + held - seldom)
+    general = min(general, config.dpo.replay_general * both) if config.dpo.replay_weight and pairs else 0
     replayed = pairs * (short + kept) + general * kept if general else 0
-    pair = config.dpo.epochs * (both * (read + 1.5 * config.dpo.tokens) + replayed + held)
+    pair = config.dpo.epochs * both * (read + 1.5 * config.dpo.tokens)
+    replayed = config.dpo.epochs * (replayed + held)
     measured = len(test) * (read + FULL_REPLY * size.test_tokens)
     texts = TEXT * sum(is_general(p) for p in test) / 2
-    learn, again = 2 * (1 + UPPER), config.rounds
+    upper, again = 2 * (UPPER + UPPER), config.rounds  # forward and backward from the first adapter
+    below = ((len(train) - benign) * short + benign * kept + held) if config.passes else 0
     linear = sum(p.split == "train" for p in known)
     begun = (linear + 600) * read + min(START_GOING, benign) * (read + whole)
     line = sum(p.split == "dev" and not is_general(p) for p in known)
@@ -88,10 +91,12 @@ def _work(
         "replies before": (measured, 2.0, True),
         "judging, likelihood": (2 * (measured / 2 * ("probe" in config.judges) + texts), 2.0, False),
         "replies to learn from": (again * drawn * (read + FULL_REPLY * size.train_tokens), 2.0, True),
-        "note own answers": (again * (benign * kept + held), 2.0, False),
+        "note below the adapter": (again * below, 2 * (1 - UPPER), False),
+        "note own answers": (again * (benign * kept + held), 2 * UPPER, False),
         "linear start": (begun if config.sft.linear_start else 0, 2.0, False),
-        "warm start": (again * learned, SMALL_STEPS * learn, False),
-        "preferences": (again * pair, learn + 1, False),
+        "warm start": (again * learned, SMALL_STEPS * upper, False),
+        "preferences": (again * pair, 2 * (1 + UPPER) + 1, False),
+        "their anchor": (again * replayed, SMALL_STEPS * upper, False),
         "line": (6 * line * read if config.line.draw else 0, 2.0, False),
         "replies after": (measured, 2.0, True),
     }

@@ -39,7 +39,7 @@ class Budget:
 
 
 BUDGETS = {
-    "quick": Budget(700, None, 80, None, None, 1, 32, 64, 1.6, 138, declined=0.16),
+    "quick": Budget(700, None, 80, None, None, 1, 32, 64, 2.0, 138, declined=0.16),
     "standard": Budget(1300, None, 320, None, None, 1, 32, 64, 3.0),
     "full": Budget(None, None, None, None, None, 4, 128, 256, 3.0),
 }
@@ -65,6 +65,9 @@ class SftConfig(Config):
     keep_weight: float = Field(default=4.0, ge=0, description="weight of benign answers, kept as they are")
     opening: int = Field(
         default=4, ge=1, description="tokens that open an answer: they decide what it is and weigh as much as a row"
+    )
+    general_every: int = Field(
+        default=2, ge=1, description="answers that have no twin, the general ones, come along in one of so many passes"
     )
     short_tokens: int = Field(default=16, ge=1, description="tokens learned of most safe completions")
     kept_tokens: int = Field(default=12, ge=1, description="tokens kept of a benign answer")
