@@ -30,10 +30,12 @@ FULL_REPLY = 0.8
 """Of the longest reply, what is written in the mean."""
 UPPER = 0.6
 """Of the blocks, those that gradients flow through."""
-SMALL_STEPS = 1.7
+SMALL_STEPS = 2.2
 """Steps of a few short rows cost so many times what their products do."""
-TEXT = 200
-"""Tokens of a general prompt and its answer."""
+TEXT, TEXTS = 200, 100
+"""Tokens of a general prompt and its answer, and how many of them the likelihood is read on at most."""
+FLAGGED = 0.4
+"""Of the harmful prompts that the model is asked, those whose replies make a pair."""
 FEWEST, LEAST_READ = 0.2, 0.4
 """The least share of a budget that is worth a run, and of the prompts that the linear start reads."""
 
@@ -70,17 +72,18 @@ def _work(
     short = read + (config.sft.short_tokens + config.sft.whole_tokens) / 2
     whole = min(config.sft.whole_tokens, size.train_tokens)
     kept = read + config.sft.kept_tokens + (whole - config.sft.kept_tokens) / config.sft.kept_whole
-    both = pairs * (1 + config.dpo.benign_share)
+    paired = FLAGGED * pairs
+    both = paired * (1 + config.dpo.benign_share)
     held = min(len(held_rows(config)), both) * (MEAN_PROMPT + config.sft.whole_tokens)
     general = sum(is_general(p) for p in train)
     seldom = general * kept * (1 - 1 / config.sft.general_every)
     learned = config.passes * ((len(train) - benign) * short + benign * kept + held - seldom)
     general = min(general, config.dpo.replay_general * both) if config.dpo.replay_weight and pairs else 0
-    replayed = pairs * (short + kept) + general * kept if general else 0
+    replayed = paired * (short + kept) + general * kept if general else 0
     pair = config.dpo.epochs * both * (read + 1.5 * config.dpo.tokens)
     replayed = config.dpo.epochs * (replayed + held)
     measured = len(test) * (read + FULL_REPLY * size.test_tokens)
-    texts = TEXT * sum(is_general(p) for p in test) / 2
+    texts = TEXT * min(TEXTS, sum(is_general(p) for p in test) / 2)
     upper, again = 2 * (UPPER + UPPER), config.rounds  # forward and backward from the first adapter
     below = ((len(train) - benign) * short + benign * kept + held) if config.passes else 0
     linear = sum(p.split == "train" for p in known)
