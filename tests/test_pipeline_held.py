@@ -6,18 +6,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
 from primum.core.records import Pair, Prompt, user
-from primum.evaluation.domain import parts, read_domain
+from primum.evaluation.domain import DomainRow, parts, read_domain
 from primum.models.load import load
 from primum.pairing.demonstration import Built, Demonstration
 from primum.pipeline import restore
 from primum.pipeline.held import held_rows, measured_rows
-from primum.pipeline.learn import _anchor, learn
+from primum.pipeline.learn import Training, _anchor, _replayed, learn
 from primum.pipeline.repair import Loader, _likelihood
 from primum.pipeline.restore import RestoreConfig, collected
 from primum.pipeline.settings import DpoConfig, LineConfig, RepairConfig, SftConfig
@@ -146,3 +146,32 @@ def test_without_the_warm_starts_rows_the_domains_have_their_own_weight() -> Non
     both = _anchor(training, ["a", "b"], {0: "b"})
     assert both and both.weight == 0.3 and both.groups == ["b", "a", "b", "a"]
     assert _anchor(training, [], {}) is None
+
+
+def demonstrations() -> list[Demonstration]:
+    """A harmful prompt with its twin, another one, and five general ones."""
+    kinds: list[tuple[Any, str]] = [("harmful", "g"), ("twin", "g"), ("harmful", "h"), *(("general", ""),) * 5]
+    return [
+        Demonstration((user(f"{i}"),), f"{i}", "an answer", kind, "general", "own", group=group)
+        for i, (kind, group) in enumerate(kinds)
+    ]
+
+
+def test_general_answers_come_along_in_one_of_so_many_passes(tmp_path: Path) -> None:
+    demos, rows = demonstrations(), [DomainRow("q", "a")]
+    journey = Journey(tmp_path, Terminal(quiet=True))
+    training = Training(journey, RepairConfig(), cast(Any, None), None, demos, (), {}, rows)
+    twice = [(i, turn) for i in (0, 1, 2) for turn in (0, 1)] + [(i, 0) for i in range(3, 8)] + [(8, 0), (8, 1)]
+    assert training.turns(2) == twice  # the domain's row is the ninth: its weight is the user's
+    assert training.turns(1) == [(i, 0) for i in range(9)]
+
+
+@pytest.mark.parametrize(("general", "taken"), [(0.0, []), (1.0, [3, 6]), (2.0, [3, 5, 7]), (2.5, [3, 4, 5, 6, 7])])
+def test_so_many_general_answers_come_along_with_the_pairs(general: float, taken: list[int]) -> None:
+    config = RepairConfig(dpo=DpoConfig(replay_general=general))
+    demos = demonstrations()
+    training: Any = SimpleNamespace(config=config, demos=demos, groups=[d.group or d.prompt_id for d in demos])
+    pairs: Any = [SimpleNamespace(prompt_id="0"), SimpleNamespace(prompt_id="2")]
+    groups, rows = _replayed(training, pairs)
+    assert groups == ["g", "h"]
+    assert list(rows) == [0, 1, 2, *taken]
