@@ -30,7 +30,7 @@ FULL_REPLY = 0.8
 """Of the longest reply, what is written in the mean."""
 UPPER = 0.6
 """Of the blocks, those that gradients flow through."""
-SMALL_STEPS = 2.2
+SMALL_STEPS = 2.0
 """Steps of a few short rows cost so many times what their products do."""
 TEXT, TEXTS = 200, 100
 """Tokens of a general prompt and its answer, and how many of them the likelihood is read on at most."""
