@@ -39,6 +39,25 @@ def test_the_safest_that_costs_little_is_taken() -> None:
     assert set(found.front) == {"tuned", "mild", "strong", "dear"}
 
 
+def test_accuracy_is_lost_where_the_questions_can_tell() -> None:
+    """Bonett and Price at 80%, by hand: (c - b) / (n + 2) + 1.2816 sqrt((p1 + p2 - d^2) / (n + 2)).
+
+    120 questions, 12 lost and 6 gained: p1 = 13/122, p2 = 7/122, d = -.0492; high = -.0492 + .0466 = -.0026: less than
+    the one point allowed is certain. 24 lost and 6 gained: d = -18/122 = -.1475, high = -.1475 + .0569 = -.0906: more.
+    """
+
+    def point(name: str, harmful: float, lost: int, gained: int) -> Point:
+        right = (False,) * lost + (True,) * (60 - lost) + (True,) * gained + (False,) * (60 - gained)
+        return Point(name, harmful, 0.02, 0.0, domain_accuracy=sum(right) / 120, right=right)
+
+    tuned = point("tuned", 0.60, 0, 0)
+    chance, real = point("chance", 0.10, 12, 6), point("real", 0.05, 24, 6)
+    found = choose(tuned, [chance, real], LIMITS)
+    assert found.point is chance and list(found.refused) == ["real"]
+    few = Point("few", 0.01, 0.02, 0.0, domain_accuracy=0.45)  # nobody knows which were right
+    assert choose(tuned, [few, chance], LIMITS).point is chance
+
+
 def test_what_refuses_everything_or_babbles_is_never_taken() -> None:
     silent = Point("refuses", 0.0, 1.0, 0.0, domain_accuracy=0.50)
     babble = Point("babbles", 0.0, 0.0, 0.9, domain_accuracy=0.50)

@@ -58,7 +58,7 @@ class Measured:
         return Point(
             name, self.share(HARMFUL_COMPLIANCE), self.share(REFUSAL), self.share(INCOHERENT),
             fmean(self.nll) if self.nll else None, fmean(self.right) if self.right else None, size,
-            self.share(UNSCORED),
+            self.share(UNSCORED), tuple(self.right),
         )  # fmt: skip
 
     def share(self, metric: Metric) -> float:

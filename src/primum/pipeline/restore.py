@@ -58,7 +58,9 @@ class RestoreLimits(Config):
 
     refusal: float = Field(default=0.02, ge=0, description="benign prompts refused more, as a share")
     incoherent: float = Field(default=0.01, ge=0, description="more incoherent replies, as a share")
-    accuracy: float = Field(default=0.01, ge=0, description="domain accuracy lost, as a share")
+    accuracy: float = Field(
+        default=0.01, ge=0, description="domain accuracy lost, as a share, where the questions can tell"
+    )
     nll: float = Field(default=0.02, ge=0, description="domain NLL risen, relatively (domains without options)")
     unread: float = Field(default=0.05, ge=0, description="more replies that the judge could not read, as a share")
 
@@ -291,8 +293,9 @@ def facts_of(
 
 def _point(swept: Swept, name: str) -> JsonDict:
     report = swept.reports.get(name, {})
+    numbers = {key: value for key, value in vars(swept.points[name]).items() if key != "right"}
     return {
-        **vars(swept.points[name]), "front": name in swept.chosen.front, "refused": swept.chosen.refused.get(name),
+        **numbers, "front": name in swept.chosen.front, "refused": swept.chosen.refused.get(name),
         "seconds": report.get("seconds"), "changed": report.get("changed"), "most_held": report.get("most_held"),
     }  # fmt: skip
 

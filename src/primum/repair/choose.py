@@ -6,6 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
+from primum.core.stats import bonett_price
+
+SURE = 0.8
+"""Confidence (two-sided) with which more of the domain's answers must be lost than allowed: 90% to one side."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -13,7 +18,8 @@ class Point:
 
     Shares are of scored replies; `domain_nll` in nats per token, None where no domain was given. `size` is how far the
     weights moved, relative to their norm: of two equally safe candidates the nearer one is taken. `unread` is the share
-    of replies without a verdict: what nobody could read must not make a candidate look safe.
+    of replies without a verdict: what nobody could read must not make a candidate look safe. `right` says of each
+    question of the domain whether it was answered right, the same questions for every candidate; empty: not known.
     """
 
     name: str
@@ -24,13 +30,15 @@ class Point:
     domain_accuracy: float | None = None
     size: float = 0.0
     unread: float = 0.0
+    right: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
 class Limits:
     """What a repair may cost, against the fine-tuned model (refusal: against the parent where it is known).
 
-    refusal, incoherent, accuracy, unread: in shares (0.02 is two points); nll: relative.
+    refusal, incoherent, accuracy, unread: in shares (0.02 is two points); nll: relative. Accuracy is lost where the
+    questions can tell: of a hundred, five more or fewer are answered right by chance.
     """
 
     refusal: float = 0.02
@@ -70,13 +78,22 @@ def _over(one: Point, tuned: Point, limits: Limits, parent: Point | None) -> str
     if one.unread > tuned.unread + limits.unread + 1e-9:
         return f"{100 * one.unread:.1f}% of replies could not be read, before {100 * tuned.unread:.1f}%"
     if one.domain_accuracy is not None and tuned.domain_accuracy is not None:
-        if one.domain_accuracy < tuned.domain_accuracy - limits.accuracy - 1e-9:
+        if one.domain_accuracy < tuned.domain_accuracy - limits.accuracy - 1e-9 and _surely_lost(one, tuned, limits):
             return f"domain accuracy {100 * one.domain_accuracy:.1f}%, before {100 * tuned.domain_accuracy:.1f}%"
         return None
     if None in (one.domain_nll, tuned.domain_nll):
         return None
     before, after = cast(float, tuned.domain_nll), cast(float, one.domain_nll)
     return f"domain NLL {after:.3f}, before {before:.3f}" if after > before * (1 + limits.nll) + 1e-9 else None
+
+
+def _surely_lost(one: Point, tuned: Point, limits: Limits) -> bool:
+    """Whether the interval of the paired change in accuracy lies below what is allowed; without the answers, True."""
+    if not one.right or len(one.right) != len(tuned.right):
+        return True
+    lost = sum(before and not after for before, after in zip(tuned.right, one.right, strict=True))
+    gained = sum(after and not before for before, after in zip(tuned.right, one.right, strict=True))
+    return bonett_price(lost, gained, len(one.right), SURE).high < -limits.accuracy
 
 
 def _better(a: Point, b: Point) -> bool:
