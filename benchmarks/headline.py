@@ -95,6 +95,24 @@ def folder_of(arm: str) -> str:
     return arm.replace(" ", "-").replace(",", "")
 
 
+def made(arm: Arm, model: JsonDict, folder: Path) -> float:
+    """Let an arm make its checkpoint, and return the seconds of all starts that it took.
+
+    A start that was stopped counts up to the last file that it wrote.
+    """
+    kept = folder / "starts.json"
+    starts = read_json(kept) if kept.exists() else []
+    if starts and starts[-1][1] is None:
+        wrote = [path.stat().st_mtime for path in (folder / "made").rglob("*") if path.is_file()]
+        starts[-1][1] = max([starts[-1][0], *wrote])
+    starts.append([time.time(), None])
+    write_json(kept, starts)
+    arm.make(model, folder / "made")
+    starts[-1][1] = time.time()
+    write_json(kept, starts)
+    return sum(end - begun for begun, end in starts)
+
+
 def measure(arm: Arm, model: JsonDict, args: argparse.Namespace) -> JsonDict:
     """Repair one broken model by one arm, measure it, and return the numbers by column."""
     folder = Path(args.out) / f"{model['way']}-s{model['seed']}" / folder_of(arm.name)
@@ -102,9 +120,7 @@ def measure(arm: Arm, model: JsonDict, args: argparse.Namespace) -> JsonDict:
     asked = {"limit": args.limit, "tokens": args.reply_tokens, "judge": args.judge, "model": model["folder"]}
     if kept.exists() and read_json(kept)["asked"] == asked:
         return read_json(kept)
-    began = time.monotonic()
-    arm.make(model, folder / "made")
-    seconds = time.monotonic() - began
+    seconds = made(arm, model, folder)
     checkpoint = folder / "made" / "checkpoint"
     taken = str(checkpoint) if checkpoint.is_dir() else model["folder"]
     journey = Journey(folder / "measured", Terminal(quiet=True))

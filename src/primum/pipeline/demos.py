@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field
 
 from primum.core.config import Config
-from primum.core.records import Reply, Verdict
+from primum.core.progress import Advance
+from primum.core.records import JsonDict, Reply, Verdict
+from primum.core.store import Stage
 from primum.models.sampling import Sampling
 from primum.pairing.checklist import checked
 from primum.pairing.demonstration import Demonstration
@@ -20,8 +22,10 @@ from primum.pipeline.context import Context
 from primum.pipeline.given import GIVEN, cut_note, part
 from primum.pipeline.lesson import PROMPT_TOKENS, benign, harmful, pick
 from primum.pipeline.steps import Draw
+from primum.pipeline.taught import tokens_of, turns_of
 
 if TYPE_CHECKING:
+    from primum.training.examples import Example
     from primum.training.keeping import Kept
 
 SHELF = "demonstrations"
@@ -43,6 +47,10 @@ class Teaching(Config):
     whole: int = Field(default=4, ge=1, description="of so many safe completions one is learned whole")
     whole_tokens: int = Field(default=64, ge=8, description="longest safe completion that is learned whole")
     kept_tokens: int = Field(default=12, ge=1, description="tokens kept of a benign answer")
+    kept_whole: int = Field(default=4, ge=1, description="of so many benign answers, one is kept as far as it goes")
+    general_every: int = Field(
+        default=1, ge=1, description="answers that have no twin, the general ones, come along in one of so many passes"
+    )
     given_tokens: int = Field(default=256, ge=1, description="tokens learned of a demonstration of your own")
 
 
@@ -109,16 +117,21 @@ def rows_of(
         teaching: how much of an answer counts.
         untaught: keep them as the network gives them without its adapter; otherwise as it gives them now.
     """
-    from primum.training.examples import Answered, Limits, answered
     from primum.training.keeping import Kept, keep
 
-    rows = [Answered(d.prompt, d.answer, Limits(PROMPT_TOKENS, _tokens(d, teaching)), d.ends) for d in demonstrations]
-    examples = answered(rows, context.desk.model.tokenizer)
-    both = list(zip(examples, demonstrations, strict=True))
+    both = list(zip(examples_of(context, demonstrations, teaching), demonstrations, strict=True))
     own = [e for e, d in both if not _learned(d)]
     with network.disable_adapter() if untaught else nullcontext():
         kept = iter(keep(network, own) if own else ())
     return [Kept(e) if _learned(d) else next(kept) for e, d in both]
+
+
+def examples_of(context: Context, demonstrations: Sequence[Demonstration], teaching: Teaching) -> list[Example]:
+    """Return demonstrations as tokens, each answer as far as it counts."""
+    from primum.training.examples import Answered, Limits, answered
+
+    rows = [Answered(d.prompt, d.answer, Limits(PROMPT_TOKENS, _tokens(d, teaching)), d.ends) for d in demonstrations]
+    return answered(rows, context.desk.model.tokenizer)
 
 
 def _learned(demonstration: Demonstration) -> bool:
@@ -128,19 +141,57 @@ def _learned(demonstration: Demonstration) -> bool:
 def _tokens(demonstration: Demonstration, teaching: Teaching) -> int:
     if demonstration.answer_from == GIVEN:
         return teaching.given_tokens
-    if demonstration.kind != "harmful":
-        return teaching.kept_tokens
-    whole = int(demonstration.prompt_id, 16) % teaching.whole == 0
-    return teaching.whole_tokens if whole else teaching.short_tokens
+    return tokens_of(demonstration, teaching)
 
 
-def sft_config(context: Context, teaching: Teaching) -> Any:
-    """Return the supervised method's settings."""
+class Lesson(NamedTuple):
+    """What was learned from (the demonstrations' rows alone), the log (a row a step), and the alarms."""
+
+    rows: list[Kept]
+    log: list[JsonDict]
+    alarms: list[JsonDict]
+
+
+def seen(demonstrations: Sequence[Demonstration], teaching: Teaching, beside: int = 0) -> int:
+    """Return how many rows all passes see, with so many others beside."""
+    from primum.training.batches import planned
+
+    every = teaching.general_every
+    return planned(len(turns_of(demonstrations, every)) + every * beside, teaching.epochs / every)
+
+
+def learn(
+    context: Context, network: Any, demonstrations: Sequence[Demonstration], teaching: Teaching, stage: Stage,
+    advance: Advance, beside: Sequence[Kept] = (),
+) -> Lesson:  # fmt: skip
+    """Learn safe completions, and keep benign answers as the network without its adapter gives them.
+
+    Args:
+        context: of the journey.
+        network: with the adapter that learns.
+        demonstrations: of all kinds.
+        teaching: how they are learned.
+        stage: whose folder holds what a rerun goes on from.
+        advance: progress, in rows (`seen`).
+        beside: other rows to learn, in every pass.
+    """
     from primum.training.methods import sft
 
-    names = ("learning_rate", "epochs", "batch_size", "keep_weight", "lead", "opening", "rest_weight")
+    every = teaching.general_every
+    turns = turns_of(demonstrations, every)
+    keys = groups_of(demonstrations)
+    groups = [(keys[i], turn) for i, turn in turns]
+    groups += [(f"beside {i}", turn) for i in range(len(beside)) for turn in range(every)]
+    names = ("learning_rate", "batch_size", "keep_weight", "lead", "opening", "rest_weight")
     heat = reading.warmth(context.recipe.sampling.temperature)
-    return sft.Config(**{name: getattr(teaching, name) for name in names}, temperature=heat)
+    given = {name: getattr(teaching, name) for name in names}
+    config = sft.Config(**given, temperature=heat, epochs=teaching.epochs / every)
+    examples = [*examples_of(context, demonstrations, teaching), *(row.example for row in beside)]
+    with context.desk.from_the_adapter(examples):
+        rows = rows_of(context, network, demonstrations, teaching, untaught=True)
+        taken = [rows[i] for i, _ in turns] + [row for row in beside for _ in range(every)]
+        log, alarms = sft.train(config, network, taken, stage.folder, context.seed, advance, groups)
+    return Lesson(rows, log, alarms.rows)
 
 
 def groups_of(demonstrations: Sequence[Demonstration]) -> list[str]:

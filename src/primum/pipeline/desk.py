@@ -7,7 +7,8 @@ is imported inside functions: a dry run and a finished journey need none.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from primum.pipeline.steps import Journey
 
 if TYPE_CHECKING:
     from primum.models.load import Model
+    from primum.training.below import Below
+    from primum.training.examples import Example
     from primum.training.heads import RewardModel
 
 
@@ -50,6 +53,7 @@ class Desk:
     _network: Any = None
     _fresh: dict[str, Any] = field(default_factory=dict[str, Any])
     _reward: RewardModel | None = None
+    _below: Below | None = None
 
     @property
     def model(self) -> Model:
@@ -121,6 +125,23 @@ class Desk:
         """Say that the adapter has been trained: it is no known policy until one is taken again."""
         self.on = ""
 
+    @contextmanager
+    def from_the_adapter(self, rows: Sequence[Example]) -> Iterator[None]:
+        """Let rows be scored, while this lasts, from the first block that learns (`training.below`).
+
+        What lies below is the same for every policy: rows of the last stage that come again are not computed again.
+        """
+        from primum.training.below import beginning
+        from primum.training.score import causal, note_below
+
+        network, known = self.network, self._below.states if self._below else {}
+        found = note_below(network, [row for row in rows if row not in known] or rows[:1])
+        if found:
+            held = {row: known[row] for row in rows if row in known}
+            self._below = found._replace(states={**held, **found.states})
+        with beginning(causal(network), self._below if found else None):
+            yield
+
     def engine(self, policy: Policy) -> Callable[[], Engine]:
         """Return what makes an engine over a policy."""
 
@@ -184,4 +205,4 @@ class Desk:
             for made, folder in zip(partial, (adapter, checkpoint), strict=True):
                 shutil.rmtree(folder, ignore_errors=True)
                 made.rename(folder)
-        self._model, self._network, self._reward, self.on = None, None, None, ""
+        self._model, self._network, self._reward, self._below, self.on = None, None, None, None, ""

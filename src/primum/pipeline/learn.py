@@ -6,7 +6,6 @@ torch is imported inside functions: a dry run and a finished run need none.
 from __future__ import annotations
 
 import math
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -22,6 +21,7 @@ from primum.pipeline import reading
 from primum.pipeline.held import held_rows
 from primum.pipeline.settings import RepairConfig
 from primum.pipeline.steps import Journey
+from primum.pipeline.taught import tokens_of, turns_of
 
 if TYPE_CHECKING:
     from primum.models.load import Model
@@ -30,11 +30,6 @@ if TYPE_CHECKING:
     from primum.training.keeping import KeepConfig, Kept
     from primum.training.linear_start import Going
     from primum.training.methods.dpo import Replay
-
-
-APOLOGY = re.compile(
-    r"(i'm|i am|i apologi[sz]e|my apologies|unfortunately)\b.{0,12}?(sorry|afraid|,|for)", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -110,7 +105,8 @@ class Training:
         """The demonstrations as tokens."""
         from primum.training.examples import Answered, Limits, answered
 
-        answers = [Answered(d.prompt, d.answer, Limits(answer=_learned(d, self.config)), d.ends) for d in self.demos]
+        lengths = [Limits(answer=tokens_of(d, self.config.sft)) for d in self.demos]
+        answers = [Answered(d.prompt, d.answer, n, d.ends) for d, n in zip(self.demos, lengths, strict=True)]
         return answered(answers, self.model.tokenizer)
 
     @cached_property
@@ -169,12 +165,9 @@ class Training:
         return reading.asked([p for p in self.prompts if p.split == part], self.model.tokenizer, twins_only)
 
     def turns(self, every: int) -> list[tuple[int, int]]:
-        """Return which rows make `every` passes, each by its place and its turn: general ones come in one of them.
-
-        What tells a harmful request from its twin takes more passes to see than what an ordinary request looks like.
-        """
-        often = [every if d.kind in ("harmful", "twin") else 1 for d in self.demos] + [every] * len(self.domain)
-        return [(i, turn) for i, many in enumerate(often) for turn in range(many)]
+        """Return which rows make `every` passes (`taught.turns_of`); those of the domain make them all."""
+        held = range(len(self.demos), len(self.demos) + len(self.domain))
+        return turns_of(self.demos, every) + [(i, turn) for i in held for turn in range(every)]
 
     @property
     def groups(self) -> list[str]:
@@ -276,20 +269,6 @@ def _keeping(config: RepairConfig, keep_weight: float, lead: float = 0.0) -> Kee
 
     temperature = reading.warmth(config.temperature)
     return KeepConfig(keep_weight=keep_weight, temperature=temperature, opening=config.sft.opening, lead=lead)
-
-
-def _learned(demo: Demonstration, config: RepairConfig) -> int:
-    """Return how many tokens of an answer count: of some safe completions all, so that what follows is learned too.
-
-    Some benign answers are kept whole, so that none is left in the middle for a refusal. The model's own apologies
-    ("I'm sorry for the confusion, but") all are: they open like refusals, and would go on like them.
-    """
-    whole = config.sft.whole_tokens
-    number = int(demo.prompt_id, 16)
-    if demo.kind != "harmful":
-        longer = APOLOGY.match(demo.answer) or number % config.sft.kept_whole == 0
-        return whole if longer else config.sft.kept_tokens
-    return whole if number % config.sft.whole == 0 else config.sft.short_tokens
 
 
 def _dpo(training: Training, pairs: Sequence[Pair]) -> JsonDict:

@@ -13,7 +13,7 @@ from primum.core.records import JsonDict, digest, to_json
 from primum.core.store import Stage
 from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
-from primum.pipeline.demos import SHELF, Teaching, groups_of, rows_of, sft_config
+from primum.pipeline.demos import SHELF, Teaching, learn, seen
 from primum.pipeline.desk import Policy
 from primum.pipeline.drawing import ByEngine
 from primum.pipeline.gate import Pool, drawing, gate_facts, pool
@@ -57,7 +57,8 @@ def cost(settings: Settings, sizes: Sizes) -> Cost:
     drawn += 2 * settings.tune_prompts * settings.samples * settings.tokens * len(settings.temperatures) * tuned
     rows = count * (PROMPT + settings.tokens)
     if settings.with_demonstrations:
-        rows += (2 * sizes.harmful + sizes.general) * (PROMPT // 2 + 16)
+        general = sizes.general // settings.general_every
+        rows += (2 * sizes.harmful + general) * (PROMPT // 2 + 16)
     read = drawn * (2 if settings.second else 1)
     return measured(sizes).plus(Cost(drawn, read, round(rows * settings.epochs)))
 
@@ -177,22 +178,16 @@ def _learn(
     by_id = context.sets.by_id
 
     def teach(network: Any, stage: Stage, advance: Advance) -> JsonDict:
-        from primum.training.methods import sft
-
-        rows = rows_of(context, network, demos, settings, untaught=True)
-        rows += answers(
+        best = answers(
             context, [(by_id[s.prompt_id].messages, s.text, s.ends) for s in samples], settings.learned_tokens
         )
-        groups = [*groups_of(demos), *(f"sample-{i}" for i in range(len(samples)))]
-        config = sft_config(context, settings)
-        log, alarms = sft.train(config, network, rows, stage.folder, context.seed, advance, groups)
+        done = learn(context, network, demos, settings, stage, advance, best)
         by_round = {name: sum(s.round == name for s in samples) for name in sorted({s.round for s in samples})}
-        own = {"log": log, "alarms": [*alarms.rows, *found], "replayed": by_round, "demonstrations": len(demos)}
+        own = {"log": done.log, "alarms": [*done.alarms, *found], "replayed": by_round, "demonstrations": len(demos)}
         return {**own, **facts}
 
     data = digest([[s.prompt_id, s.text, s.ends] for s in samples] + [to_json(d) for d in demos] + [*watched])
-    total = round((len(samples) + len(demos)) * settings.epochs)
-    policy = lesson(context, spec, total, "rows", teach, data=data)
+    policy = lesson(context, spec, seen(demos, settings, len(samples)), "rows", teach, data=data)
     ends = facts["curve"]
     gain = "; the best of {step} earns {best:.2f}, the median {median:.2f}".format_map(ends[-1]) if ends else ""
     context.journey.tell(spec.name, f"{len(samples)} replies kept at temperature {facts['temperature']:g}{gain}")

@@ -14,7 +14,7 @@ from primum.core.store import Stage
 from primum.pairing.demonstration import Demonstration
 from primum.pipeline.context import Context
 from primum.pipeline.cost import PROMPT, Cost, Sizes, measured
-from primum.pipeline.demos import SHELF, Teaching, demonstrate, groups_of, rows_of, sft_config
+from primum.pipeline.demos import SHELF, Teaching, demonstrate, learn, seen
 from primum.pipeline.given import GIVEN, Check, given
 from primum.pipeline.lesson import lesson
 from primum.pipeline.recipe import StageSpec
@@ -47,7 +47,7 @@ class Settings(Teaching):
 def cost(settings: Settings, sizes: Sizes) -> Cost:
     """Return the tokens it takes."""
     count = min(settings.demonstrations or sizes.harmful, sizes.harmful)
-    rows = count + sizes.harmful + sizes.general
+    rows = count + sizes.harmful + sizes.general // settings.general_every
     drawn = (sizes.harmful + sizes.general) * settings.tokens
     return measured(sizes).plus(Cost(drawn, drawn, round(rows * settings.epochs * (PROMPT // 2 + 16))))
 
@@ -62,16 +62,11 @@ def run(context: Context, spec: StageSpec) -> None:
     kinds, yours = Counter(d.kind for d in demos), sum(d.answer_from == GIVEN for d in demos)
 
     def teach(network: Any, stage: Stage, advance: Advance) -> JsonDict:
-        from primum.training.methods import sft
+        found = learn(context, network, demos, settings, stage, advance)
+        mine = {"given": yours, "given_cut": cut_of(found.rows, demos, context.desk.model.tokenizer)} if yours else {}
+        return {"log": found.log, "alarms": found.alarms, "demonstrations": dict(kinds), **mine}
 
-        rows = rows_of(context, network, demos, settings, untaught=True)
-        config = sft_config(context, settings)
-        log, alarms = sft.train(config, network, rows, stage.folder, context.seed, advance, groups_of(demos))
-        mine = {"given": yours, "given_cut": cut_of(rows, demos, context.desk.model.tokenizer)} if yours else {}
-        return {"log": log, "alarms": alarms.rows, "demonstrations": dict(kinds), **mine}
-
-    total = round(len(demos) * settings.epochs)
-    policy = lesson(context, spec, total, "rows", teach, data=digest([to_json(d) for d in demos]))
+    policy = lesson(context, spec, seen(demos, settings), "rows", teach, data=digest([to_json(d) for d in demos]))
     said = ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
     if yours:
         cut = context.facts[spec.name]["given_cut"]
