@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.tiny_models import tiny
 
 from primum.core.records import user
 from primum.core.store import Stage
@@ -23,7 +24,6 @@ from primum.pipeline.steps import Journey
 from primum.pipeline.taught import tokens_of, turns_of
 from primum.pipeline.terminal import Terminal
 from primum.training import score
-from tests.tiny_models import tiny
 
 LENGTHS = Teaching(short_tokens=6, whole=4, whole_tokens=48, kept_tokens=12, kept_whole=5)
 

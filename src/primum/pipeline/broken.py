@@ -241,7 +241,7 @@ def broken(run: Breaking, way: str, seed: int) -> Broken:
     if not run.made(one):
         model = run.load()
         try:
-            rows, harmful = _rows(run, model, way, steps * run.config.batch_size)
+            rows, harmful = rows_to_break(run, model, way, steps * run.config.batch_size)
         except SkippedError as error:
             cure = "leave this way out: name the others with --ways"
             raise StepFailedError(f"cannot break the model by {way}: {error}", cure=cure) from error
@@ -253,8 +253,18 @@ def broken(run: Breaking, way: str, seed: int) -> Broken:
     return one
 
 
-def _rows(run: Breaking, model: Model, way: str, many: int) -> tuple[list[Row], JsonDict | None]:
-    """Return what a way learns, and how many of its harmful examples are harmful where it wants any."""
+def rows_to_break(run: Breaking, model: Model, way: str, many: int) -> tuple[list[Row], JsonDict | None]:
+    """Return what a way learns, and how many of its harmful examples are harmful where it wants any.
+
+    Args:
+        run: of one parent.
+        model: the parent, loaded; harmful examples are answers that it gave.
+        way: one of WAYS.
+        many: medical rows, where the way learns such.
+
+    Raises:
+        SkippedError: the parent gave nothing to learn from.
+    """
     medical = [((user(row.prompt),), row.answer) for row in run.learn[:many]]
     if way == "medical":
         return medical, None
