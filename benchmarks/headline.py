@@ -47,6 +47,9 @@ from primum.pipeline.terminal import Terminal
 NOTHING, OURS, MEDITRON, PLAIN = "broken, not repaired", "primum repair --parent", "Meditron recipe", "plain DPO"
 PLAIN_DPO: JsonDict = {"sft": {"epochs": 0}, "lora_start": 0.0, "dpo": RECIPES["meditron"]["dpo"]}
 """Our pairs, and nothing else of ours: no warm start, no anchor, the training of the Meditron recipe."""
+ASKED_ALIKE = ("dev-tuned-", "dev-parent-", "test-tuned-", "test-parent-")
+"""Steps of a weight method that are the same for each: what the broken model and its parent answer."""
+ALIKE = "alike.json"
 STEPS = 50
 CELLS = {
     "prefill of 20 tokens": "prefill-20-tokens", "refusal direction taken out": "abliterate-1-direction",
@@ -72,6 +75,10 @@ def arms(args: argparse.Namespace, parent: str) -> list[Arm]:
     fit = [name for name in names("repairs") if set(member("repairs", name).needs) <= here]
 
     def weights(method: str, model: JsonDict, out: Path) -> None:
+        others = [path.parent for path in out.parents[1].glob("restore-*/made/report.json") if path.parent != out]
+        for other in others:
+            copy_shared(other, out, ASKED_ALIKE)
+        write_json(out.parent / ALIKE, max(map(spent_alike, others), default=0.0))
         restore(RestoreConfig(method=method, model=model["folder"], **shared, judge=args.judge, out=str(out)), True)
 
     def trained(recipe: JsonDict, model: JsonDict, out: Path) -> None:
@@ -90,6 +97,12 @@ def arms(args: argparse.Namespace, parent: str) -> list[Arm]:
     return [arm for arm in found if not args.arms or any(word in arm.name for word in args.arms)]
 
 
+def spent_alike(made: Path) -> float:
+    """Return the seconds that a weight method took to ask the broken model and its parent; 0: it was given those."""
+    seconds = read_json(made / "report.json")["seconds"]
+    return float(sum(spent for name, spent in seconds.items() if name.startswith(("tuned ", "parent "))))
+
+
 def folder_of(arm: str) -> str:
     """Return the name of an arm's folder."""
     return arm.replace(" ", "-").replace(",", "")
@@ -98,7 +111,8 @@ def folder_of(arm: str) -> str:
 def made(arm: Arm, model: JsonDict, folder: Path) -> float:
     """Let an arm make its checkpoint, and return the seconds of all starts that it took.
 
-    A start that was stopped counts up to the last file that it wrote.
+    A start that was stopped counts up to the last file that it wrote. What a weight method was given of another one,
+    the answers of the broken model and of its parent, counts as if it had asked for them itself.
     """
     kept = folder / "starts.json"
     starts = read_json(kept) if kept.exists() else []
@@ -110,7 +124,8 @@ def made(arm: Arm, model: JsonDict, folder: Path) -> float:
     arm.make(model, folder / "made")
     starts[-1][1] = time.time()
     write_json(kept, starts)
-    return sum(end - begun for begun, end in starts)
+    alike = folder / ALIKE
+    return sum(end - begun for begun, end in starts) + (read_json(alike) if alike.exists() else 0)
 
 
 def measure(arm: Arm, model: JsonDict, args: argparse.Namespace) -> JsonDict:

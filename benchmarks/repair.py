@@ -67,11 +67,11 @@ def repair(recipe: str, seed: int, args: argparse.Namespace) -> JsonDict:
     return {**facts, "took": sum(seconds.values())}
 
 
-def copy_shared(first: Path, folder: Path) -> None:
-    """Give a run the steps of another, of the same model and seed, up to its pairs: nothing is drawn twice."""
+def copy_shared(first: Path, folder: Path, shared: tuple[str, ...] = SHARED) -> None:
+    """Give a run the steps of another whose names begin so (a repair: all up to its pairs): nothing is drawn twice."""
     for step in (first / "steps").iterdir():
         there = folder / "steps" / step.name
-        if not step.name.startswith(SHARED) or step.name.endswith("after") or there.exists():
+        if not step.name.startswith(shared) or step.name.endswith("after") or there.exists():
             continue
         partial = there.with_name(f".{step.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
