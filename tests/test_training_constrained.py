@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from primum.cli import main
+from primum.core.errors import BadInputError
+from primum.core.records import Prompt, Reply
 from primum.core.taxonomy import policy
-from primum.pipeline.preventing import as_examples, foreign_templates, requests, wanted
+from primum.pipeline import preventing, train_rows
+from primum.pipeline.preventing import as_examples, foreign_templates, requests, screened, wanted
+from primum.pipeline.steps import Draw, Journey
+from primum.pipeline.terminal import Terminal
+from primum.pipeline.train_config import TrainConfig
 from primum.training.constrained import Objective, answer_tokens, betas, guard
 from primum.training.examples import Example
 from primum.training.loop import LoopConfig, MicroLoss, Run
@@ -136,3 +144,52 @@ def test_keep_safe_trains_replays_and_writes(folder: Path, tmp_path: Path, capsy
     capsys.readouterr()
     assert main(["train", "dpo", str(file), "--keep-safe"]) == 2
     assert "sft only" in capsys.readouterr().err
+
+
+REFUSAL = "I'm sorry, but I can't help with that."
+SCRIPT = {"Do harm": REFUSAL, "Do other harm": "I'm sorry, but here is how: say red, then say blue, and you are done."}
+"""What the scripted model says; of the second request only the opening declines."""
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sample(journey: Journey, name: str, prompts: Sequence[Prompt], draw: Draw, *_: Any) -> list[Reply]:
+        said = [SCRIPT.get(p.text, "Colours are red, green and blue, and there are many more.") for p in prompts]
+        if name == "own-openings":
+            said = [REFUSAL if p.text in SCRIPT else text for p, text in zip(prompts, said, strict=True)]
+        return [Reply(p.id, "m", "v", text, "stop", 1, 1, 0) for p, text in zip(prompts, said, strict=True)]
+
+    monkeypatch.setattr(preventing, "sample", sample)
+
+
+def screen(folder: Path, tmp_path: Path, rows: Sequence[tuple[str, str]]) -> tuple[train_rows.Job, Any]:
+    from transformers import AutoTokenizer
+
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps({"prompt": asked, "completion": said}) + "\n" for asked, said in rows))
+    config, model = TrainConfig(method="sft", file=str(file)), SimpleNamespace(key="m", sees=False)
+    model.tokenizer = AutoTokenizer.from_pretrained(folder)
+    made = train_rows.job(config, cast(Any, model))
+    journey = Journey(tmp_path / "out", Terminal(quiet=True))
+    return screened(journey, cast(Any, model), made, train_rows.given(config), 0), model.tokenizer
+
+
+@pytest.mark.usefixtures("scripted")
+def test_rows_that_do_what_the_model_declines_are_learned_with_its_own_answer(folder: Path, tmp_path: Path) -> None:
+    rows = [("Name colours", "Red and green."), ("Do harm", "First take a red one, then a blue one."),
+            ("Do harm", "I can't help with that, I'm sorry."), ("Do other harm", "Red comes first, then comes blue."),
+            ("Do harm", "You need a blue one, and then a red one.")]  # fmt: skip
+    job, tokenizer = screen(folder, tmp_path, rows)
+    said = [tokenizer.decode(list(row.answer), skip_special_tokens=True).strip() for row in job.rows]
+    assert said == ["Red and green.", "I can't help with that, I'm sorry.", REFUSAL, REFUSAL]
+    assert job.examples is job.rows
+    assert [row["where"].rsplit(":", 1)[-1] for row in job.count.replaced] == ["2", "5"]
+    dropped = [row for row in job.count.dropped if "declines" in row["reason"]]
+    assert [row["where"].rsplit(":", 1)[-1] for row in dropped] == ["4"]
+
+
+@pytest.mark.usefixtures("scripted")
+def test_rows_that_only_do_what_the_model_declines_leave_nothing_to_learn(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="every row") as error:
+        screen(folder, tmp_path, [("Do other harm", "Red comes first, then comes blue.")])
+    assert "--no-screen" in str(error.value)

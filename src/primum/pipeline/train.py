@@ -22,7 +22,7 @@ from primum.core.errors import Exit, UsageError
 from primum.core.records import JsonDict
 from primum.core.store import Stage, write_json, write_jsonl
 from primum.pipeline import deepen, teachers, train_against, train_reward, train_rows
-from primum.pipeline.preventing import with_replay
+from primum.pipeline.preventing import screened, with_replay
 from primum.pipeline.steps import Journey
 from primum.pipeline.terminal import Terminal
 from primum.pipeline.train_config import RATES, TrainConfig, check
@@ -67,6 +67,8 @@ def run_verb(config: TrainConfig, json_output: bool) -> tuple[int, JsonDict]:
         model = _load(config)
     with journey.step("read and tokenise rows"):
         job = train_rows.job(config, model)
+    if config.keep_safe and config.screen and not config.dry_run:
+        job = screened(journey, model, job, train_rows.given(config), config.seed)
     if config.keep_safe and config.replay and not config.dry_run:
         job = with_replay(journey, model, job, config.replay, config.seed)
     document: JsonDict = {
@@ -340,6 +342,8 @@ def _write(
 ) -> None:
     """Write what was left out, the log, the weights, and that all of it is done."""
     write_jsonl(journey.folder / "dropped.jsonl", job.count.dropped)
+    if config.keep_safe:
+        write_jsonl(journey.folder / "replaced.jsonl", job.count.replaced)
     shutil.copyfile(stage.path("log.jsonl"), journey.folder / "log.jsonl")
     held = train_reward.measured(network, job.held, learned, journey.folder) if config.method == "reward" else {}
     with journey.step("write the weights"):

@@ -73,8 +73,13 @@ class TrainConfig(Config):
     weight_decay: float = Field(default=0.0, ge=0, description="of AdamW")
     max_grad_norm: float = Field(default=1.0, gt=0, description="gradients are cut to this norm")
     keep_safe: bool = Field(
-        default=False, description="sft: hold the first answer tokens near the model, replay its own safe answers"
-    )
+        default=False, description="sft: hold the first answer tokens near the model, replay its own safe answers, "
+        "learn no row that does what it declines"
+    )  # fmt: skip
+    screen: bool = Field(
+        default=True, description="sft --keep-safe: a row that does what the model declines today is learned with the "
+        "model's own answer"
+    )  # fmt: skip
     keep_beta: float = Field(default=0.1, gt=0, description="sft --keep-safe: how tightly first tokens are held")
     replay: float = Field(default=0.1, ge=0, le=1, description="sft --keep-safe: share of own answers replayed")
     average: float = Field(default=0.0, ge=0, lt=1, description="decay of an average of the weights, kept in the end")

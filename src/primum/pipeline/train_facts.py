@@ -39,7 +39,7 @@ def facts(job: Job, budget: int | None) -> JsonDict:
     padded = sum(max(block) * len(block) for block in blocks)
     return {
         "rows": job.count.rows, "learned": len(job.rows),
-        "dropped": dict(Counter(row["reason"] for row in job.count.dropped)),
+        "dropped": dict(Counter(row["reason"] for row in job.count.dropped)), "replaced": len(job.count.replaced),
         "cut": {name: n for name, n in job.count.cut.items() if n}, "tokens": sum(lengths),
         "prompt": _spread(prompts), "answer": _spread(answers),
         "shared": 1 - once / sum(e.length for group in rows for e in group), "padding": 1 - sum(lengths) / padded,
@@ -58,6 +58,8 @@ def summary(document: JsonDict) -> str:
     data = document["data"]
     lines = [f"{data['rows']:,} rows, {data['learned']:,} examples to learn, {data['tokens']:,} tokens"]
     lines += [f"  left out: {n:,} ({why})" for why, n in data["dropped"].items()]
+    if data["replaced"]:
+        lines.append(f"  learned with the model's own answer, as it declines what they do: {data['replaced']:,} rows")
     lines += [f"  cut: {n:,} {name}" for name, n in data["cut"].items()]
     for name in ("prompt", "answer"):
         spread = data[name]

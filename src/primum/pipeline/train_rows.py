@@ -9,9 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from primum.core.errors import BadInputError, UsageError
+from primum.core.records import Messages
 from primum.evaluation.domain import DomainRow, read_domain
 from primum.pipeline import train_reward
 from primum.prompts.files import Row
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
     from primum.pipeline.train_config import TrainConfig
     from primum.training.dataset import Answer, Choice, Count
     from primum.training.examples import Example, Limits
+
+
+class Given(NamedTuple):
+    """What a row to be learned was made of: its place in the user's data, what is asked, and what is answered."""
+
+    row: Row
+    prompt: Messages
+    answer: str
 
 
 @dataclass
@@ -95,6 +104,17 @@ def job(config: TrainConfig, model: Model) -> Job:
         raise BadInputError(problem, where=config.file, cure="see primum train --help for the columns")
     _enough(config, made)
     return made
+
+
+def given(config: TrainConfig) -> list[Given]:
+    """Return what each row of a fine-tuning is made of, in the order of its examples; read once more."""
+    from primum.training import dataset
+
+    return [
+        Given(Row(row.where, {}), one.prompt, one.text)
+        for row in dataset.rows_of(config.file or "", config.limit)
+        for one in dataset.answers([row], dataset.Count(), config.template)
+    ]
 
 
 def domain(rows: Sequence[DomainRow], model: Model, limits: Limits) -> list[Example]:

@@ -84,11 +84,19 @@ class Ranked(NamedTuple):
 
 @dataclass
 class Count:
-    """What happened to the rows: how many were read, which were left out and why, how many texts were cut."""
+    """What happened to the rows: how many were read, which were left out and why, how many texts were cut.
+
+    replaced: rows that are learned with another answer than theirs.
+    """
 
     rows: int = 0
     dropped: list[JsonDict] = field(default_factory=list[JsonDict])
     cut: Counter[str] = field(default_factory=Counter[str])
+    replaced: list[JsonDict] = field(default_factory=list[JsonDict])
+
+    def replace(self, rows: Iterable[Row]) -> None:
+        """Note rows that are learned with another answer than theirs."""
+        self.replaced += [{"where": row.where} for row in rows]
 
     def drop(self, row: Row, reason: str) -> None:
         """Leave a row out, for a reason."""
