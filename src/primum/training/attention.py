@@ -2,8 +2,8 @@
 
 A dense mask makes attention grow with the square of the whole tree, although a token sees its ancestors and nothing
 else. Here the tree is cut into chains (`packed.Chain`); a chain's queries meet the keys of their path, laid together.
-Forward is torch's own CPU kernel. Backward is written out in matrix products: torch's kernel needs half a millisecond
-for a chain of twenty tokens in bf16, five times as long as they do. On a GPU the work is handed over to `flex`.
+Both ways are written out in matrix products: torch's CPU kernel takes two to five times as long in bf16, and no less in
+fp32 (docs/log.md). On a GPU the work is handed over to `flex`.
 """
 
 from __future__ import annotations
@@ -38,12 +38,10 @@ def forward(q: Tensor, k: Tensor, v: Tensor, chains: Sequence[Chain], scale: flo
     """
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
     for chain in chains:
-        mask = _mask(chain, q)
-        keys = (_path(x, chain)[:, None].expand(-1, q.shape[1] // k.shape[1], -1, -1) for x in (k, v))
-        found, _ = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            _queries(q, k, chain), *keys, 0.0, mask is None, attn_mask=mask, scale=scale
-        )
-        _queries(out, k, chain).copy_(found)
+        queries = _queries(q, k, chain)
+        seen = torch.bmm((queries * scale).flatten(1, 2), _path(k, chain).transpose(1, 2))
+        seen.view(*queries.shape[:3], -1).add_(_causal(chain, q))
+        _queries(out, k, chain).copy_(torch.bmm(torch.softmax(seen, -1), _path(v, chain)).view(queries.shape))
     return out
 
 
@@ -92,12 +90,6 @@ def _spread(whole: Tensor, part: Tensor, chain: Chain) -> None:
     for a, b in chain.path:
         whole[a:b] += part[:, at : at + b - a].transpose(0, 1)
         at += b - a
-
-
-def _mask(chain: Chain, like: Tensor) -> Tensor | None:
-    """Return the mask of a chain; None where its kernel may take it as plainly causal."""
-    plain = chain.end - chain.start == sum(b - a for a, b in chain.path)
-    return None if plain else _causal(chain, like)
 
 
 def _causal(chain: Chain, like: Tensor) -> Tensor:
